@@ -1,0 +1,49 @@
+# Every target works in $(VENV), which is made on first use and brought up to date when setup.py
+# changes. `make <target> PYTHON=python3` uses that interpreter as it is and installs nothing.
+
+VENV ?= .venv
+DEMO_CONFIG := configs/demo/sar_retinanet.yaml
+
+ifdef PYTHON
+installed =
+else
+PYTHON := $(VENV)/bin/python
+# One stamp per extra, touched only after pip succeeded: an interrupted install is repeated.
+installed = $(VENV)/.installed-$(1)
+endif
+
+# Scripts under tools/ and what the tests start must see this checkout, installed or not.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.PHONY: help demo test test-detectron2 test-slow lint bench
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
+	@echo "  PYTHON=python3 on any of them uses that interpreter instead of $(VENV)"
+
+demo: $(call installed,demo) ## train a SAR-RetinaNet on the demo dataset and draw what it looked at
+	$(PYTHON) tools/train_net.py --config-file $(DEMO_CONFIG) --resume
+	$(PYTHON) tools/visualize.py --config-file $(DEMO_CONFIG)
+
+test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
+	$(PYTHON) -m pytest
+
+test-detectron2: $(call installed,dev) ## run the tests that need detectron2
+	@$(PYTHON) -c "import detectron2" || { echo "error: $(PYTHON) has no working detectron2;" \
+		"name an interpreter that has one: make test-detectron2 PYTHON=python3" >&2; exit 1; }
+	$(PYTHON) -m pytest -m "detectron2 and not slow"
+
+test-slow: $(call installed,dev) ## run the tests that take minutes
+	$(PYTHON) -m pytest -m slow
+
+lint: $(call installed,dev) ## check style
+	$(PYTHON) -m ruff check .
+
+bench: $(call installed,demo) ## measure the backbones on this machine
+	$(PYTHON) tools/benchmark.py
+
+$(VENV)/.installed-%: setup.py
+	python3 -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --editable ".[$*]"
+	touch $@

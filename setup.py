@@ -1,0 +1,31 @@
+"""Packaging of dynbackbones; `pip install -e ".[dev]"` is what the Makefile runs."""
+
+from setuptools import find_packages, setup
+
+OPENMMLAB = ["onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"]
+DETECTION = ["onedl-mmengine", "pycocotools", "tensorboard", "pillow"]
+DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
+# The tests run the embedded detection engine on the demo dataset, so they need what the demo needs.
+DEV = [*DEMO, "pytest>=7", "hypothesis", "ruff"]
+
+setup(
+    name="dynbackbones",
+    version="0.1.0",
+    description="Dynamic backbones for detectron2, OpenMMLab and torchvision detectors",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dynbackbones", "dynbackbones.*"]),
+    # Before torch 2.6, torch.load(weights_only=True) could be made to run code (CVE-2025-32434).
+    install_requires=["torch>=2.6", "torchvision", "numpy", "fvcore"],
+    extras_require={
+        "openmmlab": OPENMMLAB,
+        "detection": DETECTION,
+        "demo": DEMO,
+        "dev": DEV,
+        "all": sorted({*OPENMMLAB, *DEMO, *DEV}),
+    },
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
