@@ -1,0 +1,18 @@
+"""Dynamic backbones for dense prediction.
+
+Importing this package loads torch and no framework; adapters live in `dynbackbones.integrations`.
+"""
+
+from dynbackbones.backbones import Backbone as Backbone
+from dynbackbones.backbones import Decisions as Decisions
+from dynbackbones.backbones import DynamicBackbone as DynamicBackbone
+from dynbackbones.backbones import FeatureInfo as FeatureInfo
+from dynbackbones.backbones import ResNet as ResNet
+from dynbackbones.backbones import SARDecisions as SARDecisions
+from dynbackbones.backbones import SARResNet as SARResNet
+from dynbackbones.backbones import build_backbone as build_backbone
+from dynbackbones.backbones import list_backbones as list_backbones
+from dynbackbones.calibration import calibrate as calibrate
+from dynbackbones.integrations.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses
+
+__version__ = "0.1.0"

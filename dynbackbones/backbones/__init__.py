@@ -1,0 +1,11 @@
+"""Networks that return feature maps."""
+
+from dynbackbones.backbones.base import Backbone as Backbone
+from dynbackbones.backbones.base import DynamicBackbone as DynamicBackbone
+from dynbackbones.backbones.base import FeatureInfo as FeatureInfo
+from dynbackbones.backbones.decisions import Decisions as Decisions
+from dynbackbones.backbones.decisions import SARDecisions as SARDecisions
+from dynbackbones.backbones.factory import build_backbone as build_backbone
+from dynbackbones.backbones.factory import list_backbones as list_backbones
+from dynbackbones.backbones.resnet import ResNet as ResNet
+from dynbackbones.backbones.sar_resnet import SARResNet as SARResNet

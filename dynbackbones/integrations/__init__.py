@@ -1,0 +1,1 @@
+"""Adapters to frameworks. Nothing is imported here: each needs its framework."""

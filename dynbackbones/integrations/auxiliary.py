@@ -1,0 +1,52 @@
+"""Auxiliary losses of backbones in any model that returns a dict of losses."""
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from dynbackbones.backbones.base import Backbone, DynamicBackbone
+
+
+def find_backbones(model: nn.Module) -> list[Backbone]:
+    """All backbones of this package inside a model, static ones included."""
+    return [module for module in model.modules() if isinstance(module, Backbone)]
+
+
+def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:
+    """Adds the backbones' auxiliary losses to the dict of losses that a model returns.
+
+    One forward hook on the outermost model: detectron2's meta-architectures, mmseg's segmentors
+    and torchvision's detectors return such dicts in training, so that loss scaling, logging and
+    gradient accumulation see the auxiliary losses like any other. The hook looks for backbones in
+    the module that it is called with, so that a deep copy of the model works by itself. Attaching
+    twice is harmless.
+
+    Args:
+        model: the outermost module, before it is wrapped by DDP or the like.
+
+    Returns:
+        A handle whose ``remove()`` takes the hook away again.
+
+    Raises:
+        ValueError: the model is a wrapper, or contains no backbone of this package.
+    """
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        raise ValueError(
+            f"attach_auxiliary_losses got a {type(model).__name__}; attach to the model inside it "
+            f"(model.module), before it is wrapped"
+        )
+    if not find_backbones(model):
+        raise ValueError(
+            f"{type(model).__name__} contains no dynbackbones backbone; build it with one first"
+        )
+    return model.register_forward_hook(_add_auxiliary_losses)
+
+
+def _add_auxiliary_losses(model: nn.Module, inputs, output):
+    if not (model.training and isinstance(output, dict)):
+        return None
+    losses: dict = {}
+    for backbone in find_backbones(model):
+        if isinstance(backbone, DynamicBackbone):
+            for name, value in backbone.auxiliary_losses().items():
+                losses[name] = losses[name] + value if name in losses else value
+    return {**output, **losses} if losses else None

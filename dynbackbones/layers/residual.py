@@ -1,0 +1,231 @@
+"""Residual blocks with torchvision's parameter names, residual branch and shortcut apart."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.layers.norm import NormLayer
+
+
+def conv3x3(
+    in_channels: int, out_channels: int, stride: int = 1, dilation: int = 1, groups: int = 1
+) -> nn.Conv2d:
+    """A 3x3 convolution without bias that keeps the size at stride 1."""
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        3,
+        stride=stride,
+        padding=dilation,
+        dilation=dilation,
+        groups=groups,
+        bias=False,
+    )
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A 1x1 convolution without bias."""
+    return nn.Conv2d(in_channels, out_channels, 1, stride=stride, groups=groups, bias=False)
+
+
+def strided(size: int, stride: int) -> int:
+    """Length of an axis behind a layer with this stride; every layer here rounds up."""
+    return -(-size // stride)
+
+
+def chain_macs(layers, height: int, width: int) -> int:
+    """Multiply-accumulates of layers applied one after another; only convolutions count.
+
+    Args:
+        layers: modules; those with a ``stride`` shrink the feature map.
+        height, width: size of the input in pixels.
+    """
+    total = 0
+    for layer in layers:
+        stride = getattr(layer, "stride", 1)
+        stride = stride[0] if isinstance(stride, tuple) else stride
+        height, width = strided(height, stride), strided(width, stride)
+        if isinstance(layer, nn.Conv2d):
+            total += layer.weight.numel() * height * width
+    return total
+
+
+def mask_groups(x: Tensor, mask: Tensor) -> Tensor:
+    """Multiplies each of G channel groups by a mask of its own.
+
+    Args:
+        x: (N, C, H, W).
+        mask: (N, G, H, W); G divides C.
+
+    Returns:
+        (N, C, H, W).
+    """
+    n, channels, height, width = x.shape
+    groups = mask.shape[1]
+    grouped = x.reshape(n, groups, channels // groups, height, width)
+    return (grouped * mask.unsqueeze(2).to(x.dtype)).reshape(x.shape)
+
+
+class ResidualBlock(nn.Module, ABC):
+    """``relu(residual(x) + shortcut(x))``, the base of `BasicBlock` and `Bottleneck`.
+
+    Args:
+        in_channels: channels of the input.
+        out_channels: channels of the output (of a `Bottleneck`: four times its width).
+        stride: of the first 3x3 convolution (of the first 1x1 with ``stride_in_1x1``).
+        dilation: of the 3x3 convolutions.
+        first_dilation: of the first 3x3 convolution where it differs.
+        groups: of the residual branch; the shortcut is never grouped.
+        norm: constructor of the norm layers.
+        pooled_shortcut: start the shortcut with 3x3 average pooling and leave the 1x1
+            convolution at stride 1 (design of SAR's strided blocks).
+        final_relu: apply a ReLU to the sum.
+        stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
+            converted from Caffe expect.
+
+    Shape:
+        (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
+
+    Raises:
+        ValueError: the channels are not divisible by ``groups`` (times the expansion).
+    """
+
+    expansion = 1
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        groups: int = 1,
+        norm: NormLayer = nn.BatchNorm2d,
+        pooled_shortcut: bool = False,
+        final_relu: bool = True,
+        stride_in_1x1: bool = False,
+    ) -> None:
+        super().__init__()
+        width = out_channels // self.expansion
+        for name, channels in (("input", in_channels), ("inner", width)):
+            if channels % groups:
+                raise ValueError(
+                    f"groups={groups} does not divide the {channels} {name} channels of a "
+                    f"{type(self).__name__}"
+                )
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.groups = groups
+        self.dilation = dilation
+        self.final_relu = final_relu
+        convs = self._convs(
+            width, stride, first_dilation or dilation, dilation, groups, stride_in_1x1
+        )
+        self.depth = len(convs)
+        for index, conv in enumerate(convs, start=1):
+            self.add_module(f"conv{index}", conv)
+            self.add_module(f"bn{index}", norm(conv.out_channels))
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = self._shortcut(stride, norm, pooled_shortcut)
+
+    @abstractmethod
+    def _convs(
+        self,
+        width: int,
+        stride: int,
+        first_dilation: int,
+        dilation: int,
+        groups: int,
+        stride_in_1x1: bool,
+    ) -> list[nn.Conv2d]:
+        """The convolutions of the residual branch, in order."""
+
+    def _shortcut(self, stride: int, norm: NormLayer, pooled: bool) -> nn.Sequential | None:
+        project = self.in_channels != self.out_channels or (stride != 1 and not pooled)
+        layers: list[nn.Module] = []
+        if pooled:
+            # It has no parameters and stays at stride 1 too (in dilated networks), so that one
+            # checkpoint fits every output stride.
+            layers.append(nn.AvgPool2d(3, stride, padding=1))
+        if project:
+            conv_stride = 1 if pooled else stride
+            layers.append(conv1x1(self.in_channels, self.out_channels, conv_stride))
+            layers.append(norm(self.out_channels))
+        return nn.Sequential(*layers) if layers else None
+
+    def residual_layers(self) -> list[tuple[nn.Conv2d, nn.Module]]:
+        """The (convolution, norm) pairs of the residual branch; a ReLU stands between pairs."""
+        return [
+            (getattr(self, f"conv{i}"), getattr(self, f"bn{i}")) for i in range(1, self.depth + 1)
+        ]
+
+    def residual(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """The residual branch.
+
+        Args:
+            x: (N, in_channels, H, W).
+            mask: (N, groups, H, W); multiplies the input of every convolution and the branch's
+                output (only where the stride is 1).
+        """
+        for index, (conv, bn) in enumerate(self.residual_layers()):
+            if index:
+                x = self.relu(x)
+            if mask is not None:
+                x = mask_groups(x, mask)
+            x = bn(conv(x))
+        return x if mask is None else mask_groups(x, mask)
+
+    def shortcut(self, x: Tensor) -> Tensor:
+        """The path around the residual branch: the identity, or pooling and projection."""
+        return x if self.downsample is None else self.downsample(x)
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        out = self.residual(x, mask) + self.shortcut(x)
+        return self.relu(out) if self.final_relu else out
+
+    def residual_macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates of the residual branch for an input of this size in pixels."""
+        return chain_macs([conv for conv, _ in self.residual_layers()], height, width)
+
+    def shortcut_macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates of the shortcut for an input of this size in pixels."""
+        return 0 if self.downsample is None else chain_macs(self.downsample, height, width)
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates of the block for an input of this size in pixels."""
+        return self.residual_macs(height, width) + self.shortcut_macs(height, width)
+
+    def macs_per_refined_pixel(self) -> int:
+        """Multiply-accumulates of the residual branch for one pixel of one channel group."""
+        return sum(conv.weight.numel() for conv, _ in self.residual_layers()) // self.groups
+
+    def zero_init_residual(self) -> None:
+        """Starts the last norm layer at gamma 0, so that the block starts as its shortcut."""
+        _, last_norm = self.residual_layers()[-1]
+        torch.nn.init.zeros_(last_norm.weight)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions (He et al., 2016); see `ResidualBlock`."""
+
+    def _convs(self, width, stride, first_dilation, dilation, groups, stride_in_1x1):
+        return [
+            conv3x3(self.in_channels, width, stride, first_dilation, groups),
+            conv3x3(width, self.out_channels, 1, dilation, groups),
+        ]
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3 and 1x1 convolutions with a quarter of the width (He et al., 2016)."""
+
+    expansion = 4
+
+    def _convs(self, width, stride, first_dilation, dilation, groups, stride_in_1x1):
+        stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
+        return [
+            conv1x1(self.in_channels, width, stride_1x1, groups),
+            conv3x3(width, width, stride_3x3, first_dilation, groups),
+            conv1x1(width, self.out_channels, 1, groups),
+        ]

@@ -1,0 +1,46 @@
+"""Activation-rate losses."""
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+def global_mean(value: Tensor) -> Tensor:
+    """Mean over all processes, with the gradient of this process's share.
+
+    With gradients averaged over processes (as DDP does), the sum of all shares is the gradient of
+    the global mean. Without an initialised process group it returns its input.
+    """
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return value
+    mean = value.detach().clone()
+    dist.all_reduce(mean)
+    mean /= dist.get_world_size()
+    return value + (mean - value.detach())
+
+
+def activation_rate_loss(rates: Tensor, target_rate: float, reduction: str = "batch") -> Tensor:
+    """Squared distance of activation rates from their target.
+
+    SAR, eq. 10 (``"batch"``: the mean rate over the global batch, for each block) and eq. 11
+    (``"sample"``: the rate of each sample).
+
+    Args:
+        rates: (blocks, N) activation rates in [0, 1].
+        target_rate: t, in [0, 1].
+        reduction: ``"batch"`` or ``"sample"``.
+
+    Returns:
+        A scalar, the mean over blocks.
+
+    Raises:
+        ValueError: ``rates`` has another shape, or an option is out of range.
+    """
+    if rates.dim() != 2 or rates.numel() == 0:
+        raise ValueError(f"rates must be (blocks, images) and not empty, got {tuple(rates.shape)}")
+    if not 0 <= target_rate <= 1:
+        raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
+    if reduction == "batch":
+        return (global_mean(rates.mean(dim=1)) - target_rate).square().mean()
+    if reduction == "sample":
+        return (rates - target_rate).square().mean()
+    raise ValueError(f"reduction must be 'batch' or 'sample', got {reduction!r}")
