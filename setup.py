@@ -2,8 +2,10 @@
 
 from setuptools import find_packages, setup
 
-OPENMMLAB = ["onedl-mmengine", "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"]
-DETECTION = ["onedl-mmengine", "pycocotools", "tensorboard", "pillow"]
+# onedl-mmengine imports cv2 without declaring it.
+MMENGINE = ["onedl-mmengine", "opencv-python-headless"]
+OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"]
+DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
 # The tests run the embedded detection engine on the demo dataset, so they need what the demo needs.
 DEV = [*DEMO, "pytest>=7", "hypothesis", "ruff"]

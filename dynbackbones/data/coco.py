@@ -1,0 +1,248 @@
+"""COCO-format datasets: where they are, and whether they are fit to use.
+
+Mistakes in a dataset are found before training starts, in one line each. Every engine resolves
+dataset names here, so that one YAML means the same data in each.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynbackbones.data import digits
+from dynbackbones.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ROOT_VARIABLE = "DETECTRON2_DATASETS"
+# Below the root, as detectron2's catalog has them.
+_COCO_2017 = {
+    f"coco_2017_{split}": (f"coco/annotations/instances_{split}2017.json", f"coco/{split}2017")
+    for split in ("train", "val")
+}
+_DIGITS = {f"digits_{split}": split for split in ("train", "val")}
+_ADVICE = (
+    f"set {_ROOT_VARIABLE} to the folder that holds the datasets, or try "
+    "--config-file configs/demo/sar_retinanet.yaml, which makes its own"
+)
+
+
+@dataclass(frozen=True)
+class CocoSource:
+    """One split of a dataset: its name, its annotation file and its image folder."""
+
+    name: str
+    annotations: Path
+    images: Path
+
+
+def datasets_root() -> Path:
+    """`$DETECTRON2_DATASETS`, by default `datasets` in the current folder, as in detectron2."""
+    return Path(os.environ.get(_ROOT_VARIABLE) or "datasets").expanduser()
+
+
+def known_datasets(coco_format: Mapping[str, Sequence[str]] | None = None) -> list[str]:
+    """Names that `resolve` accepts: the config's own, the demo dataset's and COCO 2017's."""
+    return sorted({*(coco_format or {}), *_DIGITS, *_COCO_2017})
+
+
+def resolve(name: str, coco_format: Mapping[str, Sequence[str]] | None = None) -> CocoSource:
+    """Finds the files of a dataset; the demo dataset is written on first use.
+
+    Args:
+        name: a name from `known_datasets`.
+        coco_format: the config's `DATASETS.COCO_FORMAT`, name -> [annotation file, image folder],
+            relative to `datasets_root()`. Its names come before the built-in ones.
+
+    Raises:
+        UserError: unknown name, a malformed entry, or the demo dataset cannot be written.
+    """
+    root = datasets_root()
+    if coco_format and name in coco_format:
+        paths = coco_format[name]
+        if isinstance(paths, str) or len(paths) != 2 or not all(isinstance(p, str) for p in paths):
+            raise UserError(
+                f"DATASETS.COCO_FORMAT.{name} is {paths!r}; "
+                "it must be two paths: [annotation file, image folder]"
+            )
+        return CocoSource(name, root / paths[0], root / paths[1])
+    if name in _DIGITS:
+        folder, split = digits.ensure_digits(root), _DIGITS[name]
+        return CocoSource(name, folder / f"annotations/instances_{split}.json", folder / split)
+    if name in _COCO_2017:
+        annotations, images = _COCO_2017[name]
+        return CocoSource(name, root / annotations, root / images)
+    raise UserError(
+        f"unknown dataset {name!r}; known are {', '.join(known_datasets(coco_format))}. "
+        "Add others to DATASETS.COCO_FORMAT as name: [annotation file, image folder]"
+    )
+
+
+def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
+    """Checks a dataset before it is used; of images only that they are there.
+
+    Args:
+        source: from `resolve`.
+        num_classes: what the model is configured for, background not counted.
+
+    Returns:
+        The annotation file's content, so that it need not be read twice.
+
+    Raises:
+        UserError: folder or file missing, malformed annotations, images missing, or another number
+            of categories than `num_classes`.
+    """
+    if not source.images.is_dir():
+        raise UserError(f"{source.name}: image folder {source.images} does not exist; {_ADVICE}")
+    if not source.annotations.is_file():
+        raise UserError(
+            f"{source.name}: annotation file {source.annotations} does not exist; {_ADVICE}"
+        )
+    data = _read_json(source)
+    _check_structure(source, data)
+    categories = data["categories"]
+    if len(categories) != num_classes:
+        names = [str(category.get("name", category["id"])) for category in categories]
+        raise UserError(
+            f"{source.name}: {source.annotations} has {len(names)} categories ({_listed(names)}), "
+            f"but NUM_CLASSES is {num_classes}; set MODEL.RETINANET.NUM_CLASSES (RetinaNet) or "
+            f"MODEL.ROI_HEADS.NUM_CLASSES (Faster R-CNN) to {len(names)}"
+        )
+    missing = _missing(source.images, [image["file_name"] for image in data["images"]])
+    if missing:
+        raise UserError(
+            f"{source.name}: {len(missing)} of {len(data['images'])} images are missing from "
+            f"{source.images}, the first is {missing[0]}; complete the folder or remove them from "
+            f"{source.annotations}"
+        )
+    return data
+
+
+def read_image(path: str | os.PathLike) -> "Image":
+    """Reads an image whole, as RGB, turned upright by its EXIF orientation (as detectron2 does).
+
+    Raises:
+        UserError: the file is missing, truncated or not an image.
+    """
+    # Here and not above: the core package does without Pillow.
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            return ImageOps.exif_transpose(image).convert("RGB")
+    except FileNotFoundError as error:
+        raise UserError(f"image {path} does not exist; complete the dataset") from error
+    except Exception as error:  # decoders fed with arbitrary bytes raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"image {path} is truncated or not an image ({reason}); "
+            "copy it again or remove it from the annotations"
+        ) from error
+
+
+def _read_json(source: CocoSource) -> Any:
+    try:
+        with open(source.annotations, encoding="utf-8") as file:
+            return json.load(file)
+    except json.JSONDecodeError as error:
+        raise _malformed(
+            source, f"{error.msg} at line {error.lineno}, column {error.colno}"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise _malformed(source, "it is not text in UTF-8") from error
+    except RecursionError as error:
+        raise _malformed(source, "it is nested too deeply") from error
+
+
+def _malformed(source: CocoSource, what: str) -> UserError:
+    return UserError(
+        f"{source.name}: annotation file {source.annotations} is malformed: {what}; "
+        "it must be in COCO's instances format"
+    )
+
+
+def _check_structure(source: CocoSource, data: Any) -> None:
+    """Checks what loaders and evaluators rely on, so that neither fails hours into a run."""
+    if not isinstance(data, dict):
+        raise _malformed(source, f"it holds a {type(data).__name__}, not an object")
+    for key in ("images", "annotations", "categories"):
+        entries = data.get(key)
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise _malformed(source, f"'{key}' is not a list of objects")
+    for key in ("images", "categories"):
+        if not data[key]:
+            raise _malformed(source, f"'{key}' is empty")
+    images = _ids(source, data["images"], "images")
+    categories = _ids(source, data["categories"], "categories")
+    _ids(source, data["annotations"], "annotations")
+    for index, image in enumerate(data["images"]):
+        if not isinstance(image.get("file_name"), str):
+            raise _malformed(source, f"images[{index}] has no file_name")
+        for side in ("height", "width"):
+            if not (isinstance(image.get(side), int) and image[side] > 0):
+                raise _malformed(source, f"images[{index}] has {side} {image.get(side)!r}")
+    for index, annotation in enumerate(data["annotations"]):
+        problem = _annotation_problem(annotation, images, categories)
+        if problem:
+            raise _malformed(source, f"annotations[{index}] has {problem}")
+
+
+def _annotation_problem(
+    annotation: dict[str, Any], images: set[int], categories: set[int]
+) -> str | None:
+    for key, ids in (("image", images), ("category", categories)):
+        number = annotation.get(f"{key}_id")
+        if not (isinstance(number, int) and number in ids):
+            return f"{key}_id {number!r}, which no {key} has"
+    box = annotation.get("bbox")
+    if not _is_box(box):
+        return f"bbox {box!r}, which is not [x, y, width, height]"
+    if not isinstance(annotation.get("area"), int | float):
+        return f"area {annotation.get('area')!r}, by which the evaluation sorts boxes"
+    return None
+
+
+def _ids(source: CocoSource, entries: list[dict[str, Any]], key: str) -> set[int]:
+    ids = set()
+    for index, entry in enumerate(entries):
+        number = entry.get("id")
+        if not isinstance(number, int) or number in ids:
+            problem = "has no integer id" if not isinstance(number, int) else f"repeats id {number}"
+            raise _malformed(source, f"{key}[{index}] {problem}")
+        ids.add(number)
+    return ids
+
+
+def _is_box(box: Any) -> bool:
+    # COCO itself has boxes without width or height: loaders filter them.
+    return (
+        isinstance(box, list)
+        and len(box) == 4
+        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
+        and box[2] >= 0
+        and box[3] >= 0
+    )
+
+
+def _missing(folder: Path, file_names: Iterable[str]) -> list[str]:
+    """Names that are not there; each folder is listed once, since a stat per image is slow."""
+    present: dict[str, set[str]] = {}
+    missing = []
+    for file_name in file_names:
+        parent, base = os.path.split(file_name)
+        if parent not in present:
+            try:
+                present[parent] = set(os.listdir(folder / parent))
+            except (FileNotFoundError, NotADirectoryError):
+                present[parent] = set()
+        if base not in present[parent]:
+            missing.append(file_name)
+    return missing
+
+
+def _listed(names: list[str], shown: int = 5) -> str:
+    return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

@@ -1,0 +1,163 @@
+"""Composing the demo dataset's pictures: a textured background with a few digits on it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+HEIGHT, WIDTH = 192, 256
+DIGITS_PER_IMAGE = (2, 5)
+DIGIT_HEIGHT = (28, 64)  # pixels
+CONTRAST = (60, 110)  # grey levels between a digit and the background around it
+_MAX_ANGLE = 12  # degrees
+_GAP = 2  # pixels between two digits
+_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Digit:
+    """One digit in a scene: which sample it shows, and its tight box (x, y, width, height)."""
+
+    sample: int
+    box: tuple[int, int, int, int]
+    area: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A picture (HEIGHT, WIDTH, 3) uint8, its mask (HEIGHT, WIDTH) uint8 and its digits.
+
+    The mask is 0 on the background and 1 + label on a digit.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    digits: list[Digit]
+
+
+def compose(rng: np.random.Generator, samples: np.ndarray, labels: np.ndarray) -> Scene:
+    """Draws a scene of digits that do not touch, classes equally likely.
+
+    Args:
+        rng: the only source of randomness.
+        samples: (n, 8, 8) in [0, 1], ink high.
+        labels: (n,) class of each sample, from 0.
+    """
+    image = background(rng)
+    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
+    taken = np.zeros((HEIGHT, WIDTH), bool)
+    digits = []
+    for _ in range(rng.integers(DIGITS_PER_IMAGE[0], DIGITS_PER_IMAGE[1] + 1)):
+        label = rng.choice(np.unique(labels))
+        sample = int(rng.choice(np.flatnonzero(labels == label)))
+        # Uniform in the logarithm: as many octaves of small digits as of large ones.
+        height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))
+        ink = render(samples[sample], height, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
+        place = _free_place(rng, taken, ink.shape)
+        if place is None:
+            continue
+        rows, columns = place
+        image[rows, columns] = _paint(rng, image[rows, columns], ink)
+        inside = ink > 0.5
+        mask[rows, columns][inside] = label + 1
+        taken[rows, columns] = True
+        x, y, width, height = tight_box(inside)
+        box = (columns.start + x, rows.start + y, width, height)
+        digits.append(Digit(sample, box, int(inside.sum())))
+    noisy = image + rng.normal(0, rng.uniform(1, 5), image.shape)
+    return Scene(noisy.round().clip(0, 255).astype(np.uint8), mask, digits)
+
+
+def background(rng: np.random.Generator) -> np.ndarray:
+    """Smooth colour noise of several scales, a gradient, and in every second image stripes.
+
+    Returns:
+        (HEIGHT, WIDTH, 3) float64, grey levels, not yet clipped.
+    """
+    image = np.broadcast_to(rng.uniform(70, 185, 3), (HEIGHT, WIDTH, 3)).copy()
+    for cells, amplitude in ((3, 24), (8, 12), (24, 6)):
+        shape = (cells, cells * WIDTH // HEIGHT)
+        light = _enlarged(rng.normal(0, rng.uniform(0.5, 1) * amplitude, shape), (HEIGHT, WIDTH))
+        tint = [_enlarged(rng.normal(0, amplitude / 4, shape), (HEIGHT, WIDTH)) for _ in range(3)]
+        image += light[..., None] + np.stack(tint, axis=-1)
+    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    angle = rng.uniform(0, 2 * np.pi)
+    gradient = np.cos(angle) * x + np.sin(angle) * y
+    image += rng.uniform(0, 25) * gradient[..., None]
+    if rng.random() < 0.5:
+        angle, waves = rng.uniform(0, np.pi), rng.uniform(3, 12)
+        phase = waves * np.pi * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2 * np.pi)
+        # From soft waves to hard-edged bands.
+        stripes = np.tanh(rng.uniform(0.5, 5) * np.sin(phase))
+        image += rng.uniform(5, 18) * stripes[..., None] * rng.uniform(0.5, 1, 3)
+    return image
+
+
+def render(sample: np.ndarray, height: float, angle: float) -> np.ndarray:
+    """Enlarges and turns an 8x8 digit.
+
+    Args:
+        sample: (8, 8) in [0, 1].
+        height: of the upright digit, in pixels.
+        angle: in degrees, anticlockwise.
+
+    Returns:
+        Coverage (h, w) in [0, 1], without empty rows or columns at its borders; the digit itself is
+        where it exceeds 0.5.
+    """
+    from PIL import Image
+
+    x, y, width, rows = tight_box(sample > 0.25)
+    # Room for the interpolation to fade out.
+    digit = np.pad(sample[y : y + rows, x : x + width], 1)
+    scale = height / rows
+    size = (round(digit.shape[0] * scale), round(digit.shape[1] * scale))
+    picture = Image.fromarray(_enlarged(digit, size))
+    picture = picture.rotate(angle, Image.Resampling.BICUBIC, expand=True)
+    # A stroke of even ink with a soft edge, instead of the samples' blurred grey.
+    coverage = ((np.asarray(picture) - 0.3) / 0.3).clip(0, 1)
+    x, y, width, rows = tight_box(coverage > 0)
+    return coverage[y : y + rows, x : x + width]
+
+
+def tight_box(inside: np.ndarray) -> tuple[int, int, int, int]:
+    """Smallest box (x, y, width, height) around the true pixels of a mask (h, w)."""
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    x, y = int(columns[0]), int(rows[0])
+    return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
+
+
+def _free_place(
+    rng: np.random.Generator, taken: np.ndarray, shape: tuple[int, int]
+) -> tuple[slice, slice] | None:
+    """Rows and columns where a digit of that shape touches no other, or None if none was found."""
+    for _ in range(_TRIES):
+        top = int(rng.integers(0, HEIGHT - shape[0] + 1))
+        left = int(rng.integers(0, WIDTH - shape[1] + 1))
+        around = taken[
+            max(top - _GAP, 0) : top + shape[0] + _GAP,
+            max(left - _GAP, 0) : left + shape[1] + _GAP,
+        ]
+        if not around.any():
+            return slice(top, top + shape[0]), slice(left, left + shape[1])
+    return None
+
+
+def _paint(rng: np.random.Generator, patch: np.ndarray, ink: np.ndarray) -> np.ndarray:
+    """Lays a digit in a colour that stands out over a patch (h, w, 3) of the background."""
+    grey = patch.mean()
+    contrast = rng.uniform(*CONTRAST)
+    # Towards whichever end of the grey scale has room, either where both have.
+    signs = [sign for sign in (-1, 1) if 20 <= grey + sign * contrast <= 235]
+    sign = rng.choice(signs) if signs else (-1 if grey > 127 else 1)
+    tint = rng.normal(0, 18, 3)
+    colour = grey + sign * contrast + tint - tint.mean()
+    shading = 0.3 * (patch - grey)
+    return patch + ink[..., None] * (colour + shading - patch)
+
+
+def _enlarged(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Bicubic interpolation of (h, w) values to a larger shape."""
+    from PIL import Image
+
+    picture = Image.fromarray(values.astype(np.float32))
+    return np.asarray(picture.resize(shape[::-1], Image.Resampling.BICUBIC))

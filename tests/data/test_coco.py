@@ -1,0 +1,231 @@
+import copy
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dynbackbones.data import coco, digits
+from dynbackbones.errors import UserError
+
+DATA = {
+    "images": [
+        {"id": 7, "file_name": "a.jpg", "height": 8, "width": 12},
+        {"id": 9, "file_name": "more/b.jpg", "height": 8, "width": 12},
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [0, 0.5, 4, 0], "area": 2.5},
+    ],
+    "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}],
+}
+
+
+@pytest.fixture
+def source(tmp_path):
+    """A sound dataset of two images in two folders."""
+    images = tmp_path / "images"
+    (images / "more").mkdir(parents=True)
+    for image in DATA["images"]:
+        Image.new("RGB", (12, 8)).save(images / image["file_name"])
+    annotations = tmp_path / "annotations.json"
+    annotations.write_text(json.dumps(DATA))
+    return coco.CocoSource("pets", annotations, images)
+
+
+def test_a_sound_dataset_passes_and_its_annotations_are_returned(source):
+    assert coco.check(source, num_classes=2) == DATA
+
+
+def test_a_missing_folder_or_file_is_named_with_a_way_to_try(source, tmp_path):
+    advice = "; set DETECTRON2_DATASETS to .*configs/demo/sar_retinanet.yaml"
+    absent = coco.CocoSource("pets", source.annotations, tmp_path / "none")
+    with pytest.raises(UserError, match=r"pets: image folder \S+none does not exist" + advice):
+        coco.check(absent, 2)
+    absent = coco.CocoSource("pets", tmp_path / "none.json", source.images)
+    with pytest.raises(UserError, match=r"annotation file \S+none.json does not exist" + advice):
+        coco.check(absent, 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Expecting value at line 1, column 1"),
+        (b'{"images": [\n{"id"', "Expecting ':' delimiter at line 2, column 6"),
+        (b"\xff\xfe", "not text in UTF-8"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[]", "it holds a list, not an object"),
+    ],
+)
+def test_a_file_that_is_not_json_is_named(source, content, message):
+    source.annotations.write_bytes(content)
+    pattern = rf"pets: annotation file {re.escape(str(source.annotations))} is malformed: .*"
+    with pytest.raises(UserError, match=pattern + message + ".*; it must be in COCO's") as caught:
+        coco.check(source, 2)
+    assert "\n" not in str(caught.value)
+
+
+def _drop(key, field):
+    def edit(data):
+        del data[key][0][field]
+
+    return edit
+
+
+def _put(key, field, value):
+    def edit(data):
+        data[key][0][field] = value
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda data: data.pop("annotations"), "'annotations' is not a list of objects"),
+        (lambda data: data.update(images=[1]), "'images' is not a list of objects"),
+        (lambda data: data.update(images=[]), "'images' is empty"),
+        (lambda data: data.update(categories=[]), "'categories' is empty"),
+        (_drop("images", "id"), r"images\[0\] has no integer id"),
+        (_put("images", "id", 9), r"images\[1\] repeats id 9"),
+        (_put("categories", "id", "3"), r"categories\[0\] has no integer id"),
+        (_drop("annotations", "id"), r"annotations\[0\] has no integer id"),
+        (_drop("images", "file_name"), r"images\[0\] has no file_name"),
+        (_put("images", "height", 0), r"images\[0\] has height 0"),
+        (_drop("images", "width"), r"images\[0\] has width None"),
+        (
+            _put("annotations", "image_id", 8),
+            r"annotations\[0\] has image_id 8, which no image has",
+        ),
+        (_put("annotations", "category_id", 1), "has category_id 1, which no category has"),
+        (_put("annotations", "image_id", [7]), r"has image_id \[7\], which no image has"),
+        (_drop("annotations", "bbox"), "has bbox None, which is not"),
+        (_put("annotations", "bbox", [1, 2, 3]), r"has bbox \[1, 2, 3\]"),
+        (_put("annotations", "bbox", [1, 2, -3, 4]), r"has bbox \[1, 2, -3, 4\]"),
+        (_put("annotations", "bbox", [1, 2, float("nan"), 4]), "has bbox"),
+        (_drop("annotations", "area"), "has area None"),
+    ],
+)
+def test_malformed_annotations_are_named(source, edit, message):
+    data = copy.deepcopy(DATA)
+    edit(data)
+    source.annotations.write_text(json.dumps(data))
+    with pytest.raises(UserError, match=f"is malformed: .*{message}"):
+        coco.check(source, 2)
+
+
+def test_another_number_of_categories_is_named(source):
+    message = (
+        r"annotations.json has 2 categories \(cat, dog\), but NUM_CLASSES is 80; "
+        r"set MODEL.RETINANET.NUM_CLASSES .* to 2"
+    )
+    with pytest.raises(UserError, match=message):
+        coco.check(source, 80)
+
+
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_missing_images_are_counted_and_the_first_named(source, whole_folder):
+    (source.images / "more" / "b.jpg").unlink()
+    if whole_folder:
+        (source.images / "more").rmdir()
+    message = rf"1 of 2 images are missing from {re.escape(str(source.images))}, the first is more/"
+    with pytest.raises(UserError, match=message + "b.jpg; complete the folder or remove"):
+        coco.check(source, 2)
+
+
+def test_an_image_is_read_as_rgb_and_upright(tmp_path):
+    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    image = coco.read_image(tmp_path / "grey.png")
+    assert image.mode == "RGB"
+    assert (np.asarray(image) == pixels[..., None]).all()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by 90 degrees
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    turned = coco.read_image(tmp_path / "turned.png")
+    assert (np.asarray(turned)[..., 0] == np.rot90(pixels, -1)).all()
+
+
+@pytest.mark.parametrize("kept", [0, 20, 0.5])
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_a_damaged_image_is_named(tmp_path, kept, suffix):
+    path = tmp_path / f"image.{suffix}"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(path)
+    data = path.read_bytes()
+    path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
+    message = rf"image {re.escape(str(path))} is truncated or not an image .*; copy it again"
+    with pytest.raises(UserError, match=message) as caught:
+        coco.read_image(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(UserError, match="none.jpg does not exist; complete the dataset"):
+        coco.read_image(tmp_path / "none.jpg")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    return tmp_path
+
+
+def test_the_root_is_detectron2s(root, monkeypatch):
+    assert coco.datasets_root() == root
+    for value in (None, ""):
+        if value is None:
+            monkeypatch.delenv("DETECTRON2_DATASETS")
+        else:
+            monkeypatch.setenv("DETECTRON2_DATASETS", value)
+        assert coco.datasets_root() == Path("datasets")
+    monkeypatch.setenv("DETECTRON2_DATASETS", "~/data")
+    assert coco.datasets_root() == Path.home() / "data"
+
+
+def test_coco_is_where_detectron2_expects_it(root):
+    assert coco.resolve("coco_2017_val") == coco.CocoSource(
+        "coco_2017_val",
+        root / "coco/annotations/instances_val2017.json",
+        root / "coco/val2017",
+    )
+
+
+def test_the_config_names_datasets_of_its_own(root):
+    formats = {"cells": ["bccd/train.json", "/elsewhere/images"], "coco_2017_val": ["a", "b"]}
+    cells = coco.resolve("cells", formats)
+    assert cells == coco.CocoSource("cells", root / "bccd/train.json", Path("/elsewhere/images"))
+    assert coco.resolve("coco_2017_val", formats).annotations == root / "a"
+    assert coco.known_datasets(formats) == [
+        "cells",
+        "coco_2017_train",
+        "coco_2017_val",
+        "digits_train",
+        "digits_val",
+    ]
+
+
+@pytest.mark.parametrize("entry", ["path", ["a"], ["a", "b", "c"], ["a", 1]])
+def test_a_malformed_entry_is_named(root, entry):
+    message = rf"COCO_FORMAT.cells is {re.escape(repr(entry))}; it must be two paths"
+    with pytest.raises(UserError, match=message):
+        coco.resolve("cells", {"cells": entry})
+
+
+def test_an_unknown_dataset_is_named_with_those_that_are_known(root):
+    message = (
+        "unknown dataset 'cococo'; known are cells, coco_2017_train, .*digits_val. "
+        "Add others to DATASETS.COCO_FORMAT"
+    )
+    with pytest.raises(UserError, match=message):
+        coco.resolve("cococo", {"cells": ["a", "b"]})
+
+
+def test_the_demo_dataset_is_written_on_first_use(root, monkeypatch):
+    write = digits.write_digits
+    monkeypatch.setattr(digits, "write_digits", lambda root: write(root, 2, 1))
+    for name, count in (("digits_train", 2), ("digits_val", 1)):
+        source = coco.resolve(name)
+        assert source.images.parent == root / "digits"
+        assert len(coco.check(source, num_classes=5)["images"]) == count
