@@ -7,7 +7,8 @@ DEMO_CONFIG := configs/demo/sar_retinanet.yaml
 ifdef PYTHON
 installed =
 else
-PYTHON := $(VENV)/bin/python
+# `override`: an empty PYTHON= on the command line means the default too.
+override PYTHON := $(VENV)/bin/python
 # One stamp per extra, touched only after pip succeeded: an interrupted install is repeated.
 installed = $(VENV)/.installed-$(1)
 endif
