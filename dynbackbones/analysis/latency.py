@@ -1,0 +1,248 @@
+"""Latency of several backbones side by side: interleaved, so that a busy machine hits all alike."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One thing to time.
+
+    Attributes:
+        backbone: its name.
+        forward: what is timed.
+        execution: "sparse", "masked" or "auto"; None for a static backbone.
+        rate: activation rate of the random masks; None for a static backbone.
+        context: what surrounds each forward, entered and left outside of the measured time.
+    """
+
+    backbone: str
+    forward: Callable[[], object]
+    execution: str | None = None
+    rate: float | None = None
+    context: Callable[[], AbstractContextManager] = nullcontext
+
+
+@dataclass(frozen=True)
+class Timing:
+    """The measured times of one candidate.
+
+    Attributes:
+        candidate: what ran.
+        seconds: one entry per repetition.
+        macs: multiply-accumulates for each image, mean over the batch.
+    """
+
+    candidate: Candidate
+    seconds: list[float]
+    macs: float
+
+    @property
+    def median(self) -> float:
+        """Median of the seconds."""
+        return statistics.median(self.seconds)
+
+    @property
+    def quartiles(self) -> tuple[float, float]:
+        """First and third quartile of the seconds; both the only value of a single repetition."""
+        if len(self.seconds) == 1:
+            return self.seconds[0], self.seconds[0]
+        first, _, third = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return first, third
+
+    def to_dict(self, reference: Timing) -> dict[str, str | float | None]:
+        """All figures for JSON; ratios are against ``reference``."""
+        first, third = self.quartiles
+        return {
+            "backbone": self.candidate.backbone,
+            "execution": self.candidate.execution,
+            "rate": self.candidate.rate,
+            "median_ms": 1e3 * self.median,
+            "first_quartile_ms": 1e3 * first,
+            "third_quartile_ms": 1e3 * third,
+            "repeats": len(self.seconds),
+            "ratio": self.median / reference.median,
+            "macs": self.macs,
+            "mac_ratio": self.macs / reference.macs,
+        }
+
+
+def measure(
+    candidates: Sequence[Candidate],
+    *,
+    repeats: int = 20,
+    warmup: int = 3,
+    synchronize: Callable[[], None] = lambda: None,
+    clock: Callable[[], float] = time.perf_counter,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> list[list[float]]:
+    """Times candidates in turn, one forward of each per round.
+
+    Each round starts with the next candidate, so that none always runs after the same neighbour.
+
+    Args:
+        repeats: measured rounds.
+        warmup: rounds before them, not measured.
+        synchronize: waits for the device's pending work; called before each reading of the clock.
+        clock: returns seconds.
+        progress: wraps the sequence of rounds, for example to display it.
+
+    Returns:
+        For each candidate its ``repeats`` times in seconds.
+
+    Raises:
+        ValueError: ``repeats`` is below 1 or ``warmup`` negative.
+    """
+    if repeats < 1 or warmup < 0:
+        raise ValueError(
+            f"repeats must be at least 1 and warmup at least 0, got {repeats} and {warmup}"
+        )
+    seconds: list[list[float]] = [[] for _ in candidates]
+    for turn in progress(range(warmup + repeats)):
+        for offset in range(len(candidates)):
+            index = (turn + offset) % len(candidates)
+            with candidates[index].context():
+                synchronize()
+                start = clock()
+                candidates[index].forward()
+                synchronize()
+                elapsed = clock() - start
+            if turn >= warmup:
+                seconds[index].append(elapsed)
+    return seconds
+
+
+def candidates_of(
+    name: str,
+    net: nn.Module,
+    images: Tensor,
+    *,
+    rates: Sequence[float],
+    executions: Sequence[str],
+    seed: int = 0,
+) -> list[Candidate]:
+    """What there is to time in one backbone: each execution at each rate, or a static net once.
+
+    Args:
+        name: shown in tables.
+        net: a backbone of this package in evaluation mode.
+        images: (N, 3, H, W) input.
+        rates: activation rates of random masks.
+        executions: of "sparse", "masked", "auto".
+        seed: of the masks, the same for every execution.
+    """
+
+    def forward() -> object:
+        return net(images)
+
+    if not hasattr(net, "select"):
+        return [Candidate(name, forward)]
+
+    def context(execution: str, rate: float) -> Callable[[], AbstractContextManager]:
+        def enter() -> AbstractContextManager:
+            net.execution = execution
+            return net.select("random", rate=rate, seed=seed)
+
+        return enter
+
+    return [
+        Candidate(name, forward, execution, rate, context(execution, rate))
+        for rate in rates
+        for execution in executions
+    ]
+
+
+@torch.inference_mode()
+def compare(
+    nets: dict[str, nn.Module],
+    images: Tensor,
+    *,
+    rates: Sequence[float] = (0.5,),
+    executions: Sequence[str] = ("auto",),
+    repeats: int = 20,
+    warmup: int = 3,
+    seed: int = 0,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> list[Timing]:
+    """Times backbones side by side on the same input.
+
+    Args:
+        nets: dict from name to backbone, all on the device of ``images``.
+        images, rates, executions, seed: see `candidates_of`.
+        repeats, warmup, progress: see `measure`.
+
+    Returns:
+        A `Timing` for each candidate, the first backbone's first.
+    """
+    candidates, macs = [], []
+    for name, net in nets.items():
+        net.eval()
+        candidates += candidates_of(
+            name, net, images, rates=rates, executions=executions, seed=seed
+        )
+    for candidate in candidates:
+        with candidate.context():
+            candidate.forward()
+        macs.append(float(nets[candidate.backbone].decisions.macs.mean()))
+    synchronize = _synchronizer(images.device)
+    seconds = measure(
+        candidates, repeats=repeats, warmup=warmup, synchronize=synchronize, progress=progress
+    )
+    return [Timing(*parts) for parts in zip(candidates, seconds, macs, strict=True)]
+
+
+def _synchronizer(device: torch.device) -> Callable[[], None]:
+    if device.type == "cuda":
+        return lambda: torch.cuda.synchronize(device)
+    return lambda: None
+
+
+def break_even_rate(timings: Sequence[Timing], backbone: str) -> float | None:
+    """The activation rate up to which a backbone's sparse execution is the faster one.
+
+    Interpolates linearly between the measured rates.
+
+    Returns:
+        None if sparse execution wins or loses at every measured rate, or one of the two executions
+        was not measured.
+    """
+    medians = {
+        (timing.candidate.execution, timing.candidate.rate): timing.median
+        for timing in timings
+        if timing.candidate.backbone == backbone
+    }
+    rates = sorted(
+        rate for execution, rate in medians if execution == "sparse" and ("masked", rate) in medians
+    )
+    gains = [medians["masked", rate] - medians["sparse", rate] for rate in rates]
+    for i in range(1, len(rates)):
+        if gains[i - 1] > 0 >= gains[i]:
+            part = gains[i - 1] / (gains[i - 1] - gains[i])
+            return rates[i - 1] + part * (rates[i] - rates[i - 1])
+    return None
+
+
+def latency_table(timings: Sequence[Timing]) -> str:
+    """The figures as text, a line for each candidate; ratios are against the first one."""
+    lines = [
+        f"{'backbone':<16}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
+        f"{'ratio':>7}{'GMACs':>9}{'MAC ratio':>11}"
+    ]
+    for timing in timings:
+        row = timing.to_dict(timings[0])
+        quartiles = f"{row['first_quartile_ms']:.1f} - {row['third_quartile_ms']:.1f}"
+        rate = "-" if row["rate"] is None else f"{row['rate']:.2f}"
+        lines.append(
+            f"{row['backbone']:<16}{row['execution'] or '-':>10}{rate:>6}"
+            f"{row['median_ms']:>11.1f}{quartiles:>17}{row['ratio']:>7.2f}"
+            f"{row['macs'] / 1e9:>9.2f}{row['mac_ratio']:>11.2f}"
+        )
+    return "\n".join(lines)

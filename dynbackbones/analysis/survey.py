@@ -1,0 +1,121 @@
+"""Runs a detector over a dataset and records where its backbone refined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
+from dynbackbones.analysis.pictures import PictureRow
+from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.data import coco
+from dynbackbones.data.coco import CocoSource
+
+
+class Predictor(Protocol):
+    """What `survey` asks of an engine's predictor."""
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """Detects objects in an (H, W, 3) uint8 RGB image."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image of a dataset with its ground truth.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        boxes: (n, 4) objects, ``x1, y1, x2, y2`` in pixels of ``image``; crowds are objects too.
+        name: file name.
+    """
+
+    image: np.ndarray
+    boxes: Tensor
+    name: str
+
+
+class CocoSamples:
+    """The images of a COCO-format dataset in the order of their ids, read one at a time.
+
+    Args:
+        source: the dataset.
+        content: of its annotation file, from `dynbackbones.data.coco.check`.
+        limit: leave out all but the first images.
+
+    Attributes:
+        class_names: by contiguous label, in the order of the category ids.
+    """
+
+    def __init__(
+        self, source: CocoSource, content: dict[str, Any], limit: int | None = None
+    ) -> None:
+        self._folder = source.images
+        self._images = sorted(content["images"], key=lambda image: image["id"])[:limit]
+        categories = sorted(content["categories"], key=lambda category: category["id"])
+        self.class_names = [str(category.get("name", category["id"])) for category in categories]
+        self._boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in self._images}
+        for annotation in content["annotations"]:
+            if annotation["image_id"] in self._boxes:
+                x, y, width, height = annotation["bbox"]
+                self._boxes[annotation["image_id"]].append([x, y, x + width, y + height])
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __iter__(self) -> Iterator[Sample]:
+        for image in self._images:
+            pixels = np.asarray(coco.read_image(self._folder / image["file_name"]))
+            boxes = torch.tensor(self._boxes[image["id"]], dtype=torch.float32).reshape(-1, 4)
+            yield Sample(pixels, boxes, image["file_name"])
+
+
+@dataclass
+class Survey:
+    """What a detector did on a dataset.
+
+    Attributes:
+        coverage: refined cells against objects.
+        rows: the first images that show an object, for a picture.
+        totals: sums over the images of the figures that the backbone's decisions summarise.
+    """
+
+    coverage: RegionCoverage = field(default_factory=RegionCoverage)
+    rows: list[PictureRow] = field(default_factory=list)
+    totals: dict[str, float] = field(default_factory=dict)
+
+    def means(self) -> dict[str, float]:
+        """Mean over the images of ``"macs"``, ``"activation_rate"`` and so on."""
+        return {name: total / self.coverage.images for name, total in self.totals.items()}
+
+    def to_dict(self) -> dict:
+        """All figures, for JSON."""
+        return {**self.coverage.to_dict(), "backbone": self.means()}
+
+
+def survey(predictor: Predictor, samples: Iterable[Sample], *, num_rows: int = 4) -> Survey:
+    """Runs a predictor over images.
+
+    Args:
+        predictor: of an engine's ``load_predictor``.
+        samples: the images.
+        num_rows: how many of them to keep for a picture; images without objects are kept only
+            where there are not enough others.
+    """
+    result, spare = Survey(), []
+    for sample in samples:
+        prediction = predictor.predict(sample.image)
+        boxes = resize_boxes(sample.boxes, sample.image.shape[:2], prediction.input_size)
+        result.coverage.update(prediction.decisions, [boxes])
+        if prediction.decisions is not None:
+            for name, value in prediction.decisions.summary().items():
+                result.totals[name] = result.totals.get(name, 0.0) + float(value.sum())
+        kept = result.rows if len(boxes) else spare
+        if len(kept) < num_rows:
+            kept.append(PictureRow(sample.image, prediction, sample.boxes, sample.name))
+    result.rows += spare[: num_rows - len(result.rows)]
+    return result
