@@ -112,7 +112,7 @@ class ResNet(Backbone):
         features = {}
         for name, info in self.feature_info.items():
             x = features[name] = getattr(self, info.module)(x)
-        sizes = sizes or [(images.shape[-2], images.shape[-1])] * len(images)
+        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
         macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
         self.decisions = Decisions(sizes, macs)
         return features

@@ -193,7 +193,7 @@ class SARResNet(DynamicBackbone):
         features["res4"] = x
         features["res5"] = self.layer4(x)
 
-        size = (images.shape[-2], images.shape[-1])
+        size = (int(images.shape[-2]), int(images.shape[-1]))
         self.decisions = self._describe(outputs, sizes or [size] * len(images), size)
         if self.records_auxiliary:
             self._keep_auxiliary(self._losses(outputs.values()))

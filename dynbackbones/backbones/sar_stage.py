@@ -216,13 +216,14 @@ class SARStage(nn.Module):
         for block in self.base:
             base = block(base)
             base_outputs.append(base)
+        # The selectors also run where an override replaces what they say: time and MACs measured
+        # at a given rate then include them.
+        masks, argmax = self._decide(base_outputs, grid, temperature)
         rates = None
         if override is not None:
-            masks = argmax = override(len(self.base), self.groups, grid)
-        else:
-            masks, argmax = self._decide(base_outputs, grid, temperature)
-            if self.training:
-                rates = activation_rates(masks, grid.valid).transpose(0, 1)
+            masks = override(len(self.base), self.groups, grid)
+        elif self.training:
+            rates = activation_rates(masks, grid.valid).transpose(0, 1)
         refined = self._refine(x, masks, grid, execution)
         fused = self.fusion(base, refined, grid)
         return StageOutput(

@@ -1,0 +1,62 @@
+import pytest
+import torch
+import torchvision
+from torchvision.models._utils import IntermediateLayerGetter
+
+import dynbackbones
+
+LAYERS = {f"layer{i}": f"res{i + 1}" for i in range(1, 5)}
+
+
+@pytest.mark.parametrize("depth", [18, 34, 50, 101])
+def test_equals_torchvision_with_the_same_weights(depth):
+    reference = getattr(torchvision.models, f"resnet{depth}")(weights=None).eval()
+    net = dynbackbones.build_backbone(f"resnet{depth}").eval()
+    state = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
+    net.load_state_dict(state, strict=True)
+    images = torch.randn(2, 3, 65, 97)
+    with torch.no_grad():
+        expected = IntermediateLayerGetter(reference, LAYERS)(images)
+        features = net(images)
+    assert list(features) == list(expected)
+    for name, feature in features.items():
+        torch.testing.assert_close(feature, expected[name])
+        info = net.feature_info[name]
+        assert feature.shape[1] == info.channels
+        assert feature.shape[2] == -(-65 // info.stride)
+
+
+@pytest.mark.parametrize(("output_stride", "dilate"), [(16, (0, 0, 1)), (8, (0, 1, 1))])
+def test_dilated_equals_torchvision(output_stride, dilate):
+    reference = torchvision.models.resnet50(
+        weights=None, replace_stride_with_dilation=[bool(d) for d in dilate]
+    ).eval()
+    net = dynbackbones.build_backbone("resnet50", output_stride=output_stride).eval()
+    net.load_state_dict(
+        {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}
+    )
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected = IntermediateLayerGetter(reference, LAYERS)(images)["res5"]
+        torch.testing.assert_close(net(images)["res5"], expected)
+    assert net.feature_info["res5"].stride == output_stride
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "expected"),
+    [
+        ((224, 224), {}, 4.09e9),  # torchvision's documentation, without the classifier's 2 M
+        ((800, 1344), {}, 87.6e9),
+        ((513, 513), {"output_stride": 16}, 34.1e9),  # SAR, table IX
+    ],
+)
+def test_macs(size, options, expected):
+    net = dynbackbones.build_backbone("resnet50", **options)
+    assert net.macs(*size) == pytest.approx(expected, rel=0.005)
+
+
+def test_decisions_hold_the_cost_of_each_image():
+    net = dynbackbones.build_backbone("resnet18").eval()
+    net(torch.randn(2, 3, 64, 64), image_sizes=[(64, 64), (33, 50)])
+    assert net.decisions.macs.tolist() == [net.macs(64, 64), net.macs(33, 50)]
+    assert list(net.decisions.summary()) == ["macs"]

@@ -1,0 +1,68 @@
+"""Sparse equals masked, for one block and any mask (the project's central invariant)."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from dynbackbones.layers import BasicBlock, Bottleneck, SelectedPixels, sparse_forward
+
+
+def perturb(module, generator):
+    """Gives norm layers the statistics and affine parameters of a trained network."""
+    for child in module.modules():
+        if isinstance(child, nn.BatchNorm2d):
+            with torch.no_grad():
+                child.weight.uniform_(0.5, 1.5, generator=generator)
+                child.bias.normal_(std=0.5, generator=generator)
+                child.running_mean.normal_(std=0.5, generator=generator)
+                child.running_var.uniform_(0.5, 2.0, generator=generator)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    block=st.sampled_from([BasicBlock, Bottleneck]),
+    images=st.integers(1, 3),
+    height=st.integers(1, 17),
+    width=st.integers(1, 17),
+    groups=st.sampled_from([1, 2, 4]),
+    dilation=st.sampled_from([1, 2, 4]),
+    widens=st.booleans(),
+    final_relu=st.booleans(),
+    rate=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_sparse_equals_masked(
+    block, images, height, width, groups, dilation, widens, final_relu, rate, seed
+):
+    generator = torch.Generator().manual_seed(seed)
+    module = block(
+        16, 32 if widens else 16, groups=groups, dilation=dilation, final_relu=final_relu
+    ).eval()
+    perturb(module, generator)
+    x = torch.randn(images, 16, height, width, generator=generator)
+    mask = torch.rand(images, groups, height, width, generator=generator) < rate
+    before = x.clone()
+    with torch.no_grad():
+        masked = module(x, mask)
+        sparse = sparse_forward(module, x, SelectedPixels.from_mask(mask, dilation))
+    torch.testing.assert_close(sparse, masked, rtol=1e-4, atol=1e-5)
+    assert torch.equal(x, before), "the input must not change: the base branch reads it too"
+
+
+def test_tables_of_a_small_mask():
+    mask = torch.tensor([[[[1, 1, 0], [0, 1, 0]]]], dtype=torch.bool)
+    pixels = SelectedPixels.from_mask(mask)
+    assert pixels.rows.tolist() == [0, 1, 4]
+    assert pixels.counts == [3]
+    none = 3
+    assert pixels.neighbours[0].tolist() == [none, none, none, none, 0, 1, none, none, 2]
+    assert pixels.neighbours[2].tolist() == [0, 1, none, none, 2, none, none, none, none]
+
+
+def test_norm_without_statistics_is_refused():
+    module = BasicBlock(4, 4, norm=lambda c: nn.GroupNorm(2, c)).eval()
+    mask = torch.ones(1, 1, 3, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match="GroupNorm.*execution='masked'"):
+        sparse_forward(module, torch.randn(1, 4, 3, 3), SelectedPixels.from_mask(mask))

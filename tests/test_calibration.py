@@ -1,0 +1,45 @@
+import pytest
+import torch
+
+import dynbackbones
+
+
+def spread_out(net):
+    """Selectors that tell places apart, as trained ones do."""
+    torch.manual_seed(0)
+    for stage in net.stages().values():
+        for selector in stage.selectors:
+            torch.nn.init.normal_(selector.fc.weight, std=3.0)
+    return net
+
+
+@pytest.mark.parametrize("target", [0.2, 0.5, 0.8])
+def test_meets_the_target_and_keeps_it_in_the_checkpoint(target):
+    net = spread_out(dynbackbones.build_backbone("sar_resnet18")).train()
+    images = torch.randn(2, 3, 96, 96)
+    reached = dynbackbones.calibrate(net, images, target_rate=target, tolerance=0.03)
+    assert reached == pytest.approx(target, abs=0.05)
+    assert net.training
+    other = dynbackbones.build_backbone("sar_resnet18").eval()
+    other.load_state_dict(net.state_dict())
+    other(images)
+    assert other.decisions.activation_rate.mean().item() == pytest.approx(reached, abs=1e-6)
+
+
+def test_batches_count_by_their_images():
+    net = spread_out(dynbackbones.build_backbone("sar_resnet18"))
+    images = torch.randn(3, 3, 64, 64)
+    whole = dynbackbones.calibrate(net, images, target_rate=0.4, max_steps=6)
+    parts = dynbackbones.calibrate(net, [images[:1], images[1:]], target_rate=0.4, max_steps=6)
+    assert parts == pytest.approx(whole, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("images", "rate", "message"),
+    [(torch.randn(1, 3, 64, 64), 1.2, "target_rate must lie"), ([], 0.5, "must not be empty")],
+)
+def test_wrong_arguments(images, rate, message):
+    with pytest.raises(ValueError, match=message):
+        dynbackbones.calibrate(
+            dynbackbones.build_backbone("sar_resnet18"), images, target_rate=rate
+        )
