@@ -1,0 +1,73 @@
+"""Command line of the benchmark."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools/benchmark.py"
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, str(TOOL), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def benchmark_tool():
+    """The tool as a module, by its path: other packages are called ``tools`` too."""
+    spec = importlib.util.spec_from_file_location("tool_benchmark", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_help_works():
+    result = run("--help")
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
+
+
+def test_benchmark_compares_side_by_side(tmp_path):
+    file = tmp_path / "new" / "figures.json"
+    arguments = "--backbones resnet18 sar_resnet18 --size 64 64 --repeats 2 --warmup 0 --rates 0.5"
+    result = run(*arguments.split(), "--execution", "sparse", "masked", "--json", file)
+    assert result.returncode == 0, result.stderr
+    assert "BatchNorm not folded" in result.stdout
+    report = json.loads(file.read_text())
+    rows = [(row["backbone"], row["execution"], row["rate"]) for row in report["results"]]
+    assert rows == [
+        ("resnet18", None, None),
+        ("sar_resnet18", "sparse", 0.5),
+        ("sar_resnet18", "masked", 0.5),
+    ]
+    static, sparse, masked = report["results"]
+    assert static["ratio"] == static["mac_ratio"] == 1
+    assert sparse["macs"] == masked["macs"] < static["macs"]
+    assert static["repeats"] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbones", "resnet51"], "resnet51"),
+        (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),
+        (["--repeats", "0"], "--repeats must be at least 1"),
+        (["--size", "0", "224"], "--size must be positive, got 0 224"),
+    ],
+)
+def test_benchmark_names_a_wrong_option(benchmark_tool, capsys, arguments, message):
+    with pytest.raises(SystemExit) as stop:
+        benchmark_tool.parse_args(arguments)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
