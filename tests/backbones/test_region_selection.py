@@ -35,9 +35,8 @@ def test_random_depends_on_seed_image_block_and_group():
 
 def test_center_is_in_the_middle_of_the_image_not_of_its_padding():
     masks = masks_of("center", 0.25, valid_sizes=torch.tensor([[56, 56], [28, 28]]))
-    assert masks[0, 0, 0].nonzero().float().mean(0).tolist() == [6.5, 6.5] or masks[
-        0, 0, 0
-    ].float().mean().item() == pytest.approx(0.25, abs=0.03)
+    rows, cols = masks[0, 0, 0].nonzero(as_tuple=True)
+    assert (rows.min(), rows.max(), cols.min(), cols.max()) == (3, 9, 3, 9)
     rows, cols = masks[1, 0, 0].nonzero(as_tuple=True)
     assert rows.max() < 7 and cols.max() < 7
     assert masks[1, 0, 0, 3, 3]
@@ -59,7 +58,8 @@ def test_given_masks_replace_the_decisions():
         net(images)
     assert all(torch.equal(masks[name], net.decisions.masks[name]) for name in masks)
     net(images)
-    assert net.decisions.activation_rate.tolist() == [1.0, 1.0]  # its own decisions again
+    own = net.decisions.masks
+    assert not all(torch.equal(masks[name], own[name]) for name in masks)
 
 
 def test_selection_as_constructor_argument():

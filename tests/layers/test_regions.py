@@ -62,7 +62,7 @@ def test_activation_rates_count_cells_inside_the_image():
 
 
 def test_selector_starts_by_selecting_everything():
-    selector = RegionSelector(8, groups=2, margin=9).eval()
+    selector = RegionSelector(8, groups=2, margin=9)
     grid = RegionGrid((16, 16), cell_size=4)
     logits = selector(torch.randn(2, 8, 8, 8), grid, scale=2)
     assert logits.shape == (2, 2, 4, 4, 2)
