@@ -1,0 +1,254 @@
+"""The config options of this package, in detectron2's schema, and what they mean for a network.
+
+Both engines use this file, so it knows config nodes and nothing of detectron2. fvcore's ``CfgNode``
+and detectron2's, which derives from it, are both accepted everywhere.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import yaml
+from fvcore.common.config import CfgNode
+
+from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.errors import UserError
+
+_MISSING = object()
+_TYPE_REMEDY = "write the value in the form of its default, such as 1.0 for a number with a point"
+
+
+def add_dynbackbones_config(cfg: CfgNode) -> None:
+    """Adds the options of this package, with their defaults, to a detectron2-style config.
+
+    Args:
+        cfg: a config with the nodes ``MODEL`` and ``DATASETS``, changed in place.
+    """
+    node = type(cfg)
+
+    cfg.MODEL.SAR = node()
+    # 18, 34, 50 or 101.
+    cfg.MODEL.SAR.DEPTH = 50
+    # Channel groups of the refinement branch; each has regions of its own. The paper's G.
+    cfg.MODEL.SAR.GROUPS = 2
+    # How much smaller the base branch's feature maps are: 2 or 4. The paper's s.
+    cfg.MODEL.SAR.BASE_SCALE = 2
+    # The base branch has 1 / ALPHA of a ResNet's channels, the refinement branch BETA times them.
+    cfg.MODEL.SAR.ALPHA = 2
+    cfg.MODEL.SAR.BETA = 1
+    # Edge of a region in feature pixels, in stages 1, 2 and 3 (res2, res3 and res4).
+    cfg.MODEL.SAR.CELL_SIZE = [4, 4, 7]
+    # K for the paper's K x K regions per image, whatever its size; 0 for regions of CELL_SIZE.
+    cfg.MODEL.SAR.GRID_SIZE = 0
+    # Share of the regions to refine, in (0, 1]. The paper's t.
+    cfg.MODEL.SAR.TARGET_RATE = 0.5
+    # "ramp": from 1 down to TARGET_RATE in three steps over the first half of training, for
+    # training from scratch. "constant": for fine-tuning from trained selectors, which a ramp would
+    # drag back to rate 1.
+    cfg.MODEL.SAR.TARGET_SCHEDULE = "ramp"
+    # Gumbel-softmax temperature at the start and the end of training, exponential in between.
+    # Fine-tuning from trained selectors wants [0.1, 0.01].
+    cfg.MODEL.SAR.TEMPERATURE = [1.0, 0.01]
+    # Weight of the activation-rate loss. The paper's lambda.
+    cfg.MODEL.SAR.LOSS_WEIGHT = 1.0
+    # What meets the target: the rate of the whole "batch" (over all processes) or every "sample"'s.
+    cfg.MODEL.SAR.LOSS_REDUCTION = "batch"
+    # How much a selector prefers "refine" at first, as a difference of logits. 9 suits schedules of
+    # ImageNet's length; runs of a few thousand iterations never leave rate 1 with it and want 2.
+    cfg.MODEL.SAR.SELECTOR_MARGIN = 9.0
+    # The selectors' learning rate, as a multiple of SOLVER.BASE_LR.
+    cfg.MODEL.SAR.SELECTOR_LR_FACTOR = 1.0
+    # Norm layers: "BN", "SyncBN", or "FrozenBN" (fixed statistics, so only with MODEL.WEIGHTS).
+    cfg.MODEL.SAR.NORM = "BN"
+    # Stride of res5: 32; 16 or 8 dilate instead of striding, for segmentation heads without an FPN.
+    cfg.MODEL.SAR.OUTPUT_STRIDE = 32
+    # Evaluation: "sparse" (skips what is not selected), "masked" (computes all and multiplies), or
+    # "auto" (the faster one, by a documented rule). All three give the same features.
+    cfg.MODEL.SAR.EXECUTION = "auto"
+
+    # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
+    # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
+    cfg.DATASETS.COCO_FORMAT = node(new_allowed=True)
+
+
+def sar_options(cfg: CfgNode) -> dict[str, Any]:
+    """Constructor arguments of `SARResNet` from ``MODEL.SAR`` and ``MODEL.BACKBONE.FREEZE_AT``.
+
+    Args:
+        cfg: a config with the options of `add_dynbackbones_config`.
+
+    Returns:
+        Every argument that a config decides; ``in_channels`` and ``selection`` are the caller's.
+
+    Raises:
+        UserError: something is frozen although there are no weights; see `check_frozen`.
+    """
+    sar = cfg.MODEL.SAR
+    check_frozen(cfg, norm_key="MODEL.SAR.NORM")
+    return {
+        "depth": sar.DEPTH,
+        "groups": sar.GROUPS,
+        "base_scale": sar.BASE_SCALE,
+        "alpha": sar.ALPHA,
+        "beta": sar.BETA,
+        "cell_size": tuple(sar.CELL_SIZE),
+        "grid_size": sar.GRID_SIZE or None,
+        "target_rate": sar.TARGET_RATE,
+        "target_schedule": sar.TARGET_SCHEDULE,
+        "temperature": tuple(sar.TEMPERATURE),
+        "loss_weight": sar.LOSS_WEIGHT,
+        "loss_reduction": sar.LOSS_REDUCTION,
+        "selector_margin": sar.SELECTOR_MARGIN,
+        "output_stride": sar.OUTPUT_STRIDE,
+        "norm": sar.NORM,
+        "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+        "execution": sar.EXECUTION,
+    }
+
+
+def build_sar_resnet(cfg: CfgNode, in_channels: int = 3) -> SARResNet:
+    """Builds the SAR-ResNet that a config describes.
+
+    Args:
+        cfg: a config with the options of `add_dynbackbones_config`.
+        in_channels: channels of the images.
+
+    Raises:
+        UserError: an option has a value that the network does not take, or something is frozen
+            although there are no weights.
+    """
+    options = sar_options(cfg)
+    try:
+        return SARResNet(in_channels=in_channels, **options)
+    except ValueError as error:
+        raise UserError(f"MODEL.SAR: {error}") from error
+
+
+def check_frozen(cfg: CfgNode, norm_key: str) -> None:
+    """Refuses to freeze a randomly initialised network.
+
+    detectron2 freezes the stem and res2 by default (``FREEZE_AT`` 2), which makes sense for
+    pretrained weights only.
+
+    Args:
+        cfg: a config.
+        norm_key: the key of the backbone's norm, such as ``"MODEL.SAR.NORM"``.
+
+    Raises:
+        UserError: ``MODEL.WEIGHTS`` is empty, but ``FREEZE_AT`` is positive or the norm frozen.
+    """
+    if cfg.MODEL.WEIGHTS:
+        return
+    freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    if freeze_at > 0:
+        raise UserError(
+            f"MODEL.BACKBONE.FREEZE_AT is {freeze_at} but MODEL.WEIGHTS is empty, so random layers "
+            f"would be frozen; set MODEL.BACKBONE.FREEZE_AT 0 or give weights"
+        )
+    if get_key(cfg, norm_key) == "FrozenBN":
+        raise UserError(
+            f"{norm_key} is FrozenBN but MODEL.WEIGHTS is empty: frozen norm layers need trained "
+            f"statistics; set {norm_key} BN or give weights"
+        )
+
+
+def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str] = ()) -> None:
+    """Merges a YAML file (with its ``_BASE_`` files) and then ``KEY VALUE`` pairs into a config.
+
+    YAML is read with the safe loader only: tags that run code are refused.
+
+    Args:
+        cfg: changed in place.
+        config_file: path of a YAML file; empty for none.
+        opts: keys and values in turn, as they come from a command line.
+
+    Raises:
+        UserError: the file is missing or is not plain YAML, a key is unknown (names the nearest
+            one), or a value has another type than the default.
+    """
+    if config_file:
+        loaded = _load_yaml(type(cfg), config_file)
+        try:
+            cfg.merge_from_file(config_file, allow_unsafe=False)
+        except KeyError as error:
+            key = _first_unknown_key(loaded, cfg)
+            reason = _unknown(key, cfg) if key else str(error.args[0])
+            raise UserError(f"{config_file}: {reason}") from error
+        except (ValueError, AssertionError) as error:
+            raise UserError(f"{config_file}: {_one_line(error)}; {_TYPE_REMEDY}") from error
+    if len(opts) % 2:
+        raise UserError(f"config overrides must be pairs of KEY VALUE, got {' '.join(opts)!r}")
+    for key, value in zip(opts[0::2], opts[1::2], strict=True):
+        if get_key(cfg, key, _MISSING) is _MISSING:
+            raise UserError(_unknown(key, cfg))
+        try:
+            cfg.merge_from_list([key, value])
+        except (ValueError, AssertionError) as error:
+            raise UserError(f"{key} {value}: {_one_line(error)}; {_TYPE_REMEDY}") from error
+
+
+def get_key(cfg: CfgNode, key: str, default: Any = None) -> Any:
+    """The value at a dotted key such as ``"MODEL.SAR.DEPTH"``; ``default`` where there is none."""
+    for part in key.split("."):
+        if not isinstance(cfg, CfgNode) or part not in cfg:
+            return default
+        cfg = cfg[part]
+    return cfg
+
+
+def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
+    """The content of a config file and its bases, as plain dicts."""
+    if not os.path.isfile(config_file):
+        raise UserError(f"config file {config_file} does not exist; check --config-file")
+    try:
+        loaded = node.load_yaml_with_base(config_file, allow_unsafe=False)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or error
+        raise UserError(
+            f"{config_file}{place}: not a plain YAML config ({problem}); "
+            f"tags that run Python are not allowed"
+        ) from error
+    except FileNotFoundError as error:
+        raise UserError(f"{config_file}: its _BASE_ {error.filename} does not exist") from error
+    except (TypeError, AttributeError):  # fvcore expects a mapping in every file
+        loaded = None
+    if not isinstance(loaded, Mapping):
+        raise UserError(f"{config_file}: not a mapping of config keys")
+    return loaded
+
+
+def _flat_keys(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat_keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _first_unknown_key(loaded: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> str | None:
+    """The first key of a loaded file that the config does not have and does not let in."""
+    for key, value in loaded.items():
+        if key not in cfg:
+            if cfg.is_new_allowed():
+                continue
+            return prefix + str(key)
+        if isinstance(value, Mapping) and isinstance(cfg[key], CfgNode):
+            unknown = _first_unknown_key(value, cfg[key], f"{prefix}{key}.")
+            if unknown:
+                return unknown
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    """The message of an error that may quote a whole config node."""
+    return " ".join(str(error).split())
+
+
+def _unknown(key: str, cfg: CfgNode) -> str:
+    """What to tell about an unknown key: the known one that looks most like it."""
+    keys = list(_flat_keys(cfg))
+    nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
+    return f"unknown config key {key}; did you mean {nearest[0]}?"

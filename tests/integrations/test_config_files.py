@@ -1,0 +1,53 @@
+"""The YAML files in configs/: they agree where their results are compared."""
+
+from pathlib import Path
+
+import pytest
+from fvcore.common.config import CfgNode
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+NETWORK = ("MODEL.BACKBONE.NAME", "MODEL.SAR.", "MODEL.RESNETS.", "OUTPUT_DIR")
+
+
+def flat(name):
+    def walk(node, prefix=""):
+        for key, value in node.items():
+            if isinstance(value, dict):
+                yield from walk(value, f"{prefix}{key}.")
+            else:
+                yield prefix + key, value
+
+    return dict(walk(CfgNode.load_yaml_with_base(str(CONFIGS / name))))
+
+
+def network(values):
+    return {key: value for key, value in values.items() if key.startswith(NETWORK)}
+
+
+@pytest.mark.parametrize(
+    "dynamic, baseline",
+    [
+        ("sar_retinanet.yaml", "retinanet_r50.yaml"),
+        ("sar_retinanet_g2s4a1.yaml", "retinanet_r50.yaml"),
+        ("sar_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),
+        ("sar_faster_rcnn_g2s4a1.yaml", "faster_rcnn_r50.yaml"),
+        ("bccd/sar_retinanet_r18.yaml", "bccd/retinanet_r18.yaml"),
+    ],
+)
+def test_baselines_differ_by_the_backbone_alone(dynamic, baseline):
+    first, second = flat(dynamic), flat(baseline)
+    assert network(first) != network(second)
+    rest = [
+        {key: value for key, value in values.items() if not key.startswith(NETWORK)}
+        for values in (first, second)
+    ]
+    assert rest[0] == rest[1]
+    assert first["OUTPUT_DIR"] != second["OUTPUT_DIR"]
+
+
+def test_variants_keep_the_target_rate():
+    for name in ("sar_retinanet", "sar_faster_rcnn"):
+        values, variant = flat(f"{name}.yaml"), flat(f"{name}_g2s4a1.yaml")
+        assert [values[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 2, 2]
+        assert [variant[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 4, 1]
+        assert values["MODEL.SAR.TARGET_RATE"] == variant["MODEL.SAR.TARGET_RATE"] == 0.5
