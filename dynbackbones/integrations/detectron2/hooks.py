@@ -1,0 +1,96 @@
+"""Training hooks: schedules of the backbones, and what they chose in the logs."""
+
+import logging
+
+import torch
+from detectron2.engine import HookBase
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter, get_event_storage
+from torch import nn
+
+from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.integrations.auxiliary import find_backbones
+
+# Not "backbone", under which the results of evaluations are logged.
+PREFIX = "decisions"
+
+
+class DynamicBackboneHook(HookBase):
+    """Drives the schedules of the dynamic backbones in a model and logs their decisions.
+
+    Before each step every schedule moves to ``iter / max_iter``, so that a resumed run continues
+    where it was. After it, the mean over the batch (and over processes) of every value in
+    ``decisions.summary()`` becomes a scalar ``decisions/...`` of the event storage, one for each
+    stage and one for each selector. Register it before the writers, which otherwise see the
+    values one period late.
+
+    Args:
+        model: the model that is trained, wrapped for distributed training or not.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+
+    def before_step(self) -> None:
+        progress = self.trainer.iter / self.trainer.max_iter
+        for backbone in find_backbones(self._model):
+            if isinstance(backbone, DynamicBackbone):
+                backbone.set_progress(progress)
+
+    def after_step(self) -> None:
+        scalars = decision_scalars(self._model)
+        if comm.is_main_process() and scalars:
+            self.trainer.storage.put_scalars(**scalars)
+
+
+def decision_scalars(model: nn.Module) -> dict[str, float]:
+    """Mean over images and processes of what the backbones in a model chose in the last forward.
+
+    Returns:
+        ``decisions/activation_rate`` and so on; the second backbone's begin with ``decisions2/``.
+        Only the main process gets means over all processes.
+    """
+    values = {}
+    for index, backbone in enumerate(find_backbones(model), start=1):
+        if backbone.decisions is None:
+            continue
+        prefix = PREFIX if index == 1 else f"{PREFIX}{index}"
+        for name, value in backbone.decisions.summary(per_block=True).items():
+            values[f"{prefix}/{name}"] = value.float().mean()
+    if not values:
+        return {}
+    device = next(model.parameters()).device
+    values = {name: value.to(device) for name, value in values.items()}
+    values = comm.reduce_dict(values)
+    # One transfer from the device instead of one for each value.
+    return dict(zip(values, torch.stack(list(values.values())).tolist(), strict=True))
+
+
+class ActivationRatePrinter(EventWriter):
+    """Prints the activation rate of every stage beside detectron2's line of losses.
+
+    Args:
+        window: iterations to average over.
+    """
+
+    def __init__(self, window: int = 20) -> None:
+        self._window = window
+        self._last = -1
+        self._logger = logging.getLogger("dynbackbones")
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        names = [
+            name
+            for name in storage.latest()
+            if name.startswith(f"{PREFIX}/activation_rate") and "block" not in name
+        ]
+        iteration = max((storage.latest()[name][1] for name in names), default=self._last)
+        if iteration == self._last:  # the last call after training has nothing new
+            return
+        self._last = iteration
+        rates = (
+            f"{name.removeprefix(f'{PREFIX}/')}: {storage.history(name).avg(self._window):.3f}"
+            for name in names
+        )
+        self._logger.info(f" iter: {iteration}  {'  '.join(rates)}")
