@@ -1,0 +1,297 @@
+"""Training and evaluation of torchvision's detectors on mmengine's Runner."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+import torch
+from fvcore.common.config import CfgNode
+from mmengine.dist import broadcast_object_list, get_rank, get_world_size
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import CheckpointHook, IterTimerHook, LoggerHook, ParamSchedulerHook
+from mmengine.logging import MMLogger
+from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
+from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, set_random_seed
+from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
+from torch.utils.data import DataLoader
+
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
+from dynbackbones.integrations import launch
+from dynbackbones.integrations.torchvision import data, distributed, hooks, solver, weights
+from dynbackbones.integrations.torchvision.config import config_of
+from dynbackbones.integrations.torchvision.detectors import build_detector
+from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
+from dynbackbones.integrations.torchvision.model import DetectorModel
+from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
+from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
+from dynbackbones.integrations.torchvision.sampling import TrainingBatches
+
+LOG_INTERVAL = 20
+# Averaged over the log interval; other values, such as the learning rate, are the latest.
+_AVERAGED = r".*(loss|time|rate|gmacs).*"
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The config of a command line, after the checks that need no data.
+
+    Raises:
+        UserError: see `load_config` and `check_output_folder`.
+    """
+    cfg = config_of(args)
+    if not args.eval_only:
+        launch.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
+    processes = args.num_gpus * args.num_machines
+    if cfg.SOLVER.IMS_PER_BATCH % processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among {processes} "
+            "processes; make it a multiple"
+        )
+    return cfg
+
+
+def main(args: argparse.Namespace) -> None:
+    """Trains, or evaluates with ``--eval-only``; results go to ``OUTPUT_DIR``.
+
+    Args:
+        args: of `launch.parser`.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    cfg = setup(args)
+    distributed.start(evaluate if args.eval_only else train, args, cfg)
+
+
+def train(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Trains one process's part, evaluates, and writes weights and results."""
+    resume_from = find_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    checkpoint = checkpoints.load(resume_from) if resume_from else None
+    seed = _seed(cfg, checkpoint)
+    training, evaluation = data.training_set(cfg, seed), data.evaluation_set(cfg)
+    set_random_seed(seed)
+    detector = _detector(cfg)
+    if checkpoint is not None:
+        _check_resumable(detector, checkpoint, resume_from)
+    elif cfg.MODEL.WEIGHTS:
+        weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console())
+    output_dir = Path(cfg.OUTPUT_DIR)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if get_rank() == 0:
+        (output_dir / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
+
+    model = DetectorModel(detector).to(_device(cfg))
+    optimizer = solver.build_optimizer(cfg, model)
+    runner = DetectionRunner(
+        _wrapped(model),
+        cfg.OUTPUT_DIR,
+        train_dataloader=_training_loader(cfg, training, seed),
+        train_cfg={
+            "type": TrainLoop,
+            "max_iters": cfg.SOLVER.MAX_ITER,
+            "val_interval": cfg.TEST.EVAL_PERIOD or cfg.SOLVER.MAX_ITER,
+        },
+        optim_wrapper=optimizer,
+        param_scheduler=[solver.build_schedule(cfg, optimizer)],
+        **_evaluation_options(cfg, evaluation),
+        **_common_options(cfg, seed),
+        load_from=resume_from,
+        resume=resume_from is not None,
+    )
+    runner.train()
+
+
+def evaluate(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """Evaluates one process's part and writes the results.
+
+    The weights are ``MODEL.WEIGHTS``; with ``--resume``, or where that is empty, those that the
+    run in ``OUTPUT_DIR`` ended with.
+
+    Raises:
+        UserError: there is nothing to evaluate, or nothing to evaluate on.
+    """
+    dataset = data.evaluation_set(cfg)
+    if dataset is None:
+        raise UserError("DATASETS.TEST names no dataset to evaluate on")
+    detector = _detector(cfg)
+    path = find_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    weights.load_weights(detector, path or weights.weights_path(cfg), _console())
+    runner = DetectionRunner(
+        _wrapped(DetectorModel(detector).to(_device(cfg))),
+        cfg.OUTPUT_DIR,
+        **_evaluation_options(cfg, dataset),
+        **_common_options(cfg, seed=0),
+    )
+    runner.val()
+
+
+def find_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """The last checkpoint of the run in a folder; None where there is no run yet.
+
+    Raises:
+        UserError: the folder holds checkpoints, but not the one to continue from.
+    """
+    folder = Path(output_dir)
+    if not launch.has_checkpoints(folder):
+        return None
+    pointer = folder / "last_checkpoint"
+    if pointer.exists():
+        name = Path(pointer.read_text(encoding="utf-8").strip()).name
+        # By its name, since the folder may have moved.
+        if name and (folder / name).is_file():
+            return os.fspath(folder / name)
+    raise UserError(
+        f"OUTPUT_DIR {folder} holds checkpoints, but {pointer} names none of them; write the name "
+        "of the one to continue from into it, or name another folder"
+    )
+
+
+class DetectionRunner(Runner):
+    """mmengine's Runner for models that are already where they belong."""
+
+    def wrap_model(self, model_wrapper_cfg, model):
+        """Nothing: `MODEL.DEVICE` decides, and the engine has wrapped what needs it."""
+        return model
+
+    def dump_config(self) -> None:
+        """Nothing: the engine writes ``config.yaml``."""
+
+
+class TrainLoop(IterBasedTrainLoop):
+    """mmengine's loop, with data by position and an evaluation at the end.
+
+    mmengine resumes by drawing the data of all earlier iterations again, or not at all.
+    """
+
+    def run(self) -> torch.nn.Module:
+        self.dataloader.batch_sampler.start = self._iter
+        self.runner.call_hook("before_train")
+        self.runner.call_hook("before_train_epoch")
+        for batch in self.dataloader:
+            self.runner.model.train()
+            self.run_iter(batch)
+            due = self._iter % self.val_interval == 0 and self._iter < self.max_iters
+            if due and self.runner.val_loop is not None:
+                self.runner.val_loop.run()
+        self.runner.call_hook("after_train_epoch")
+        if self.runner.val_loop is not None:
+            self.runner.val_loop.run()
+        self.runner.call_hook("after_train")
+        return self.runner.model
+
+
+def _detector(cfg: CfgNode) -> torch.nn.Module:
+    detector = build_detector(cfg)
+    # SyncBN needs several processes; a single one has nothing to synchronise with.
+    return detector if get_world_size() > 1 else revert_sync_batchnorm(detector)
+
+
+def _device(cfg: CfgNode) -> torch.device:
+    cuda = cfg.MODEL.DEVICE != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda", torch.cuda.current_device()) if cuda else torch.device("cpu")
+
+
+def _wrapped(model: DetectorModel) -> torch.nn.Module:
+    if get_world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    devices = [device.index] if device.type == "cuda" else None
+    return MMDistributedDataParallel(
+        model,
+        device_ids=devices,
+        broadcast_buffers=False,
+        find_unused_parameters=not model.detector.backbone.complete,
+    )
+
+
+def _seed(cfg: CfgNode, checkpoint: dict | None) -> int:
+    """The run's seed, the same in all processes: the config's, the resumed run's, or a new one."""
+    if cfg.SEED >= 0:
+        return cfg.SEED
+    if checkpoint is not None and isinstance(checkpoint.get("meta"), dict):
+        return int(checkpoint["meta"].get("seed", 0))
+    seed = [secrets.randbelow(2**31)]
+    broadcast_object_list(seed)
+    return seed[0]
+
+
+def _check_resumable(detector: torch.nn.Module, checkpoint: dict, path: str) -> None:
+    """Refuses what mmengine could not continue from, before it tries."""
+    needed = ("meta", "state_dict", "optimizer", "param_schedulers", "message_hub")
+    absent = [key for key in needed if key not in checkpoint]
+    if absent:
+        raise UserError(
+            f"checkpoint {path} was not written by the torchvision engine (no {absent[0]}): "
+            "resume with the engine that wrote it, or give it as MODEL.WEIGHTS in another "
+            "OUTPUT_DIR"
+        )
+    state = {f"{weights.DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
+    checkpoints.check_architecture(state, checkpoint["state_dict"], path)
+
+
+def _training_loader(cfg: CfgNode, dataset: data.CocoDetection, seed: int) -> DataLoader:
+    batches = TrainingBatches(
+        len(dataset),
+        cfg.SOLVER.IMS_PER_BATCH,
+        cfg.SOLVER.MAX_ITER,
+        seed,
+        groups=dataset.wide if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
+        rank=get_rank(),
+        world_size=get_world_size(),
+    )
+    return DataLoader(dataset, batch_sampler=batches, **_loader_options(cfg))
+
+
+def _evaluation_options(cfg: CfgNode, dataset: data.CocoDetection | None) -> dict:
+    if dataset is None:
+        return {}
+    # One image at a time, as in detectron2; a process takes every world_size-th one.
+    share = range(get_rank(), len(dataset), get_world_size())
+    loader = DataLoader(dataset, batch_size=1, sampler=share, **_loader_options(cfg))
+    metric = DetectionMetric(dataset.annotations, dataset.category_ids)
+    return {"val_dataloader": loader, "val_cfg": {}, "val_evaluator": Evaluator([metric])}
+
+
+def _loader_options(cfg: CfgNode) -> dict:
+    return {
+        "num_workers": cfg.DATALOADER.NUM_WORKERS,
+        "collate_fn": data.collate,
+        # Its own: iterating must not draw from the generator that training draws from.
+        "generator": torch.Generator(),
+    }
+
+
+def _common_options(cfg: CfgNode, seed: int) -> dict:
+    """Hooks, logs and seeds, as the Runner takes them."""
+    period = cfg.SOLVER.CHECKPOINT_PERIOD
+    name = f"{Path(cfg.OUTPUT_DIR).name}-{uuid.uuid4().hex[:8]}"
+    logs = Path(cfg.OUTPUT_DIR) / "logs"
+    backends = [LocalVisBackend(os.fspath(logs)), TensorboardVisBackend(os.fspath(logs))]
+    return {
+        "default_hooks": {
+            "timer": IterTimerHook(),
+            "logger": LoggerHook(interval=LOG_INTERVAL, log_metric_by_epoch=False),
+            "param_scheduler": ParamSchedulerHook(),
+            "checkpoint": CheckpointHook(interval=period, by_epoch=False),
+            "sampler_seed": None,
+        },
+        "custom_hooks": [
+            hooks.BackboneHook(LOG_INTERVAL),
+            hooks.CheckpointContentHook(period),
+            hooks.ResultsHook(cfg.OUTPUT_DIR, cfg.dump()),
+        ],
+        "log_processor": LogProcessor(LOG_INTERVAL, by_epoch=False, mean_pattern=_AVERAGED),
+        "visualizer": Visualizer.get_instance(name, vis_backends=backends),
+        "experiment_name": name,
+        "randomness": {"seed": seed, "diff_rank_seed": True},
+        "env_cfg": {"cudnn_benchmark": cfg.CUDNN_BENCHMARK},
+        "launcher": "pytorch" if get_world_size() > 1 else "none",
+    }
+
+
+def _console() -> MMLogger:
+    return MMLogger.get_instance("dynbackbones")

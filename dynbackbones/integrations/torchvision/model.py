@@ -1,0 +1,98 @@
+"""A torchvision detector as mmengine trains and evaluates it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from dynbackbones.integrations.auxiliary import find_backbones
+
+
+class DetectorModel(BaseModel):
+    """Losses and predictions of a detector, on batches of `data.collate`.
+
+    Args:
+        detector: of `build_detector`.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        super().__init__()
+        self.detector = detector
+
+    def init_weights(self) -> None:
+        """Nothing: the detector comes initialised, perhaps with trained weights."""
+
+    def forward(
+        self, images: list[Tensor], targets: list[dict[str, Any]], mode: str = "loss"
+    ) -> dict[str, Tensor] | list[dict[str, Any]]:
+        """Runs the detector.
+
+        Args:
+            images: (3, H, W) uint8 each.
+            targets: of `CocoDetection`.
+            mode: ``"loss"`` or ``"predict"``.
+
+        Returns:
+            For ``"loss"`` the dict of losses. For ``"predict"`` for each image ``image_id``,
+            ``boxes`` (n, 4) in pixels of the original image, ``scores``, ``labels`` from 0, and
+            ``backbone``: what the backbone spent on it, as numbers.
+
+        Raises:
+            ValueError: another mode.
+        """
+        if mode == "loss":
+            named = [{key: target[key] for key in ("boxes", "labels")} for target in targets]
+            losses = self.detector([image.float() for image in images], named)
+            return {_loss_name(name): value for name, value in losses.items()}
+        if mode == "predict":
+            return self._predict(images, targets)
+        raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
+
+    def _predict(self, images: list[Tensor], targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        detections = predict(self.detector, images, [t["original_size"] for t in targets])
+        (backbone,) = find_backbones(self.detector)
+        spent = {name: value.tolist() for name, value in backbone.decisions.summary().items()}
+        return [
+            {
+                **detection,
+                "image_id": target["image_id"],
+                "backbone": {name: values[index] for name, values in spent.items()},
+            }
+            for index, (detection, target) in enumerate(zip(detections, targets, strict=True))
+        ]
+
+
+@torch.no_grad()
+def predict(
+    detector: nn.Module, images: list[Tensor], original_sizes: list[tuple[int, int]]
+) -> list[dict[str, Tensor]]:
+    """Detections in pixels of the original images.
+
+    Args:
+        detector: in eval mode.
+        images: (3, H, W) uint8 each, resized.
+        original_sizes: (height, width) of each before it was resized.
+
+    Returns:
+        For each image ``boxes`` (n, 4), ``scores`` (n,) and ``labels`` (n,) from 0.
+    """
+    detections = detector([image.float() for image in images])
+    results = []
+    for image, found, (height, width) in zip(images, detections, original_sizes, strict=True):
+        scale = found["boxes"].new_tensor([width / image.shape[2], height / image.shape[1]] * 2)
+        results.append(
+            {
+                "boxes": found["boxes"] * scale,
+                "scores": found["scores"],
+                "labels": found["labels"] - 1,
+            }
+        )
+    return results
+
+
+def _loss_name(name: str) -> str:
+    # mmengine adds up the entries with "loss" in their name; RetinaNet's have none.
+    return name if "loss" in name else f"loss_{name}"

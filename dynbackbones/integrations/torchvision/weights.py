@@ -1,0 +1,86 @@
+"""Loading MODEL.WEIGHTS into a detector of the embedded engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.auxiliary import find_backbones
+
+# The detector inside the model that mmengine trains (`model.DetectorModel`).
+DETECTOR_PREFIX = "detector."
+_CLASSIFIER = ("fc.", "head.fc.", "classifier.")
+_SHOWN = 3
+
+
+def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None = None) -> None:
+    """Loads a checkpoint of the whole detector, or of its backbone alone.
+
+    Args:
+        detector: of `build_detector`.
+        path: a local ``.pth`` file, in any layout that `dynbackbones.checkpoints` knows.
+        logger: where to say what was loaded and what was left out.
+
+    Raises:
+        UserError: not a local file, not a checkpoint, or of another architecture.
+    """
+    logger = logger or logging.getLogger(__name__)
+    if re.match(r"^[\w-]+://", path):
+        raise UserError(
+            f"MODEL.WEIGHTS {path} is not a local file: the torchvision engine downloads nothing; "
+            "download it and give its path"
+        )
+    state = checkpoints.state_dict_of(checkpoints.load(path), path)
+    if all(key.startswith(DETECTOR_PREFIX) for key in state):
+        state = {key.removeprefix(DETECTOR_PREFIX): value for key, value in state.items()}
+    body = find_backbones(detector)[0]
+    if _is_backbone(state, body):
+        left_out = sorted(key for key in state if key.startswith(_CLASSIFIER))
+        state = {key: value for key, value in state.items() if key not in left_out}
+        _load(body, state, path)
+        rest = f"; left out {_listed(left_out)} (a classifier)" if left_out else ""
+        logger.info(
+            "loaded the backbone from %s; pyramid and heads start from scratch%s", path, rest
+        )
+        return
+    _load(detector, state, path)
+    logger.info("loaded the detector from %s", path)
+
+
+def weights_path(cfg) -> str:
+    """``MODEL.WEIGHTS``, or the result of the run in ``OUTPUT_DIR``.
+
+    Raises:
+        UserError: neither is there.
+    """
+    if cfg.MODEL.WEIGHTS:
+        return cfg.MODEL.WEIGHTS
+    path = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if not path.exists():
+        raise UserError(
+            f"no weights: MODEL.WEIGHTS is empty and {path} does not exist; train first, or give "
+            "MODEL.WEIGHTS some/file.pth"
+        )
+    return os.fspath(path)
+
+
+def _is_backbone(state: dict[str, Tensor], body: nn.Module) -> bool:
+    """Whether most of the backbone's own keys are there, without a detector's prefix."""
+    keys = body.state_dict().keys()
+    return sum(key in state for key in keys) > len(keys) / 2
+
+
+def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
+    checkpoints.check_architecture(module.state_dict(), state, path)
+    # Not strict, since batch norm's counters may be absent (`check_architecture`).
+    module.load_state_dict(state, strict=False)
+
+
+def _listed(keys: list[str]) -> str:
+    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")

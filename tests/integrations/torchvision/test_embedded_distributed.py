@@ -1,0 +1,40 @@
+import argparse
+
+import pytest
+import torch
+from torch import multiprocessing
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.torchvision import distributed
+
+
+def arguments(processes):
+    return argparse.Namespace(num_gpus=processes, num_machines=1, machine_rank=0, dist_url="")
+
+
+def test_one_process_is_this_one(tiny_config):
+    calls = []
+    args, cfg = arguments(1), tiny_config()
+    distributed.start(lambda *given: calls.append(given), args, cfg)
+    assert calls == [(args, cfg)]
+
+
+@pytest.mark.parametrize("kind", ["dynbackbones.errors.UserError", "builtins.ValueError"])
+def test_a_mistake_found_in_a_process_stays_one(tiny_config, monkeypatch, kind):
+    def spawn(*args, **kwargs):
+        text = f"-- Process 1 terminated with the following error:\nTraceback ...\n{kind}: what\n"
+        raise multiprocessing.ProcessRaisedException(text, 1, 99)
+
+    monkeypatch.setattr(multiprocessing, "spawn", spawn)
+    with pytest.raises(Exception, match="what") as error:
+        distributed.start(print, arguments(2), tiny_config())
+    assert (type(error.value) is UserError) == kind.startswith("dynbackbones")
+    if type(error.value) is UserError:
+        assert str(error.value) == "what"
+
+
+def test_fewer_gpus_than_processes(tiny_config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(UserError, match="--num-gpus 2, but there are 1 CUDA devices"):
+        distributed.start(print, arguments(2), tiny_config())

@@ -1,0 +1,77 @@
+import math
+
+import pytest
+import torch
+
+from dynbackbones.integrations.torchvision.evaluation import (
+    DetectionMetric,
+    evaluate_boxes,
+    nested,
+    table,
+)
+
+ANNOTATIONS = {
+    "images": [{"id": 4, "height": 50, "width": 60}, {"id": 9, "height": 50, "width": 60}],
+    "categories": [{"id": 3, "name": "three"}, {"id": 7, "name": "seven"}, {"id": 8, "name": "x"}],
+    "annotations": [
+        {"id": 1, "image_id": 4, "category_id": 3, "bbox": [5, 5, 20, 20], "area": 400},
+        {"id": 2, "image_id": 9, "category_id": 7, "bbox": [1, 2, 30, 40], "area": 1200},
+    ],
+}
+
+
+def sample(image_id, boxes, labels, rate):
+    return {
+        "image_id": image_id,
+        "boxes": torch.tensor(boxes).reshape(-1, 4),
+        "scores": torch.full((len(labels),), 0.9),
+        "labels": torch.tensor(labels),
+        "backbone": {"macs": 2e9 * rate, "activation_rate": rate},
+    }
+
+
+def metrics(*samples):
+    metric = DetectionMetric(ANNOTATIONS, category_ids=[3, 7, 8])
+    for item in samples:
+        metric.process(None, [item])
+    return nested(metric.evaluate(size=len(samples)))
+
+
+def test_perfect_detections():
+    results = metrics(
+        sample(4, [[5.0, 5.0, 25.0, 25.0]], [0], 0.25),
+        sample(9, [[1.0, 2.0, 31.0, 42.0]], [1], 0.75),
+    )
+    bbox = results["bbox"]
+    for name in ("AP", "AP50", "APs", "APm", "AP-three", "AP-seven"):
+        assert bbox[name] == pytest.approx(100)
+    # Nothing is large, and nothing is an x: there is nothing to measure.
+    assert bbox["APl"] is None
+    assert bbox["AP-x"] is None
+    assert results["backbone"] == {"macs": 1e9, "activation_rate": 0.5}
+
+
+def test_a_wrong_category_and_a_miss():
+    results = metrics(sample(4, [[5.0, 5.0, 25.0, 25.0]], [1], 0.5), sample(9, [], [], 0.5))
+    assert results["bbox"]["AP"] == 0
+
+
+def test_nothing_found_at_all():
+    assert metrics(sample(4, [], [], 0.5), sample(9, [], [], 0.5))["bbox"]["AP50"] == 0
+
+
+def test_the_annotations_are_left_alone():
+    before = repr(ANNOTATIONS)
+    found = [{"image_id": 4, "bbox": [5, 5, 20, 20], "score": 0.5, "category_id": 3}]
+    assert evaluate_boxes(ANNOTATIONS, found)["AP-three"] == pytest.approx(100)
+    assert repr(ANNOTATIONS) == before
+
+
+def test_report():
+    results = nested({"bbox/AP": 12.345, "bbox/APl": math.nan, "backbone/macs": 1.5e9})
+    assert results == {"bbox": {"AP": 12.345, "APl": None}, "backbone": {"macs": 1.5e9}}
+    assert [line.split() for line in table(results).splitlines()] == [
+        ["AP", "12.35"],
+        ["APl", "n/a"],
+        ["MACs", "1.500", "G", "per", "image"],
+    ]

@@ -1,0 +1,78 @@
+import logging
+
+import pytest
+import torch
+
+import dynbackbones
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.torchvision.detectors import build_detector
+from dynbackbones.integrations.torchvision.weights import load_weights, weights_path
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[k], second[k]) for k in first)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "detector."])
+def test_a_whole_detector(tiny_config, tmp_path, prefix):
+    trained, fresh = build_detector(tiny_config()), build_detector(tiny_config())
+    state = {prefix + key: value for key, value in trained.state_dict().items()}
+    checkpoints.save(tmp_path / "a.pth", state, {})
+    load_weights(fresh, str(tmp_path / "a.pth"))
+    assert same(fresh.state_dict(), trained.state_dict())
+
+
+def test_a_backbone_alone_says_what_was_left_out(tiny_config, tmp_path, caplog):
+    backbone = dynbackbones.build_backbone("sar_resnet18")
+    state = {**backbone.state_dict(), "fc.weight": torch.zeros(9, 512), "fc.bias": torch.zeros(9)}
+    torch.save(state, tmp_path / "backbone.pth")
+    model = build_detector(tiny_config())
+    with caplog.at_level(logging.INFO):
+        load_weights(model, str(tmp_path / "backbone.pth"), logging.getLogger("test"))
+    assert same(find_backbones(model)[0].state_dict(), backbone.state_dict())
+    assert "pyramid and heads start from scratch; left out fc.bias, fc.weight" in caplog.text
+
+
+def test_torchvisions_resnet(tiny_config, tmp_path):
+    from torchvision.models import resnet18
+
+    torch.manual_seed(1)
+    theirs = resnet18(weights=None)
+    torch.save(theirs.state_dict(), tmp_path / "resnet18.pth")
+    model = build_detector(tiny_config("retinanet"))
+    load_weights(model, str(tmp_path / "resnet18.pth"))
+    assert torch.equal(find_backbones(model)[0].conv1.weight, theirs.conv1.weight)
+
+
+@pytest.mark.parametrize("options", [{"MODEL__SAR__DEPTH": "34"}, {"MODEL__SAR__GROUPS": "4"}])
+def test_another_architecture(tiny_config, tmp_path, options):
+    checkpoints.save(tmp_path / "a.pth", build_detector(tiny_config()).state_dict(), {})
+    model = build_detector(tiny_config(**options))
+    with pytest.raises(UserError, match="a.pth is of another architecture") as error:
+        load_weights(model, str(tmp_path / "a.pth"))
+    assert "\n" not in str(error.value)
+
+
+def test_a_backbone_of_another_architecture(tiny_config, tmp_path):
+    state = dynbackbones.build_backbone("sar_resnet18", groups=4).state_dict()
+    checkpoints.save(tmp_path / "a.pth", state, {})
+    with pytest.raises(UserError, match="of another shape"):
+        load_weights(build_detector(tiny_config()), str(tmp_path / "a.pth"))
+
+
+@pytest.mark.parametrize("url", ["detectron2://a.pkl", "torchvision://resnet50", "https://a/b.pth"])
+def test_nothing_is_downloaded(tiny_config, url):
+    with pytest.raises(UserError, match="is not a local file.*download it and give its path"):
+        load_weights(build_detector(tiny_config()), url)
+
+
+def test_weights_of_the_run(tiny_config, tmp_path):
+    cfg = tiny_config()
+    with pytest.raises(UserError, match="MODEL.WEIGHTS is empty and .*model_final.pth does not"):
+        weights_path(cfg)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model_final.pth").write_text("")
+    assert weights_path(cfg) == str(tmp_path / "out" / "model_final.pth")
+    assert weights_path(tiny_config(MODEL__WEIGHTS="other.pth")) == "other.pth"

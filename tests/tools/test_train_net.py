@@ -1,0 +1,65 @@
+"""The training tool as a user starts it: a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dynbackbones.data import digits
+
+ROOT = Path(__file__).parents[2]
+TINY = [
+    "INPUT.MIN_SIZE_TRAIN", "(64,)", "INPUT.MIN_SIZE_TEST", "64", "MODEL.FPN.OUT_CHANNELS", "32",
+    "SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "20", "SOLVER.CHECKPOINT_PERIOD", "10",
+    "DATALOADER.NUM_WORKERS", "0",
+]  # fmt: skip
+
+
+@pytest.fixture
+def train_net(tmp_path):
+    digits.write_digits(tmp_path / "datasets", num_train=8, num_val=2)
+
+    def run(*words, config="sar_retinanet"):
+        command = [sys.executable, "tools/train_net.py", "--engine", "torchvision"]
+        command += ["--config-file", f"configs/demo/{config}.yaml", *words]
+        environment = {
+            **os.environ,
+            "DETECTRON2_DATASETS": str(tmp_path / "datasets"),
+            "PYTHONPATH": str(ROOT),
+        }
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+        )
+
+    return run
+
+
+def test_twenty_iterations(train_net, tmp_path):
+    out = tmp_path / "out"
+    done = train_net(*TINY, "OUTPUT_DIR", str(out))
+    assert done.returncode == 0, done.stderr
+    assert "engine: torchvision (--engine says so)" in done.stdout
+    for word in ("Iter(train) [20/20]", "eta:", "loss_activation_rate:", "activation_rate_res2:"):
+        assert word in done.stdout + done.stderr
+    assert "AP50" in json.loads((out / "results.json").read_text())["bbox"]
+    assert (out / "model_final.pth").exists()
+
+    again = train_net(*TINY, "OUTPUT_DIR", str(out))
+    assert again.returncode == 2
+    assert again.stderr.startswith(f"error: OUTPUT_DIR {out} holds checkpoints of another run")
+    assert again.stderr.count("\n") == 1
+
+
+def test_two_processes(train_net, tmp_path):
+    out = tmp_path / "out"
+    port = 20000 + os.getpid() % 20000
+    words = ["--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{port}", *TINY]
+    done = train_net(*words, "SOLVER.MAX_ITER", "2", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(out))
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads((out / "results.json").read_text())) == {"bbox", "backbone"}
+    last = torch.load(out / "iter_2.pth", weights_only=True)
+    assert len(last["random_states"]) == 2
