@@ -1,0 +1,175 @@
+"""The picture tool: its command line, and from a detector's config to files."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from fvcore.common.config import CfgNode
+from PIL import Image
+
+from dynbackbones import checkpoints
+from dynbackbones.analysis.survey import Survey
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.torchvision.config import load_config
+from dynbackbones.integrations.torchvision.detectors import build_detector
+
+ROOT = Path(__file__).parents[2]
+TOOL = ROOT / "tools/visualize.py"
+CONFIG = """
+MODEL:
+  META_ARCHITECTURE: RetinaNet
+  BACKBONE: {{NAME: {backbone}, FREEZE_AT: 0}}
+  PIXEL_STD: [57.0, 57.0, 58.0]
+  SAR: {{DEPTH: 18, SELECTOR_MARGIN: 9.0}}
+  RESNETS:
+    DEPTH: 18
+    NORM: BN
+    RES2_OUT_CHANNELS: 64
+    STRIDE_IN_1X1: False
+    OUT_FEATURES: [res3, res4, res5]
+  FPN: {{IN_FEATURES: [res3, res4, res5], OUT_CHANNELS: 32}}
+  RETINANET: {{NUM_CLASSES: 2, NUM_CONVS: 1}}
+DATASETS:
+  COCO_FORMAT: {{tiny: [annotations.json, images]}}
+  TRAIN: [tiny]
+  TEST: [tiny]
+INPUT: {{MIN_SIZE_TEST: 64, MAX_SIZE_TEST: 128}}
+OUTPUT_DIR: {output}
+"""
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch):
+    """Two images of 32 x 48 pixels; the object fills the left third of the first one."""
+    (tmp_path / "images").mkdir()
+    images = [{"id": i, "file_name": f"{i}.png", "height": 32, "width": 48} for i in (1, 2)]
+    for image in images:
+        Image.new("RGB", (48, 32), (90, 120, 60)).save(tmp_path / "images" / image["file_name"])
+    box = {"id": 1, "image_id": 1, "category_id": 5, "bbox": [0, 0, 16, 32], "area": 512}
+    categories = [{"id": 5, "name": "five"}, {"id": 6, "name": "six"}]
+    content = {"images": images, "annotations": [box], "categories": categories}
+    (tmp_path / "annotations.json").write_text(json.dumps(content))
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def visualize_tool():
+    """The tool as a module, by its path: other packages are called ``tools`` too."""
+    spec = importlib.util.spec_from_file_location("tool_visualize", TOOL)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def trained(folder, backbone):
+    """A config file and, where its run would leave it, a model (of random weights)."""
+    output = folder / "output"
+    output.mkdir()
+    file = folder / "config.yaml"
+    file.write_text(CONFIG.format(backbone=backbone, output=output))
+    torch.manual_seed(0)
+    model = build_detector(load_config(str(file)))
+    checkpoints.save(output / "model_final.pth", model.state_dict(), {})
+    return file, output
+
+
+def test_a_sar_detector_gets_a_table_figures_and_a_picture(dataset, visualize_tool, capsys):
+    file, output = trained(dataset, "build_retinanet_sar_resnet_fpn_backbone")
+    visualize_tool.main(
+        ["--config-file", str(file), "--engine", "torchvision", "--num-images", "1"]
+    )
+    figures = json.loads((output / "coverage.json").read_text())
+    assert (figures["dataset"], figures["images"]) == ("tiny", 2)
+    # With this margin everything is refined. The input is 64 x 96: the box covers 2 of the 6
+    # columns of cells in res2 and the first of 3 in res3, in one of two images.
+    for stage in ("res2", "res3"):
+        assert figures["stages"][stage]["activation_rate"] == 1
+        assert figures["stages"][stage]["object_share"] == pytest.approx(1 / 6)
+        assert figures["stages"][stage]["preference"] == 1
+    assert figures["backbone"]["activation_rate"] == 1
+    printed = capsys.readouterr().out
+    assert "2 images of tiny, mean activation rate 1.000" in printed
+    assert str(output / "regions.png") in printed
+    with Image.open(output / "regions.png") as picture:
+        assert picture.width > 3 * picture.height  # detections and three stages in a row
+
+
+def test_a_plain_detector_gets_detections_only_and_says_so(dataset, visualize_tool, capsys):
+    file, output = trained(dataset, "build_retinanet_resnet_fpn_backbone")
+    target = dataset / "new" / "picture.png"
+    options = ["--engine", "torchvision", "--output", str(target), "--max-images", "1"]
+    visualize_tool.main(["--config-file", str(file), *options])
+    assert "does not choose regions" in capsys.readouterr().out
+    figures = json.loads((output / "coverage.json").read_text())
+    assert figures["stages"] == {} and figures["images"] == 1
+    with Image.open(target) as picture:
+        assert picture.height > 0.7 * picture.width
+    assert not (output / "regions.png").exists()
+
+
+def test_help_works():
+    result = subprocess.run(
+        [sys.executable, str(TOOL), "--help"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "usage:" in result.stdout
+
+
+def config(output, weights="imagenet.pth"):
+    cfg = CfgNode({"OUTPUT_DIR": str(output), "MODEL": {"WEIGHTS": weights}})
+    cfg.freeze()
+    return cfg
+
+
+def test_the_runs_own_model_is_the_default_whatever_training_started_from(visualize_tool, tmp_path):
+    model = tmp_path / "model_final.pth"
+    model.touch()
+    cfg = config(tmp_path)
+    visualize_tool.use_trained_weights(cfg, visualize_tool.parse_args(["--config-file", "a.yaml"]))
+    assert Path(cfg.MODEL.WEIGHTS) == model
+    assert cfg.is_frozen()
+
+
+def test_weights_on_the_command_line_win(visualize_tool, tmp_path):
+    options = ["--config-file", "a.yaml", "SEED", "1", "MODEL.WEIGHTS", "mine.pth"]
+    cfg = config(tmp_path, "mine.pth")
+    visualize_tool.use_trained_weights(cfg, visualize_tool.parse_args(options))
+    assert cfg.MODEL.WEIGHTS == "mine.pth"
+
+
+def test_a_run_without_a_model_is_named_with_a_remedy(visualize_tool, tmp_path):
+    args = visualize_tool.parse_args(["--config-file", "a.yaml"])
+    with pytest.raises(UserError, match=r"model_final\.pth does not exist.*train_net.*a\.yaml"):
+        visualize_tool.use_trained_weights(config(tmp_path), args)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--num-images", "0"], "--num-images must be at least 1, got 0"),
+        (["--score-threshold", "2"], "--score-threshold must lie in [0, 1], got 2.0"),
+    ],
+)
+def test_visualize_names_a_wrong_option(visualize_tool, capsys, option, message):
+    with pytest.raises(SystemExit) as stop:
+        visualize_tool.parse_args(["--config-file", "a.yaml", *option])
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_plain_backbone_is_said_to_choose_no_regions(visualize_tool):
+    result = Survey(totals={"macs": 4e9})
+    result.coverage.images = 2
+    text = visualize_tool.report("digits_val", result)
+    assert text.startswith("2 images of digits_val, 2.00 GMACs per image in the backbone\n")
+    assert "does not choose regions" in text
