@@ -1,0 +1,104 @@
+"""detectron2's checkpointer, with every file checked before it is loaded."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from detectron2.checkpoint import DetectionCheckpointer
+from torch import Tensor, nn
+
+from dynbackbones import checkpoints
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.errors import UserError
+
+# What detectron2 unpickles by itself; everything else goes through `_torch_load`.
+_UNPICKLED = (".pkl", ".pyth")
+_CLASSIFIER = "fc."
+
+
+class CheckedCheckpointer(DetectionCheckpointer):
+    """Loads nothing but weights, and only weights of the model's architecture.
+
+    A file may hold a whole detector or, to start training from, a backbone of this package alone
+    (with or without a classifier ``fc``). Weights that detectron2 matches by its heuristics (its
+    model zoo's) must cover the bottom-up backbone.
+
+    Args:
+        model: the model to load into.
+        save_dir: folder of the checkpoints.
+        allow_other_heads: let layers outside the backbone keep their initial values where the
+            file's have another shape, as when training goes on with other classes.
+        checkpointables: see `DetectionCheckpointer`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        allow_other_heads: bool = False,
+        **checkpointables: Any,
+    ) -> None:
+        super().__init__(model, save_dir, **checkpointables)
+        self.allow_other_heads = allow_other_heads
+        self._file = ""
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Saves the model and the checkpointables, with ``meta`` beside them."""
+        super().save(name, meta={"engine": "detectron2"}, **kwargs)
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        self._file = filename
+        if filename.endswith(_UNPICKLED):
+            checkpoints.load(filename)
+        return super()._load_file(filename)
+
+    def _torch_load(self, f: str) -> dict[str, Any]:
+        checkpoint = checkpoints.load(f)
+        return {**checkpoint, "model": checkpoints.state_dict_of(checkpoint, f"checkpoint {f}")}
+
+    def _load_model(self, checkpoint: dict[str, Any]) -> Any:
+        if checkpoint.get("matching_heuristics", False):
+            incompatible = super()._load_model(checkpoint)
+            self._check_matched(incompatible.missing_keys)
+            return incompatible
+        state = self._placed(checkpoint["model"])
+        if state is None:
+            state = self._checked(checkpoint["model"])
+        return super()._load_model({**checkpoint, "model": state})
+
+    def _placed(self, file_state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """Weights of a backbone alone under the names that they have in the model, if they are."""
+        backbones = [(n, m) for n, m in self.model.named_modules() if isinstance(m, Backbone)]
+        if not backbones or file_state.keys() & self.model.state_dict().keys():
+            return None
+        name, backbone = backbones[0]
+        state = {k: v for k, v in file_state.items() if not k.startswith(_CLASSIFIER)}
+        checkpoints.check_architecture(backbone.state_dict(), state, self._file)
+        return {f"{name}.{key}": value for key, value in state.items()}
+
+    def _checked(self, file_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weights of a whole model, less those that `allow_other_heads` leaves out."""
+        model_state, file_state = self.model.state_dict(), dict(file_state)
+        if self.allow_other_heads:
+            for key in model_state.keys() & file_state.keys():
+                other = model_state[key].shape != file_state[key].shape
+                if other and not key.startswith("backbone."):
+                    logging.getLogger("dynbackbones").warning(
+                        f"{key} is {tuple(file_state[key].shape)} in {self._file} and "
+                        f"{tuple(model_state[key].shape)} here: it starts untrained"
+                    )
+                    del model_state[key], file_state[key]
+        checkpoints.check_architecture(model_state, file_state, self._file)
+        return file_state
+
+    def _check_matched(self, missing: list[str]) -> None:
+        """Refuses weights that detectron2's heuristics could not match with the backbone."""
+        backbone = "backbone.bottom_up."
+        unmatched = [key for key in missing if key.startswith(backbone)]
+        if unmatched:
+            raise UserError(
+                f"checkpoint {self._file} is of another architecture: it has nothing for "
+                f"{len(unmatched)} keys of the backbone ({', '.join(unmatched[:3])}, ...); use "
+                f"weights of {type(self.model.backbone.bottom_up).__name__}, or another backbone"
+            )

@@ -1,0 +1,131 @@
+"""Training and evaluation through detectron2, from the same YAML as the embedded engine."""
+
+import argparse
+import difflib
+import os
+import re
+
+import torch
+from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
+from detectron2.engine import launch as launch_processes
+from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
+from detectron2.utils import comm
+from detectron2.utils.file_io import PathManager
+from detectron2.utils.logger import setup_logger
+from detectron2.utils.registry import Registry
+from torch.multiprocessing import ProcessRaisedException
+
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.config import add_dynbackbones_config, merge_config
+from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
+from dynbackbones.integrations.detectron2.predictor import Predictor
+from dynbackbones.integrations.detectron2.trainer import Trainer
+from dynbackbones.integrations.launch import check_output_folder
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """The config of a command line, frozen; its data sets are known to detectron2 afterwards.
+
+    Args:
+        args: detectron2's command line (`dynbackbones.integrations.launch.parser`).
+
+    Raises:
+        UserError: the config is wrong; nothing has been written.
+    """
+    cfg = get_cfg()
+    add_dynbackbones_config(cfg)
+    merge_config(cfg, args.config_file, args.opts)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    _check_name("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
+    _check_name("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
+    cfg.freeze()
+    register_datasets(cfg)
+    return cfg
+
+
+def main(args: argparse.Namespace) -> None:
+    """Trains, or evaluates with ``--eval-only``, and writes ``OUTPUT_DIR/results.json``.
+
+    Args:
+        args: detectron2's command line (`dynbackbones.integrations.launch.parser`).
+
+    Raises:
+        UserError: the command line, the config, the data or the weights are wrong; nothing has
+            been overwritten.
+    """
+    cfg = setup(args)
+    devices = torch.cuda.device_count()
+    if args.num_gpus > max(devices, 1):
+        raise UserError(f"--num-gpus is {args.num_gpus}, but this machine has {devices}; lower it")
+    if args.eval_only:
+        _check_has_weights(cfg, args.resume)
+    else:
+        check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
+    names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
+    check_datasets(cfg, names)
+    _check_weights(cfg)
+    try:
+        launch_processes(
+            _run,
+            args.num_gpus,
+            num_machines=args.num_machines,
+            machine_rank=args.machine_rank,
+            dist_url=args.dist_url,
+            args=(cfg, args),
+        )
+    except ProcessRaisedException as error:
+        # A child process sends its exception as text.
+        mistake = re.search(rf"{UserError.__name__}: (.*)", str(error))
+        if mistake is None:
+            raise
+        raise UserError(mistake.group(1)) from error
+
+
+def load_predictor(cfg: CfgNode) -> Predictor:
+    """A trained detector that runs on single images; see `Predictor`."""
+    return Predictor(cfg)
+
+
+def _run(cfg: CfgNode, args: argparse.Namespace) -> None:
+    """Trains or evaluates in one of the processes."""
+    if comm.get_world_size() > 1:
+        register_datasets(cfg)  # the catalog of a new process knows detectron2's own only
+    default_setup(cfg, args)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynbackbones")
+    if args.eval_only:
+        model = Trainer.build_model(cfg)
+        checkpointer = CheckedCheckpointer(model, cfg.OUTPUT_DIR)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        Trainer.test(cfg, model)
+        return
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=args.resume)
+    trainer.train()
+
+
+def _check_name(key: str, name: str, registry: Registry) -> None:
+    if name in registry:
+        return
+    known = [entry for entry, _ in registry]
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    raise UserError(f"{key} {name} is unknown to detectron2; did you mean {nearest}?")
+
+
+def _check_has_weights(cfg: CfgNode, resume: bool) -> None:
+    last = os.path.join(cfg.OUTPUT_DIR, "last_checkpoint")
+    if not cfg.MODEL.WEIGHTS and not (resume and os.path.isfile(last)):
+        raise UserError(
+            f"--eval-only needs a trained model: give MODEL.WEIGHTS, or --resume for the last "
+            f"checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}"
+        )
+
+
+def _check_weights(cfg: CfgNode) -> None:
+    """Finds unreadable weights before processes start; `CheckedCheckpointer` checks the fit."""
+    path = cfg.MODEL.WEIGHTS
+    if path and "://" not in path:
+        checkpoints.load(PathManager.get_local_path(path.partition("?")[0]))

@@ -1,0 +1,129 @@
+"""detectron2's default trainer with a dynamic backbone."""
+
+import json
+import math
+import os
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.engine import DefaultTrainer, HookBase
+from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
+from detectron2.utils import comm
+from detectron2.utils.events import EventWriter
+from torch import nn
+
+from dynbackbones.integrations.detectron2.attach import attach
+from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from dynbackbones.integrations.detectron2.datasets import CheckedMapper
+from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
+from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
+from dynbackbones.layers.regions import RegionSelector
+
+
+class Trainer(DefaultTrainer):
+    """Trains and evaluates a detector as detectron2's default trainer does, and besides
+
+    - collects the backbone's auxiliary losses, drives its schedules and logs its decisions;
+    - reports what the backbone cost per image, and writes ``results.json``;
+    - checks every checkpoint before it is loaded, and names images that cannot be read.
+    """
+
+    @classmethod
+    def build_model(cls, cfg: CfgNode) -> nn.Module:
+        model = super().build_model(cfg)
+        attach(model)
+        return model
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        optimizer = super().build_optimizer(cfg, model)
+        scale_selector_lr(optimizer, model, cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
+        return optimizer
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> Any:
+        return build_detection_train_loader(cfg, mapper=CheckedMapper(cfg, is_train=True))
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> Any:
+        mapper = CheckedMapper(cfg, is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+    def build_hooks(self) -> list[HookBase]:
+        # The base class calls this right after making a checkpointer, which its hooks keep.
+        self.checkpointer = CheckedCheckpointer(
+            self.model, self.cfg.OUTPUT_DIR, allow_other_heads=True, trainer=weakref.proxy(self)
+        )
+        # First, so that it reads the decisions of the step before an evaluation replaces them.
+        return [DynamicBackboneHook(self.model), *super().build_hooks()]
+
+    def build_writers(self) -> list[EventWriter]:
+        return [*super().build_writers(), ActivationRatePrinter()]
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        # A run's own checkpoint fits exactly; only weights to start from may have other heads.
+        self.checkpointer.allow_other_heads = not (resume and self.checkpointer.has_checkpoint())
+        super().resume_or_load(resume)
+
+    @classmethod
+    def test(
+        cls,
+        cfg: CfgNode,
+        model: nn.Module,
+        evaluators: list[DatasetEvaluator] | None = None,
+    ) -> dict[str, Any]:
+        if evaluators is None:
+            evaluators = [cls._evaluator(cfg, model, name) for name in cfg.DATASETS.TEST]
+        results = super().test(cfg, model, evaluators)
+        if comm.is_main_process():
+            write_results(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))
+        return results
+
+    @classmethod
+    def _evaluator(cls, cfg: CfgNode, model: nn.Module, dataset_name: str) -> DatasetEvaluator:
+        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+        detection = COCOEvaluator(dataset_name, output_dir=folder)
+        return DatasetEvaluators([detection, BackboneCostEvaluator(model)])
+
+
+def scale_selector_lr(optimizer: torch.optim.Optimizer, model: nn.Module, factor: float) -> None:
+    """Multiplies the learning rate of the region selectors.
+
+    Call it before the learning-rate scheduler is made, which keeps the rates that it finds.
+
+    Args:
+        optimizer: of the model's parameters; its groups are split where they hold selectors.
+        model: the model.
+        factor: of the learning rate; 1 changes nothing.
+    """
+    selectors = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, RegionSelector)
+        for parameter in module.parameters()
+    }
+    if factor == 1 or not selectors:
+        return
+    for group in list(optimizer.param_groups):
+        own = [p for p in group["params"] if id(p) in selectors]
+        if own:
+            group["params"] = [p for p in group["params"] if id(p) not in selectors]
+            optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * factor})
+    optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+
+
+def write_results(results: Mapping[str, Any], path: str) -> None:
+    """Writes metrics as JSON; a metric that is not a number (AP without detections) is null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        return float(value) if math.isfinite(value) else None
+
+    with open(path, "w") as file:
+        json.dump(plain(results), file, indent=2)
+        file.write("\n")

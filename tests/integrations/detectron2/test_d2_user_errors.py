@@ -1,0 +1,190 @@
+"""Bad input ends in one clear line, before anything is written."""
+
+import pickle
+
+import pytest
+import torch
+
+pytest.importorskip("detectron2")
+
+from dynbackbones.errors import UserError  # noqa: E402
+from dynbackbones.integrations import launch  # noqa: E402
+from dynbackbones.integrations.detectron2 import engine  # noqa: E402
+from dynbackbones.integrations.detectron2.datasets import CheckedMapper  # noqa: E402
+
+pytestmark = pytest.mark.detectron2
+
+
+def refused(args, message):
+    with pytest.raises(UserError, match=message) as caught:
+        engine.main(args)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "opts, message",
+    [
+        (["MODEL.SAR.TARGET_RAET", "0.3"], "MODEL.SAR.TARGET_RAET.*mean MODEL.SAR.TARGET_RATE"),
+        (["MODEL.SAR.TARGET_RATE"], "pairs of KEY VALUE"),
+        (["MODEL.SAR.TARGET_RATE", "1"], "Type mismatch.*1.0 for a number with a point"),
+        (["MODEL.BACKBONE.NAME", "build_sar_resnet"], "NAME build_sar_resnet .*_backbone"),
+        (["MODEL.META_ARCHITECTURE", "RetinaNets"], "did you mean RetinaNet"),
+        (["MODEL.SAR.GROUPS", "3"], "MODEL.SAR: groups"),
+        (["MODEL.BACKBONE.FREEZE_AT", "2"], "set MODEL.BACKBONE.FREEZE_AT 0"),
+        (["MODEL.RETINANET.NUM_CLASSES", "3"], "2 categories .*NUM_CLASSES is 3"),
+        (["DATASETS.TRAIN", "('no_such_data',)"], "'no_such_data'.*DATASETS.COCO_FORMAT"),
+        (["DATASETS.TRAIN", "('coco_2017_train',)"], "coco.*configs/demo/sar_retinanet.yaml"),
+        (["MODEL.WEIGHTS", "missing.pth"], "checkpoint missing.pth does not exist"),
+    ],
+)
+def test_wrong_values_are_named(opts, message, arguments, tmp_path):
+    refused(arguments(*opts), message)
+    assert not list(tmp_path.glob("output/*.pth"))
+
+
+def test_code_in_yaml_is_refused(arguments, tmp_path):
+    code = f"!!python/object/apply:os.mkdir ['{tmp_path}/ran']"
+    refused(arguments(config=f"MODEL:\n  WEIGHTS: {code}\n"), r"line 2: not a plain YAML config")
+    base = tmp_path / "base.yaml"
+    base.write_text(f"OUTPUT_DIR: {code}\n")
+    refused(arguments(config="_BASE_: base.yaml\n"), "not a plain YAML config")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("MODEL: [", "not a plain YAML config"),
+        ("- a list\n", "not a mapping of config keys"),
+        ("", "not a mapping of config keys"),
+        ("_BASE_: nowhere.yaml\n", "_BASE_ .*nowhere.yaml does not exist"),
+        ("SOLVER: {MAX_ITERS: 3}\n", "SOLVER.MAX_ITERS; did you mean SOLVER.MAX_ITER"),
+        ("SOLVER: {MAX_ITER: 3.5}\n", "Type mismatch.*SOLVER.MAX_ITER"),
+    ],
+)
+def test_wrong_config_files_are_named(content, message, arguments):
+    refused(arguments(config=content), f"config.yaml.*{message}")
+
+
+def test_missing_config_file(arguments):
+    args = arguments()
+    args.config_file = "no/such.yaml"
+    refused(args, "config file no/such.yaml does not exist")
+
+
+def test_malformed_annotations(arguments, tiny):
+    args = arguments()
+    (tiny / "instances.json").write_text('{"images": [')
+    refused(args, "tiny.*instances.json.*malformed")
+
+
+def test_missing_and_truncated_images(arguments, config, tiny, tmp_path):
+    args = arguments()
+    image = tiny / "images" / "1.png"
+    content = image.read_bytes()
+    image.write_bytes(content[: len(content) // 2])
+    mapper = CheckedMapper(config(), is_train=False)
+    with pytest.raises(UserError, match="image .*1.png cannot be used .*truncated"):
+        mapper({"file_name": str(image), "height": 96, "width": 64})
+    image.unlink()
+    refused(args, "1 of 4 images are missing.*1.png")
+    assert not (tmp_path / "output").exists()
+
+
+def test_an_image_of_another_size_is_named(config, tiny):
+    mapper = CheckedMapper(config(), is_train=False)
+    with pytest.raises(UserError, match="image .*0.png cannot be used"):
+        mapper({"file_name": str(tiny / "images" / "0.png"), "height": 10, "width": 10})
+
+
+def test_truncated_image_in_a_loader_process_ends_in_one_line(arguments, tiny, tmp_path, capsys):
+    for image in (tiny / "images").iterdir():
+        image.write_bytes(image.read_bytes()[:200])
+    args = arguments("DATALOADER.NUM_WORKERS", 1)
+    with pytest.raises(SystemExit) as caught:
+        launch.run(lambda: engine.main(args))
+    assert caught.value.code == 2
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("error: image ") and "cannot be used" in last
+
+
+def test_an_output_folder_of_another_run(arguments, tmp_path):
+    folder = tmp_path / "output"
+    folder.mkdir()
+    (folder / "model_final.pth").write_bytes(b"precious")
+    refused(arguments(), "holds checkpoints of another run.*--resume")
+    assert (folder / "model_final.pth").read_bytes() == b"precious"
+
+
+def test_evaluating_needs_weights(arguments):
+    refused(arguments(eval_only=True), "--eval-only needs a trained model: give MODEL.WEIGHTS")
+
+
+def test_predicting_needs_weights(config):
+    with pytest.raises(UserError, match="MODEL.WEIGHTS is empty; name a trained model"):
+        engine.load_predictor(config())
+
+
+def test_more_processes_than_devices(arguments):
+    count = torch.cuda.device_count() + 2
+    refused(arguments(num_gpus=count), f"--num-gpus is {count}, but this machine has")
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.pkl"])
+def test_checkpoints_that_run_code_are_refused(name, arguments, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            import os
+
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    path = tmp_path / name
+    if name.endswith(".pth"):
+        torch.save({"model": Evil()}, path)
+    else:
+        path.write_bytes(pickle.dumps({"model": Evil(), "__author__": "x"}))
+    refused(arguments("MODEL.WEIGHTS", path), "holds more than weights")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_checkpoints_of_another_architecture_are_refused(trained, arguments, tmp_path):
+    path = trained / "model_final.pth"
+    args = arguments("MODEL.WEIGHTS", path, "MODEL.SAR.DEPTH", 50)
+    refused(args, "another architecture: .* missing .* of another shape")
+    args = arguments("MODEL.WEIGHTS", path, "MODEL.RETINANET.NUM_CLASSES", 2, eval_only=True)
+    args.opts += ["MODEL.FPN.OUT_CHANNELS", "32"]
+    refused(args, "another architecture: .*of another shape")
+    torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "alien.pth")
+    refused(arguments("MODEL.WEIGHTS", tmp_path / "alien.pth"), "another architecture")
+
+
+def test_model_zoo_weights_of_another_backbone_are_refused(arguments, tmp_path):
+    path = tmp_path / "R-50.pkl"
+    weights = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "fc1000_b": torch.zeros(9).numpy()}
+    path.write_bytes(pickle.dumps(weights))
+    refused(arguments("MODEL.WEIGHTS", path), "another architecture: it has nothing for")
+
+
+def test_data_sets_of_a_project_are_left_alone(config, tiny):
+    from detectron2.data import DatasetCatalog
+
+    DatasetCatalog.register("own_data", list)
+    try:
+        cfg = config("DATASETS.TRAIN", "('own_data',)")
+        engine.check_datasets(cfg, cfg.DATASETS.TRAIN)
+        assert DatasetCatalog.get("own_data") == []
+    finally:
+        DatasetCatalog.remove("own_data")
+
+
+def test_a_changed_root_is_noticed(config, tiny, tmp_path, monkeypatch):
+    from detectron2.data import MetadataCatalog
+
+    config()
+    first = MetadataCatalog.get("tiny").json_file
+    (tmp_path / "other").mkdir()
+    (tiny.parent / "tiny").rename(tmp_path / "other" / "tiny")
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path / "other"))
+    cfg = config()
+    assert MetadataCatalog.get("tiny").json_file != first
+    engine.check_datasets(cfg, cfg.DATASETS.TRAIN)
