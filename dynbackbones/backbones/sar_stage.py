@@ -12,7 +12,7 @@ from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_r
 from dynbackbones.layers.residual import ResidualBlock, conv1x1, strided
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
 
-SPARSE_RATE_LIMIT = 0.75
+SPARSE_RATE_LIMIT = 0.5
 """Share of refined pixels up to which ``execution="auto"`` computes a stage sparsely on a CPU."""
 
 
