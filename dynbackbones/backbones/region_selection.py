@@ -58,8 +58,10 @@ class RegionSelection:
 
     def _pattern(self, valid: Tensor) -> Tensor:
         """One image's mask: (rows, cols) bool, for the cells inside that image."""
-        if self.kind in ("all", "none"):
-            return torch.full_like(valid, self.kind == "all")
+        if self.kind == "all":
+            return torch.ones_like(valid)
+        if self.kind == "none":
+            return torch.zeros_like(valid)
         rows = torch.arange(valid.shape[0], device=valid.device)
         cols = torch.arange(valid.shape[1], device=valid.device)
         if self.kind == "uniform":

@@ -148,6 +148,14 @@ def test_macs_are_what_sparse_execution_computes(depth):
     assert counted["conv"] + counted["linear"] == expected
 
 
+@pytest.mark.parametrize("kind", ["all", "none"])
+def test_overrides_can_be_traced(kind):
+    net = build(execution="sparse", selection=kind)
+    analysis = FlopCountAnalysis(net, torch.randn(1, 3, 64, 64))
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert analysis.total() > 0
+
+
 def test_evaluation_is_deterministic_and_training_is_not():
     net = build()
     images = torch.randn(2, 3, 64, 64)
