@@ -16,6 +16,10 @@ endif
 # Scripts under tools/ and what the tests start must see this checkout, installed or not.
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
+# Threads that wait for work must not burn the cores of whoever else computes on this machine: with
+# busy waiting, a training step beside one other job took ten times as long.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: help demo test test-detectron2 test-slow lint bench
 .DEFAULT_GOAL := help
 

@@ -33,7 +33,8 @@ class Predictor:
             last = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
             raise UserError(f"MODEL.WEIGHTS is empty; name a trained model, such as {last}")
         self.model = build_model(cfg).eval()
-        attach(self.model)
+        if find_backbones(self.model):  # the plain baselines are detectron2's own
+            attach(self.model)
         CheckedCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         self._resize = transforms.ResizeShortestEdge(
             [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST

@@ -16,6 +16,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
+from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
@@ -35,7 +36,8 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = super().build_model(cfg)
-        attach(model)
+        if find_backbones(model):  # the plain baselines are detectron2's own
+            attach(model)
         return model
 
     @classmethod

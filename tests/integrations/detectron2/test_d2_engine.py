@@ -195,3 +195,17 @@ def test_results_without_detections_are_valid_json(tmp_path):
         "bbox": {"AP": None},
         "backbone": {"macs": 2.0},
     }
+
+
+def test_a_plain_baseline_trains_and_predicts(arguments, tmp_path):
+    options = (
+        *("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"),
+        *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
+        *("MODEL.RESNETS.NORM", "BN", "SOLVER.MAX_ITER", 2),
+    )
+    engine.main(arguments(*options))
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert list(results["backbone"]) == ["macs"]
+    weights = tmp_path / "output" / "model_final.pth"
+    predictor = engine.load_predictor(engine.setup(arguments(*options, "MODEL.WEIGHTS", weights)))
+    assert predictor.predict(np.zeros((64, 80, 3), dtype=np.uint8)).decisions is None
