@@ -1,5 +1,7 @@
 """Packaging of dynbackbones; `pip install -e ".[dev]"` is what the Makefile runs."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 # onedl-mmengine imports cv2 without declaring it.
@@ -14,6 +16,8 @@ setup(
     name="dynbackbones",
     version="0.1.0",
     description="Dynamic backbones for detectron2, OpenMMLab and torchvision detectors",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["dynbackbones", "dynbackbones.*"]),
