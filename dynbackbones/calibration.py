@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.layers.regions import RegionSelector
 
 
 @torch.no_grad()
@@ -23,8 +24,9 @@ def calibrate(
     blocks keep spending where they were trained to. The threshold is saved with the weights.
 
     Args:
-        net: the backbone; its mode is restored.
-        images: (N, in_channels, H, W), normalised as in training, or batches of these.
+        net: the backbone; its mode is restored, and where this fails its thresholds.
+        images: (N, in_channels, H, W), normalised as in training, or batches of these; without
+            padding, which would count like the images.
         target_rate: mean activation rate to reach, in [0, 1].
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
@@ -33,17 +35,26 @@ def calibrate(
         The activation rate reached; where decisions are tied it can miss the target.
 
     Raises:
-        ValueError: an argument is out of range, or there are no images.
+        ValueError: an argument is out of range, there are no images, or the decisions are
+            overridden.
     """
+    if net.selection is not None:
+        raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
     if not 0 <= target_rate <= 1:
         raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
-    was_training = net.training
+    was_training, before = net.training, [s.threshold.clone() for s in _selectors(net)]
     net.eval()
     try:
         return _bisect(net, batches, target_rate, tolerance, max_steps)
+    except BaseException:
+        for selector, threshold in zip(_selectors(net), before, strict=True):
+            selector.threshold.copy_(threshold)
+        raise
     finally:
         net.train(was_training)
 
@@ -79,6 +90,9 @@ def _rate_at(net: SARResNet, batches: list[Tensor], threshold: float) -> float:
 
 
 def _set_threshold(net: SARResNet, threshold: float) -> None:
-    for stage in net.stages().values():
-        for selector in stage.selectors:
-            selector.threshold.fill_(threshold)
+    for selector in _selectors(net):
+        selector.threshold.fill_(threshold)
+
+
+def _selectors(net: SARResNet) -> list[RegionSelector]:
+    return [selector for stage in net.stages().values() for selector in stage.selectors]

@@ -43,3 +43,15 @@ def test_wrong_arguments(images, rate, message):
         dynbackbones.calibrate(
             dynbackbones.build_backbone("sar_resnet18"), images, target_rate=rate
         )
+
+
+def test_an_override_is_refused_and_a_failure_changes_nothing():
+    net = dynbackbones.build_backbone("sar_resnet18")
+    images = torch.randn(1, 3, 64, 64)
+    with net.select("all"), pytest.raises(ValueError, match="leave select"):
+        dynbackbones.calibrate(net, images, target_rate=0.3)
+    with pytest.raises(ValueError, match="images must be"):
+        dynbackbones.calibrate(net, [images, images[:, :2]], target_rate=0.3)
+    with pytest.raises(ValueError, match="max_steps must be at least 1"):
+        dynbackbones.calibrate(net, images, target_rate=0.3, max_steps=0)
+    assert all(s.threshold == 0 for stage in net.stages().values() for s in stage.selectors)

@@ -51,7 +51,7 @@ class Backbone(nn.Module):
         return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
 
     def freeze(self, freeze_at: int) -> None:
-        """Freezes the parameters and the norm statistics of the first parts.
+        """Freezes the parameters and the norm statistics of the first parts, for good.
 
         Args:
             freeze_at: 0 freezes nothing, 1 the stem, 2 also stage 1 (res2), and so on, as
@@ -91,7 +91,8 @@ class Backbone(nn.Module):
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None
     ) -> list[tuple[int, int]] | None:
         """Checks the arguments of a forward pass and returns the sizes that hold for it."""
-        sizes, self._next_image_sizes = image_sizes or self._next_image_sizes, None
+        sizes = self._next_image_sizes if image_sizes is None else image_sizes
+        self._next_image_sizes = None
         if images.dim() != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f"images must be (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
@@ -121,7 +122,7 @@ class DynamicBackbone(Backbone):
     Attributes:
         progress: share of training done, set by `set_progress`.
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
-            and multiplying); training is always masked.
+            and multiplying); stages in training mode are always masked.
     """
 
     executions = ("auto", "sparse", "masked")
@@ -161,7 +162,10 @@ class DynamicBackbone(Backbone):
 
     @contextmanager
     def no_auxiliary(self) -> Iterator[None]:
-        """Forward passes inside leave the auxiliary losses of an earlier one alone."""
+        """Forward passes inside leave the auxiliary losses of an earlier one alone.
+
+        `decisions` follow every forward pass all the same.
+        """
         before, self._record_auxiliary = self._record_auxiliary, False
         try:
             yield

@@ -36,7 +36,8 @@ class StageRegions:
 
     Attributes:
         masks: (N, blocks, G, rows, cols) bool, the regions refined.
-        argmax_masks: the same without sampling noise; in evaluation they are the masks.
+        argmax_masks: what the selectors choose without sampling noise; they are the masks in
+            evaluation, unless the decisions are overridden.
         row_edges, col_edges: (rows + 1,), (cols + 1,) borders of the cells in input pixels.
         valid: (N or 1, rows, cols) bool, cells that lie inside their image.
     """

@@ -69,10 +69,7 @@ class RegionSelection:
             # other, so that no columns form.
             start = (rows * 0.6180339887 % 1).unsqueeze(1)
             return ((cols + 1) * self.rate + start).floor() > (cols * self.rate + start).floor()
-        inside = [
-            _middle(index, int(valid.any(dim=1 - axis).sum()), self.rate**0.5)
-            for axis, index in enumerate((rows, cols))
-        ]
+        inside = [_middle(valid.any(dim=1 - axis), self.rate**0.5) for axis in (0, 1)]
         return inside[0].unsqueeze(1) & inside[1]
 
 
@@ -101,8 +98,10 @@ def _lowest(scores: Tensor, valid: Tensor, rate: float) -> Tensor:
     return (ranks < wanted).view_as(valid)
 
 
-def _middle(index: Tensor, length: int, share: float) -> Tensor:
-    """The middle ``share`` of the first ``length`` positions of an axis, rounded."""
+def _middle(valid: Tensor, share: float) -> Tensor:
+    """The middle ``share`` of the valid positions of an axis, rounded."""
+    rank = valid.cumsum(dim=0) - 1
+    length = int(valid.sum())
     wanted = round(length * share)
     start = (length - wanted) // 2
-    return (index >= start) & (index < start + wanted)
+    return valid & (rank >= start) & (rank < start + wanted)

@@ -99,7 +99,8 @@ class SARResNet(DynamicBackbone):
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         check_choice("target_schedule", target_schedule, TARGET_SCHEDULES)
         check_choice("loss_reduction", loss_reduction, LOSS_REDUCTIONS)
-        _check_numbers(groups, alpha, beta, cell_size, target_rate, temperature, loss_weight)
+        _check_numbers(groups, alpha, beta, target_rate, temperature, loss_weight)
+        _check_regions(cell_size, grid_size)
         self.target_rate = target_rate
         self.target_schedule = target_schedule
         self.temperature = (float(temperature[0]), float(temperature[1]))
@@ -124,7 +125,9 @@ class SARResNet(DynamicBackbone):
                 base_scale=base_scale if index < 2 else 2,
                 alpha=alpha,
                 beta=beta if index > 0 else 1,
-                cell_size=None if grid_size else cell_size[index] * (2 if dilated else 1),
+                cell_size=None
+                if grid_size is not None
+                else cell_size[index] * (2 if dilated else 1),
                 grid_size=grid_size,
                 transition_stride=2 if index == 0 or (index == 1 and not dilated3) else 1,
                 pooled_transition=index < 2,
@@ -168,6 +171,11 @@ class SARResNet(DynamicBackbone):
     def scheduled_temperature(self) -> float:
         """The Gumbel-softmax temperature at the present share of training."""
         return scheduled_temperature(self.temperature, self.progress)
+
+    @property
+    def selection(self) -> RegionSelection | None:
+        """The override of the decisions that holds at present."""
+        return self._selection
 
     @contextmanager
     def select(
@@ -251,10 +259,13 @@ class SARResNet(DynamicBackbone):
     def _macs_of(self, outputs: dict[str, StageOutput], sizes: list[tuple[int, int]]) -> Tensor:
         static = {size: self.macs(*size, activation_rate=0) for size in set(sizes)}
         macs = torch.tensor([static[size] for size in sizes], dtype=torch.float64)
-        for name, output in outputs.items():
-            pixels = (output.masks * output.grid.areas[:, None, None]).sum(dim=(2, 3, 4))
-            macs += pixels.double().cpu() @ self.stages()[name].macs_per_refined_pixel()
-        return macs
+        pixels = [
+            (output.masks * output.grid.areas[:, None, None]).sum(dim=(2, 3, 4))
+            for output in outputs.values()
+        ]
+        costs = [self.stages()[name].macs_per_refined_pixel() for name in outputs]
+        # One transfer from the device for all stages.
+        return macs + torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
 
     def macs(self, height: int, width: int, activation_rate: float = 1.0) -> float:
         """Multiply-accumulates for an image of this size in pixels, at an activation rate.
@@ -323,7 +334,6 @@ def _check_numbers(
     groups: int,
     alpha: int,
     beta: float,
-    cell_size: Sequence[int],
     target_rate: float,
     temperature: Sequence[float],
     loss_weight: float,
@@ -333,11 +343,16 @@ def _check_numbers(
             raise ValueError(f"{name} must be a positive integer, got {value!r}")
     if not beta > 0:
         raise ValueError(f"beta must be positive, got {beta!r}")
-    if len(cell_size) != 3 or not all(isinstance(c, int) and c >= 1 for c in cell_size):
-        raise ValueError(f"cell_size must be three positive integers, got {cell_size!r}")
     if not 0 < target_rate <= 1:
         raise ValueError(f"target_rate must lie in (0, 1], got {target_rate!r}")
     if len(temperature) != 2 or not min(temperature) > 0:
         raise ValueError(f"temperature must be two positive numbers, got {temperature!r}")
     if not loss_weight >= 0:
         raise ValueError(f"loss_weight must not be negative, got {loss_weight!r}")
+
+
+def _check_regions(cell_size: Sequence[int], grid_size: int | None) -> None:
+    if len(cell_size) != 3 or not all(isinstance(c, int) and c >= 1 for c in cell_size):
+        raise ValueError(f"cell_size must be three positive integers, got {cell_size!r}")
+    if grid_size is not None and not (isinstance(grid_size, int) and grid_size >= 1):
+        raise ValueError(f"grid_size must be a positive integer or None, got {grid_size!r}")

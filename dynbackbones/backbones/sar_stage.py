@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.norm import NormLayer, has_affine_form
 from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_rates
 from dynbackbones.layers.residual import ResidualBlock, conv1x1, strided
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
@@ -23,7 +23,7 @@ class StageOutput(NamedTuple):
         fused: (N, C, H, W), the fusion of both branches.
         out: (N, C, H / stride, W / stride), the transition's output.
         masks: (N, blocks, G, R, S) bool, the regions refined.
-        argmax_masks: the same without sampling noise.
+        argmax_masks: what the selectors choose without sampling noise.
         rates: (blocks, N) activation rates with their gradient; None where nothing was sampled.
         grid: the region grid.
     """
@@ -221,6 +221,9 @@ class SARStage(nn.Module):
         masks, argmax = self._decide(base_outputs, grid, temperature)
         rates = None
         if override is not None:
+            if self.training:
+                # Selectors without any gradient would stop DDP.
+                base = base + 0 * masks.sum()
             masks = override(len(self.base), self.groups, grid)
         elif self.training:
             rates = activation_rates(masks, grid.valid).transpose(0, 1)
@@ -258,7 +261,10 @@ class SARStage(nn.Module):
             return False
         if execution == "sparse":
             return True
-        return pixels.device.type == "cpu" and bool(pixels.float().mean() <= SPARSE_RATE_LIMIT)
+        if pixels.device.type != "cpu" or pixels.float().mean() > SPARSE_RATE_LIMIT:
+            return False
+        norms = (norm for block in self.refinement for _, norm in block.residual_layers())
+        return all(has_affine_form(norm) for norm in norms)
 
     def static_macs(self, height: int, width: int) -> int:
         """Multiply-accumulates that do not depend on the masks, for an input of this size."""

@@ -27,12 +27,17 @@ def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:
         A handle whose ``remove()`` takes the hook away again.
 
     Raises:
-        ValueError: the model is a wrapper, or contains no backbone of this package.
+        ValueError: the model is a wrapper or a backbone itself, or contains none of this package.
     """
     if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise ValueError(
             f"attach_auxiliary_losses got a {type(model).__name__}; attach to the model inside it "
             f"(model.module), before it is wrapped"
+        )
+    if isinstance(model, Backbone):
+        raise ValueError(
+            f"attach_auxiliary_losses got a bare {type(model).__name__}, which returns features; "
+            f"attach to the model that returns losses"
         )
     if not find_backbones(model):
         raise ValueError(

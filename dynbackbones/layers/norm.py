@@ -33,10 +33,11 @@ def norm_layer(norm: str | NormLayer) -> NormLayer:
     raise ValueError(f"norm must be one of {', '.join(NORMS)} or a callable, got {norm!r}")
 
 
-def frozen_statistics(norm: nn.Module) -> bool:
-    """Whether a forward through ``norm`` uses fixed statistics, so that it is an affine map."""
-    return not getattr(norm, "training", False) or not isinstance(
-        norm, nn.modules.batchnorm._NormBase
+def has_affine_form(norm: nn.Module) -> bool:
+    """Whether `affine_of` can express what a norm layer does in evaluation."""
+    return all(
+        getattr(norm, name, None) is not None
+        for name in ("weight", "bias", "running_mean", "running_var")
     )
 
 
@@ -52,7 +53,7 @@ def affine_of(norm: nn.Module):
     Raises:
         ValueError: the layer keeps no running statistics.
     """
-    if getattr(norm, "running_mean", None) is None or getattr(norm, "weight", None) is None:
+    if not has_affine_form(norm):
         raise ValueError(
             f"sparse execution needs norm layers with running statistics and affine parameters, "
             f"got {type(norm).__name__}; use execution='masked'"

@@ -42,6 +42,7 @@ class RegionGrid:
         device: where the tensors live.
 
     Attributes:
+        padded: whether ``valid_sizes`` were given.
         row_edges, col_edges: (R + 1,) and (S + 1,) borders of the cells in feature pixels.
         areas: (N or 1, R, S) pixels of each cell that lie inside the image.
         valid: (N or 1, R, S) whether any do.
@@ -60,9 +61,8 @@ class RegionGrid:
         self.row_edges, self.col_edges = (
             _edges(length, cell_size, grid_size).to(device) for length in self.size
         )
-        if valid_sizes is None:
-            valid_sizes = torch.tensor([self.size])
-        self.valid_sizes = valid_sizes.to(device)
+        self.padded = valid_sizes is not None
+        self.valid_sizes = (valid_sizes if self.padded else torch.tensor([self.size])).to(device)
         heights, widths = (
             self._clipped(edges, axis).diff(dim=1)
             for axis, edges in enumerate((self.row_edges, self.col_edges))
@@ -112,10 +112,9 @@ class RegionGrid:
         Returns:
             (N, C).
         """
+        if not self.padded:
+            return x.mean(dim=(2, 3))
         inside = -(-self.valid_sizes // scale)
-        if len(inside) == 1:
-            height, width = inside[0].tolist()
-            return x[..., :height, :width].mean(dim=(2, 3))
         start = torch.zeros_like(inside[:, 0])
         by_row = averaging_weights(start, inside[:, 0], x.shape[2]).to(x.dtype)
         by_col = averaging_weights(start, inside[:, 1], x.shape[3]).to(x.dtype)

@@ -85,3 +85,10 @@ def test_wrong_masks(selection, message):
 def test_wrong_rate():
     with pytest.raises(ValueError, match="rate must lie in"):
         RegionSelection("random", rate=1.5)
+
+
+def test_center_of_a_grid_that_is_finer_than_the_map():
+    grid = RegionGrid((10, 10), grid_size=20)
+    masks = RegionSelection("center", 0.5).masks("res2", 1, 1, 1, grid)
+    rate = masks.sum() / grid.valid.sum()
+    assert rate.item() == pytest.approx(0.5, abs=0.1)

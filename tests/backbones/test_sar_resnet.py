@@ -360,6 +360,7 @@ def test_summary_has_sampled_and_argmax_rates_of_every_selector():
         ({"base_scale": 3}, "base_scale must be one of 2, 4, got 3"),
         ({"output_stride": 4}, "output_stride must be one of"),
         ({"cell_size": (4, 4)}, "cell_size must be three"),
+        ({"grid_size": 0}, "grid_size must be a positive integer or None, got 0"),
         ({"target_rate": 0}, "target_rate must lie in"),
         ({"temperature": (1.0, 0.0)}, "temperature must be two positive"),
         ({"target_schedule": "step"}, "target_schedule must be one of ramp, constant, got 'step'"),
@@ -397,3 +398,28 @@ def test_wrong_progress_and_unknown_name():
         build().set_progress(1.5)
     with pytest.raises(ValueError, match="did you mean 'sar_resnet50'"):
         dynbackbones.build_backbone("sar_resnet5")
+
+
+def test_auto_runs_other_norms_masked_and_sparse_refuses_them():
+    net = dynbackbones.build_backbone("sar_resnet18", norm=lambda c: nn.GroupNorm(1, c)).eval()
+    images = torch.randn(1, 3, 64, 64)
+    with net.select("random", rate=0.3):
+        net(images)
+        net.execution = "sparse"
+        with pytest.raises(ValueError, match="GroupNorm"):
+            net(images)
+
+
+def test_training_with_an_override_leaves_no_parameter_without_gradient():
+    net = dynbackbones.build_backbone("sar_resnet18", selection="random").train()
+    net(torch.randn(2, 3, 64, 64))["res5"].sum().backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None]
+    assert net.auxiliary_losses() == {}
+
+
+def test_image_sizes_as_tensor():
+    net = build()
+    net(torch.randn(2, 3, 64, 64), image_sizes=torch.tensor([[64, 64], [60, 50]]))
+    assert net.decisions.image_sizes == [(64, 64), (60, 50)]
+    with pytest.raises(ValueError, match="0 entries for 2 images"):
+        net(torch.randn(2, 3, 64, 64), image_sizes=[])

@@ -96,6 +96,8 @@ def test_static_backbones_add_nothing(images):
 def test_wrong_models():
     with pytest.raises(ValueError, match="contains no dynbackbones backbone"):
         dynbackbones.attach_auxiliary_losses(nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="bare SARResNet"):
+        dynbackbones.attach_auxiliary_losses(dynbackbones.build_backbone("sar_resnet18"))
     wrapped = nn.DataParallel(Detector(dynbackbones.build_backbone("sar_resnet18")))
     with pytest.raises(ValueError, match=r"attach to the model inside it \(model.module\)"):
         dynbackbones.attach_auxiliary_losses(wrapped)
