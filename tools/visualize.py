@@ -18,6 +18,7 @@ from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
+from dynbackbones.integrations.config import num_classes
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -96,8 +97,7 @@ def open_dataset(cfg, engine: str, limit: int | None) -> CocoSamples:
         source = find_in_catalog(name)
     else:
         source = coco.resolve(name, cfg.DATASETS.COCO_FORMAT)
-    head = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
-    return CocoSamples(source, coco.check(source, cfg.MODEL[head].NUM_CLASSES), limit)
+    return CocoSamples(source, coco.check(source, num_classes(cfg)), limit)
 
 
 def find_in_catalog(name: str) -> coco.CocoSource:

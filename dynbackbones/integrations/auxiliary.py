@@ -1,14 +1,24 @@
 """Auxiliary losses of backbones in any model that returns a dict of losses."""
 
+from collections.abc import Iterator
+
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone
+from dynbackbones.backbones.sar_resnet import SARResNet
 
 
 def find_backbones(model: nn.Module) -> list[Backbone]:
     """All backbones of this package inside a model, static ones included."""
     return [module for module in model.modules() if isinstance(module, Backbone)]
+
+
+def selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of all region selectors inside a model, for a learning rate of their own."""
+    for backbone in find_backbones(model):
+        if isinstance(backbone, SARResNet):
+            yield from backbone.selector_parameters()
 
 
 def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:

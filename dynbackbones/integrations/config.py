@@ -197,6 +197,17 @@ def get_key(cfg: CfgNode, key: str, default: Any = None) -> Any:
     return cfg
 
 
+def num_classes_key(cfg: CfgNode) -> str:
+    """The key of the number of classes that a config's meta-architecture reads."""
+    node = "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
+    return f"MODEL.{node}.NUM_CLASSES"
+
+
+def num_classes(cfg: CfgNode) -> int:
+    """The number of classes that a config's detector tells apart, background not counted."""
+    return get_key(cfg, num_classes_key(cfg))
+
+
 def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
     """The content of a config file and its bases, as plain dicts."""
     if not os.path.isfile(config_file):

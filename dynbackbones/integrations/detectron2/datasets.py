@@ -10,6 +10,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.config import num_classes
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -48,13 +49,6 @@ def check_datasets(cfg: CfgNode, names: tuple[str, ...]) -> None:
         if annotations and images:
             source = coco.CocoSource(name, Path(annotations), Path(images))
             coco.check(source, num_classes(cfg))
-
-
-def num_classes(cfg: CfgNode) -> int:
-    """The number of classes that a config's detector tells apart, background not counted."""
-    if cfg.MODEL.META_ARCHITECTURE == "RetinaNet":
-        return cfg.MODEL.RETINANET.NUM_CLASSES
-    return cfg.MODEL.ROI_HEADS.NUM_CLASSES
 
 
 class CheckedMapper(DatasetMapper):

@@ -1,10 +1,7 @@
 """detectron2's default trainer with a dynamic backbone."""
 
-import json
-import math
 import os
 import weakref
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -16,13 +13,13 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.auxiliary import find_backbones, selector_parameters
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
-from dynbackbones.layers.regions import RegionSelector
+from dynbackbones.integrations.results import write_results
 
 
 class Trainer(DefaultTrainer):
@@ -102,12 +99,7 @@ def scale_selector_lr(optimizer: torch.optim.Optimizer, model: nn.Module, factor
         model: the model.
         factor: of the learning rate; 1 changes nothing.
     """
-    selectors = {
-        id(parameter)
-        for module in model.modules()
-        if isinstance(module, RegionSelector)
-        for parameter in module.parameters()
-    }
+    selectors = {id(parameter) for parameter in selector_parameters(model)}
     if factor == 1 or not selectors:
         return
     for group in list(optimizer.param_groups):
@@ -116,16 +108,3 @@ def scale_selector_lr(optimizer: torch.optim.Optimizer, model: nn.Module, factor
             group["params"] = [p for p in group["params"] if id(p) not in selectors]
             optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * factor})
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-
-
-def write_results(results: Mapping[str, Any], path: str) -> None:
-    """Writes metrics as JSON; a metric that is not a number (AP without detections) is null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        return float(value) if math.isfinite(value) else None
-
-    with open(path, "w") as file:
-        json.dump(plain(results), file, indent=2)
-        file.write("\n")

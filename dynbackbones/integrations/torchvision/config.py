@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from fvcore.common.config import CfgNode
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.config import get_key, merge_config
+from dynbackbones.integrations.config import get_key, merge_config, num_classes_key
 from dynbackbones.integrations.torchvision import schema
 
 # Channels of res2 by depth: a YAML for detectron2 must say 64 for its plain ResNet-18 and -34.
@@ -60,20 +60,6 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 def config_of(args: argparse.Namespace) -> CfgNode:
     """The config that a command line names."""
     return load_config(args.config_file, args.opts)
-
-
-def num_classes(cfg: CfgNode) -> int:
-    """Number of object categories, from the key that the meta-architecture reads."""
-    return cfg.MODEL[_class_node(cfg)].NUM_CLASSES
-
-
-def check_num_classes_key(cfg: CfgNode) -> str:
-    """The key that `num_classes` reads, for messages."""
-    return f"MODEL.{_class_node(cfg)}.NUM_CLASSES"
-
-
-def _class_node(cfg: CfgNode) -> str:
-    return "RETINANET" if cfg.MODEL.META_ARCHITECTURE == "RetinaNet" else "ROI_HEADS"
 
 
 def _allow_detectron2_keys(cfg: CfgNode) -> None:
@@ -153,7 +139,7 @@ def _check_model(cfg: CfgNode) -> None:
 
 
 def _check_numbers(cfg: CfgNode) -> None:
-    for key in _POSITIVE + (check_num_classes_key(cfg),):
+    for key in _POSITIVE + (num_classes_key(cfg),):
         if get_key(cfg, key) <= 0:
             raise UserError(f"{key} must be positive, got {get_key(cfg, key)}")
     for key in _NOT_NEGATIVE:

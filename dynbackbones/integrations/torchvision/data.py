@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.torchvision.config import num_classes
+from dynbackbones.integrations.config import num_classes
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,8 +18,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 from dynbackbones.backbones import Backbone, ResNet
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses
-from dynbackbones.integrations.config import build_sar_resnet, check_frozen
-from dynbackbones.integrations.torchvision.config import num_classes
+from dynbackbones.integrations.config import build_sar_resnet, check_frozen, num_classes
 from dynbackbones.integrations.torchvision.heads import (
     NORMS,
     ClassificationHead,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from mmengine.runner import Runner
 from dynbackbones import checkpoints
 from dynbackbones.backbones import DynamicBackbone
 from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.results import write_results
 from dynbackbones.integrations.torchvision.evaluation import nested, table
 from dynbackbones.integrations.torchvision.model import DetectorModel
 
@@ -141,8 +141,7 @@ class ResultsHook(Hook):
         if get_rank() == 0 and metrics:
             results = nested(metrics)
             runner.logger.info(f"evaluation\n{table(results)}")
-            path = self.output_dir / "results.json"
-            path.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            write_results(results, self.output_dir / "results.json")
 
 
 def random_state() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from fvcore.common.config import CfgNode
@@ -12,7 +12,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.auxiliary import selector_parameters
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -48,7 +48,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     ``MODEL.SAR.SELECTOR_LR_FACTOR`` times it.
     """
     solver = cfg.SOLVER
-    selectors = {id(parameter) for parameter in _selector_parameters(model)}
+    selectors = {id(parameter) for parameter in selector_parameters(model)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -162,9 +162,3 @@ class _Clip:
                     nn.utils.clip_grad_norm_(parameter, self.limit, self.norm_type)
                 else:
                     nn.utils.clip_grad_value_(parameter, self.limit)
-
-
-def _selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    for backbone in find_backbones(model):
-        if hasattr(backbone, "selector_parameters"):
-            yield from backbone.selector_parameters()

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.torchvision import schema
-from dynbackbones.integrations.torchvision.config import load_config, num_classes
+from dynbackbones.integrations.torchvision.config import load_config
 
 DEMO = Path(__file__).parents[3] / "configs" / "demo"
 RETINANET = str(DEMO / "sar_retinanet.yaml")
