@@ -4,6 +4,10 @@ Importing this package loads torch and no framework; adapters live in `dynbackbo
 """
 
 from dynbackbones.backbones import Backbone as Backbone
+from dynbackbones.backbones import BlockDropCifarResNet as BlockDropCifarResNet
+from dynbackbones.backbones import BlockDropDecisions as BlockDropDecisions
+from dynbackbones.backbones import BlockDropResNet as BlockDropResNet
+from dynbackbones.backbones import CifarResNet as CifarResNet
 from dynbackbones.backbones import Decisions as Decisions
 from dynbackbones.backbones import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones import FeatureInfo as FeatureInfo

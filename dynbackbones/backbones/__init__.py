@@ -3,6 +3,10 @@
 from dynbackbones.backbones.base import Backbone as Backbone
 from dynbackbones.backbones.base import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones.base import FeatureInfo as FeatureInfo
+from dynbackbones.backbones.blockdrop_resnet import BlockDropCifarResNet as BlockDropCifarResNet
+from dynbackbones.backbones.blockdrop_resnet import BlockDropResNet as BlockDropResNet
+from dynbackbones.backbones.cifar_resnet import CifarResNet as CifarResNet
+from dynbackbones.backbones.decisions import BlockDropDecisions as BlockDropDecisions
 from dynbackbones.backbones.decisions import Decisions as Decisions
 from dynbackbones.backbones.decisions import SARDecisions as SARDecisions
 from dynbackbones.backbones.factory import build_backbone as build_backbone

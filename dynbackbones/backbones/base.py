@@ -48,7 +48,8 @@ class Backbone(nn.Module):
 
     def parts(self) -> list[list[nn.Module]]:
         """The modules of stem, stage 1, stage 2, ... in the order in which they freeze."""
-        return [[self.conv1, self.bn1], [self.layer1], [self.layer2], [self.layer3], [self.layer4]]
+        stages = [child for name, child in self.named_children() if name.startswith("layer")]
+        return [[self.conv1, self.bn1], *([stage] for stage in stages)]
 
     def freeze(self, freeze_at: int) -> None:
         """Freezes the parameters and the norm statistics of the first parts, for good.
@@ -122,7 +123,7 @@ class DynamicBackbone(Backbone):
     Attributes:
         progress: share of training done, set by `set_progress`.
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
-            and multiplying); stages in training mode are always masked.
+            and multiplying); what holds in training mode is each network's to say.
     """
 
     executions = ("auto", "sparse", "masked")

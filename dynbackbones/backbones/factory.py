@@ -3,12 +3,24 @@
 import difflib
 from functools import partial
 
-from dynbackbones.backbones import resnet, sar_resnet
+from dynbackbones.backbones import blockdrop_resnet, cifar_resnet, resnet, sar_resnet
 from dynbackbones.backbones.base import Backbone
 
 _CONSTRUCTORS = {
     **{f"resnet{depth}": partial(resnet.ResNet, depth) for depth in resnet.LAYOUTS},
     **{f"sar_resnet{depth}": partial(sar_resnet.SARResNet, depth) for depth in sar_resnet.LAYOUTS},
+    **{
+        f"blockdrop_resnet{depth}": partial(blockdrop_resnet.BlockDropResNet, depth)
+        for depth in resnet.LAYOUTS
+    },
+    **{
+        f"cifar_resnet{depth}": partial(cifar_resnet.CifarResNet, depth)
+        for depth in cifar_resnet.DEPTHS
+    },
+    **{
+        f"blockdrop_cifar_resnet{depth}": partial(blockdrop_resnet.BlockDropCifarResNet, depth)
+        for depth in cifar_resnet.DEPTHS
+    },
 }
 
 

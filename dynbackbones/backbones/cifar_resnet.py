@@ -1,0 +1,103 @@
+"""The ResNets for CIFAR: three stages of `CifarBlock`."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import Backbone, FeatureInfo
+from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
+from dynbackbones.layers.cifar import CifarBlock
+from dynbackbones.layers.norm import NormLayer, norm_layer
+from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem, run_stem, stem_macs
+
+DEPTHS = (20, 32, 56, 110)
+
+
+def add_cifar_stages(
+    net: nn.Module, depth: int, norm: NormLayer, stage: type[nn.Sequential] = nn.Sequential
+) -> dict[str, FeatureInfo]:
+    """Adds ``layer1`` to ``layer3`` of a ResNet for CIFAR to a module.
+
+    Args:
+        net: the module.
+        depth: 6 n + 2 for n blocks in each stage.
+        norm: constructor of the norm layers.
+        stage: class of the stages.
+
+    Returns:
+        What the features are.
+    """
+    infos, before = {}, CIFAR_STEM_CHANNELS
+    for index in range(3):
+        channels = CIFAR_STEM_CHANNELS * 2**index
+        blocks = [
+            CifarBlock(
+                before if number == 0 else channels,
+                channels,
+                stride=2 if number == 0 and index else 1,
+                norm=norm,
+            )
+            for number in range((depth - 2) // 6)
+        ]
+        net.add_module(f"layer{index + 1}", stage(*blocks))
+        infos[f"res{index + 2}"] = FeatureInfo(channels, 2**index, f"layer{index + 1}")
+        before = channels
+    return infos
+
+
+class CifarResNet(Backbone):
+    """ResNet for CIFAR (He et al., 2016, section 4.2) without classifier.
+
+    The shortcuts have no parameters; see `CifarBlock`. Features are ``res2``, ``res3`` and
+    ``res4`` with 16, 32 and 64 channels at strides 1, 2 and 4.
+
+    Args:
+        depth: 20, 32, 56 or 110.
+        in_channels: channels of the images.
+        norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
+        freeze_at: see `Backbone.freeze`.
+
+    Raises:
+        ValueError: an option has a value that is not known.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        norm: str | NormLayer = "BN",
+        freeze_at: int = 0,
+    ) -> None:
+        super().__init__(in_channels)
+        check_choice("depth", depth, DEPTHS)
+        make_norm = norm_layer(norm)
+        add_cifar_stem(self, in_channels, make_norm)
+        self.feature_info = add_cifar_stages(self, depth, make_norm)
+        init_weights(self)
+        self.freeze(freeze_at)
+
+    def forward(
+        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        sizes = self._check_inputs(images, image_sizes)
+        x = run_stem(self, images)
+        features = {}
+        for name, info in self.feature_info.items():
+            x = features[name] = self.get_submodule(info.module)(x)
+        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
+        macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
+        self.decisions = Decisions(sizes, macs)
+        return features
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates for an image of this size in pixels."""
+        total = stem_macs(self, height, width)
+        size = (height, width)
+        for info in self.feature_info.values():
+            for block in self.get_submodule(info.module):
+                total += block.macs(*size)
+                size = feature_size((height, width), info.stride)
+        return total

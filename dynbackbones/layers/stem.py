@@ -1,0 +1,37 @@
+"""The first layers of a residual network, before its stages."""
+
+from torch import Tensor, nn
+
+from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.residual import conv3x3, strided
+
+IMAGENET_STEM_CHANNELS = 64
+CIFAR_STEM_CHANNELS = 16
+
+
+def add_imagenet_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:
+    """Adds ``conv1`` (7x7, stride 2), ``bn1``, ``relu`` and ``maxpool`` (stride 2) to a module."""
+    channels = IMAGENET_STEM_CHANNELS
+    module.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
+    module.bn1 = norm(channels)
+    module.relu = nn.ReLU(inplace=True)
+    module.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+
+
+def add_cifar_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:
+    """Adds ``conv1`` (3x3, stride 1), ``bn1``, ``relu`` and a ``maxpool`` that does nothing."""
+    module.conv1 = conv3x3(in_channels, CIFAR_STEM_CHANNELS)
+    module.bn1 = norm(CIFAR_STEM_CHANNELS)
+    module.relu = nn.ReLU(inplace=True)
+    module.maxpool = nn.Identity()
+
+
+def run_stem(module: nn.Module, images: Tensor) -> Tensor:
+    """The output of a module's stem."""
+    return module.maxpool(module.relu(module.bn1(module.conv1(images))))
+
+
+def stem_macs(module: nn.Module, height: int, width: int) -> int:
+    """Multiply-accumulates of a module's stem for an image of this size in pixels."""
+    stride = module.conv1.stride[0]
+    return module.conv1.weight.numel() * strided(height, stride) * strided(width, stride)

@@ -1,0 +1,109 @@
+"""Policy networks: small ResNets that look at an image once and decide everything.
+
+Their batch norm is plain batch norm whatever the network they decide for uses, since they are
+trained from scratch.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.layers.cifar import CifarBlock
+from dynbackbones.layers.norm import norm_layer
+from dynbackbones.layers.residual import BasicBlock, ResidualBlock, strided
+from dynbackbones.layers.stem import (
+    CIFAR_STEM_CHANNELS,
+    IMAGENET_STEM_CHANNELS,
+    add_cifar_stem,
+    add_imagenet_stem,
+    run_stem,
+    stem_macs,
+)
+
+
+class PolicyNetwork(nn.Module):
+    """Probabilities of K actions for each image (BlockDrop, section 3.2, eq. 2).
+
+    One residual block per stage, then average pooling and a linear layer. See `PolicyResNet10` and
+    `PolicyResNet8`.
+
+    Args:
+        num_actions: K.
+        channels: of the stages; every stage but the first halves the resolution.
+        block: of the stages.
+
+    Shape:
+        (N, in_channels, H, W) to (N, K) float32 in [0, 1], differentiable.
+    """
+
+    initial_logit = 1.0
+    """Of every action at the start: an untrained policy takes all of them (probability 0.73), so
+    that a network without a trained policy is what it would be without any. The paper says
+    nothing; the authors' code starts at 0 on average."""
+
+    def __init__(
+        self, num_actions: int, channels: tuple[int, ...], block: type[ResidualBlock]
+    ) -> None:
+        super().__init__()
+        if num_actions < 1:
+            raise ValueError(f"num_actions must be at least 1, got {num_actions}")
+        self.num_actions = num_actions
+        before = channels[0]
+        for index, width in enumerate(channels, start=1):
+            stage = block(before, width, stride=1 if index == 1 else 2)
+            self.add_module(f"layer{index}", nn.Sequential(stage))
+            before = width
+        self.fc = nn.Linear(before, num_actions)
+
+    def _init_weights(self) -> None:
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        nn.init.normal_(self.fc.weight, std=0.01)
+        self.reset_bias()
+
+    def reset_bias(self, logit: float | None = None) -> None:
+        """Gives all actions the same chance at the start; see `initial_logit`."""
+        nn.init.constant_(self.fc.bias, self.initial_logit if logit is None else logit)
+
+    def _stages(self) -> list[nn.Sequential]:
+        return [stage for name, stage in self.named_children() if name.startswith("layer")]
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = run_stem(self, images)
+        for stage in self._stages():
+            x = stage(x)
+        return torch.sigmoid(self.fc(x.mean(dim=(2, 3))).float())
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates for an image of this size in pixels."""
+        total = stem_macs(self, height, width) + self.fc.weight.numel()
+        stride = self.stem_stride
+        height, width = strided(height, stride), strided(width, stride)
+        for (block,) in self._stages():
+            total += block.macs(height, width)
+            height, width = (strided(n, block.conv1.stride[0]) for n in (height, width))
+        return total
+
+
+class PolicyResNet10(PolicyNetwork):
+    """ResNet-10 for ImageNet-like images; see `PolicyNetwork`."""
+
+    stem_stride = 4
+
+    def __init__(self, num_actions: int, in_channels: int = 3) -> None:
+        channels = tuple(IMAGENET_STEM_CHANNELS * 2**index for index in range(4))
+        super().__init__(num_actions, channels, BasicBlock)
+        add_imagenet_stem(self, in_channels, norm_layer("BN"))
+        self._init_weights()
+
+
+class PolicyResNet8(PolicyNetwork):
+    """ResNet-8 for CIFAR-like images; see `PolicyNetwork`."""
+
+    stem_stride = 1
+
+    def __init__(self, num_actions: int, in_channels: int = 3) -> None:
+        channels = tuple(CIFAR_STEM_CHANNELS * 2**index for index in range(3))
+        super().__init__(num_actions, channels, CifarBlock)
+        add_cifar_stem(self, in_channels, norm_layer("BN"))
+        self._init_weights()
