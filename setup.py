@@ -6,11 +6,11 @@ from setuptools import find_packages, setup
 
 # onedl-mmengine imports cv2 without declaring it.
 MMENGINE = ["onedl-mmengine", "opencv-python-headless"]
-OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"]
+OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain", "tensorboard"]
 DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
-# The tests run the embedded detection engine on the demo dataset, so they need what the demo needs.
-DEV = [*DEMO, "pytest>=7", "hypothesis", "ruff"]
+# The tests run both engines on the demo dataset, so they need what the demo needs.
+DEV = [*DEMO, *OPENMMLAB, "pytest>=7", "hypothesis", "ruff"]
 
 setup(
     name="dynbackbones",
@@ -28,7 +28,7 @@ setup(
         "detection": DETECTION,
         "demo": DEMO,
         "dev": DEV,
-        "all": sorted({*OPENMMLAB, *DEMO, *DEV}),
+        "all": sorted({*DEMO, *DEV}),
     },
     classifiers=[
         "Programming Language :: Python :: 3",

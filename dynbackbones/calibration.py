@@ -35,9 +35,14 @@ def calibrate(
         The activation rate reached; where decisions are tied it can miss the target.
 
     Raises:
-        ValueError: an argument is out of range, there are no images, or the decisions are
-            overridden.
+        ValueError: an argument is out of range, there are no images, the decisions are
+            overridden, or the network chooses no regions.
     """
+    if not isinstance(net, SARResNet):
+        raise ValueError(
+            f"calibrate shifts the thresholds of region selectors, which a "
+            f"{type(net).__name__} does not have; give it a SARResNet"
+        )
     if net.selection is not None:
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
     if max_steps < 1:

@@ -55,3 +55,11 @@ def test_an_override_is_refused_and_a_failure_changes_nothing():
     with pytest.raises(ValueError, match="max_steps must be at least 1"):
         dynbackbones.calibrate(net, images, target_rate=0.3, max_steps=0)
     assert all(s.threshold == 0 for stage in net.stages().values() for s in stage.selectors)
+
+
+@pytest.mark.parametrize("name", ["blockdrop_cifar_resnet20", "resnet18"])
+def test_networks_without_regions_are_refused(name):
+    with pytest.raises(ValueError, match="region selectors, which a .*ResNet does not have"):
+        dynbackbones.calibrate(
+            dynbackbones.build_backbone(name), torch.randn(1, 3, 64, 64), target_rate=0.5
+        )

@@ -217,21 +217,38 @@ def _draw_stage(axes: Axes, row: PictureRow, stage: str) -> None:
     decisions, size = prediction.decisions, prediction.input_size
     mask = region_masks(decisions)[stage][0]
     edges = decisions.region_edges(stage)
-    brightness = region_brightness(mask, *edges, size)
-    # Back to the image's own pixels, by the nearest one, so that cells keep their edges.
-    height, width = row.image.shape[:2]
-    rows = (torch.arange(height) + 0.5) * (size[0] / height)
-    cols = (torch.arange(width) + 0.5) * (size[1] / width)
-    share = brightness[rows.long()][:, cols.long()].numpy()[..., None]
-    _show(axes, _dimmed(row.image, share))
+    share = share_in_image(region_brightness(mask, *edges, size), row.image.shape[:2])
+    _show(axes, dimmed(row.image, share))
     _draw_grid(axes, row.image.shape, edges, size)
     _draw_ground_truth(axes, row.boxes, width=0.8)
-    boxes = resize_boxes(row.boxes, (height, width), size)
+    boxes = resize_boxes(row.boxes, row.image.shape[:2], size)
     _set_title(axes, _stage_title(stage, count_regions(decisions, boxes)[stage]))
 
 
-def _dimmed(image: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """The image where ``share`` is 1, a grey and dark version of it where it is 0."""
+def share_in_image(share: Tensor, image_size: tuple[int, int]) -> np.ndarray:
+    """A `region_brightness` in the pixels of an image of another size.
+
+    Returns:
+        (*image_size, 1) float; by the nearest pixel, so that cells keep their edges.
+    """
+    indices = (
+        ((torch.arange(size) + 0.5) * (given / size)).long()
+        for size, given in zip(image_size, share.shape, strict=True)
+    )
+    rows, cols = indices
+    return share[rows][:, cols].numpy()[..., None]
+
+
+def dimmed(image: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """The image where ``share`` is 1, a grey and dark version of it where it is 0.
+
+    Args:
+        image: (H, W, 3) uint8.
+        share: (H, W, 1) in [0, 1].
+
+    Returns:
+        (H, W, 3) float in [0, 1].
+    """
     colour = image.astype(np.float32) / 255
     grey = colour.mean(-1, keepdims=True)
     dark = (1 - SHADE_STRENGTH) * grey + SHADE_STRENGTH * SHADE

@@ -1,11 +1,12 @@
 """Stages of residual blocks that each image can leave out."""
 
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
-from dynbackbones.layers.residual import ResidualBlock
+from dynbackbones.layers.residual import ResidualBlock, strided
 
 
 class DroppableStage(nn.Sequential):
@@ -23,42 +24,43 @@ class DroppableStage(nn.Sequential):
     by the running statistics instead. A shortcut always runs on all images.
     """
 
-    def forward(self, x: Tensor, keep: Tensor, sparse: bool = True) -> Tensor:
+    def forward(
+        self, x: Tensor, keep: Tensor, sparse: bool = True, needed: Tensor | None = None
+    ) -> Tensor:
         """Runs the stage.
 
         Args:
             x: (N, C, H, W).
             keep: (N, blocks) bool on the CPU, where the control flow is.
             sparse: leave out what no image needs, instead of computing everything and choosing.
+            needed: (blocks,) bool, blocks to run even for no image; see `blocks_to_synchronise`.
         """
         sparse = sparse or self.training
-        for block, kept in zip(self, keep.unbind(dim=1), strict=True):
-            x = self._run_block(block, x, kept, sparse)
+        if needed is None:
+            needed = torch.zeros(len(self), dtype=torch.bool)
+        for block, kept, also in zip(self, keep.unbind(dim=1), needed.tolist(), strict=True):
+            x = self._run_block(block, x, kept, sparse, also)
         return x
 
-    def _run_block(self, block: ResidualBlock, x: Tensor, kept: Tensor, sparse: bool) -> Tensor:
+    def _run_block(
+        self, block: ResidualBlock, x: Tensor, kept: Tensor, sparse: bool, needed: bool
+    ) -> Tensor:
         if kept.all():
             return block(x)
-        shortcut = block.shortcut(x)
         if not sparse:
-            return torch.where(
-                kept.to(x.device)[:, None, None, None],
-                block.relu(block.residual(x) + shortcut),
-                shortcut,
-            )
-        if not kept.any():
+            shortcut = block.shortcut(x)
+            out = block.relu(block.residual(x) + shortcut)
+            return torch.where(kept.to(x.device)[:, None, None, None], out, shortcut)
+        if not (needed or kept.any()):
+            shortcut = block.shortcut(x)
             return shortcut + self._unused(block) if self._counts_gradients else shortcut
         index = kept.nonzero().squeeze(1).to(x.device)
-        out = self._residual(block, x.index_select(0, index), shortcut.shape[-2:])
+        # In the order of the plain block, which another process may be running: synchronised
+        # batch norms wait for each other.
+        out = _residual(block, x.index_select(0, index))
+        shortcut = block.shortcut(x)
         out = block.relu(out + shortcut.index_select(0, index))
         return shortcut.index_copy(0, index, out.to(shortcut.dtype))
-
-    def _residual(self, block: ResidualBlock, x: Tensor, out_size: torch.Size) -> Tensor:
-        values = len(x) * out_size[0] * out_size[1]
-        if values > 1:
-            return block.residual(x)
-        with running_statistics(norm for _, norm in block.residual_layers()):
-            return block.residual(x)
 
     @property
     def _counts_gradients(self) -> bool:
@@ -72,8 +74,47 @@ class DroppableStage(nn.Sequential):
         return sum(0 * p.sum() for p in parameters if p.requires_grad)
 
 
+def blocks_to_synchronise(
+    stages: Iterable[DroppableStage], keep: Tensor, device: torch.device
+) -> Tensor:
+    """Blocks that a process must run even if none of its images keeps them: (K,) bool.
+
+    Synchronised batch norm in training waits for all processes, so a block runs in all of them,
+    on no image if need be, or in none. Without it there are no such blocks.
+
+    Args:
+        stages: of the network.
+        keep: (N, K) bool of this process.
+        device: of the network.
+    """
+    if not (_world_size() > 1 and any(_synchronises(stage) for stage in stages)):
+        return torch.zeros(keep.shape[1], dtype=torch.bool)
+    kept = keep.any(dim=0).int().to(device)
+    distributed.all_reduce(kept)
+    return kept.cpu() > 0
+
+
+def _world_size() -> int:
+    ready = distributed.is_available() and distributed.is_initialized()
+    return distributed.get_world_size() if ready else 1
+
+
+def _synchronises(module: nn.Module) -> bool:
+    return any(isinstance(m, nn.SyncBatchNorm) and m.training for m in module.modules())
+
+
+def _residual(block: ResidualBlock, x: Tensor) -> Tensor:
+    layers = block.residual_layers()
+    stride = max(conv.stride[0] for conv, _ in layers)
+    values = len(x) * strided(x.shape[2], stride) * strided(x.shape[3], stride)
+    if values != 1 or (_world_size() > 1 and _synchronises(block)):
+        return block.residual(x)
+    with _running_statistics(norm for _, norm in layers):
+        return block.residual(x)
+
+
 @contextmanager
-def running_statistics(norms):
+def _running_statistics(norms: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, norm layers use their running statistics and leave them as they are."""
     with ExitStack() as stack:
         for norm in norms:

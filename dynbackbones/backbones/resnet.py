@@ -8,7 +8,13 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import Backbone, FeatureInfo
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import BasicBlock, Bottleneck, ResidualBlock, strided
+from dynbackbones.layers.residual import (
+    BasicBlock,
+    Bottleneck,
+    ResidualBlock,
+    set_activation_checkpointing,
+    strided,
+)
 
 LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -57,6 +63,8 @@ class ResNet(Backbone):
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
         freeze_at: see `Backbone.freeze`.
         stride_in_1x1: see `ResidualBlock`.
+        activation_checkpointing: compute the blocks' activations a second time in the backward
+            pass instead of keeping them.
 
     Raises:
         ValueError: an option has a value that is not known.
@@ -71,6 +79,7 @@ class ResNet(Backbone):
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
         stride_in_1x1: bool = False,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(in_channels)
         check_choice("depth", depth, LAYOUTS)
@@ -101,6 +110,8 @@ class ResNet(Backbone):
             self.add_module(f"layer{index}", nn.Sequential(*blocks))
             channels = out_channels
             self.feature_info[f"res{index + 1}"] = FeatureInfo(channels, stride, f"layer{index}")
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
         init_weights(self)
         self.freeze(freeze_at)
 

@@ -25,7 +25,13 @@ from dynbackbones.backbones.resnet import (
 )
 from dynbackbones.backbones.sar_stage import SARStage, StageOutput
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import BasicBlock, Bottleneck, ResidualBlock, strided
+from dynbackbones.layers.residual import (
+    BasicBlock,
+    Bottleneck,
+    ResidualBlock,
+    set_activation_checkpointing,
+    strided,
+)
 from dynbackbones.losses import activation_rate_loss
 from dynbackbones.schedules import scheduled_target, scheduled_temperature
 
@@ -63,6 +69,8 @@ class SARResNet(DynamicBackbone):
             many feature pixels on a side.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
         freeze_at: see `Backbone.freeze`.
+        activation_checkpointing: compute the blocks' activations a second time in the backward
+            pass instead of keeping them; the selectors run once.
         execution: see `DynamicBackbone`.
         selection: override of the decisions, as for `select`.
 
@@ -90,6 +98,7 @@ class SARResNet(DynamicBackbone):
         output_stride: int = 32,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
+        activation_checkpointing: bool = False,
         execution: str = "auto",
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
@@ -139,6 +148,8 @@ class SARResNet(DynamicBackbone):
             channels = stage_channels
         self.layer4 = _last_stage(block, channels, counts[3], output_stride, make_norm)
         self.feature_info = _feature_info(block.expansion, output_stride)
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
         self._init_weights()
         self.freeze(freeze_at)
 

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.layers.checkpointing import checkpointed
 from dynbackbones.layers.norm import NormLayer
 
 
@@ -84,6 +85,10 @@ class ResidualBlock(nn.Module, ABC):
         stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
             converted from Caffe expect.
 
+    Attributes:
+        activation_checkpointing: compute the block's activations a second time in the backward
+            pass instead of keeping them; see `set_activation_checkpointing`.
+
     Shape:
         (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
 
@@ -92,6 +97,7 @@ class ResidualBlock(nn.Module, ABC):
     """
 
     expansion = 1
+    activation_checkpointing = False
 
     def __init__(
         self,
@@ -182,6 +188,11 @@ class ResidualBlock(nn.Module, ABC):
         return x if self.downsample is None else self.downsample(x)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self.activation_checkpointing and self.training and torch.is_grad_enabled():
+            return checkpointed(self, self._forward, x, mask)
+        return self._forward(x, mask)
+
+    def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         out = self.residual(x, mask) + self.shortcut(x)
         return self.relu(out) if self.final_relu else out
 
@@ -205,6 +216,13 @@ class ResidualBlock(nn.Module, ABC):
         """Starts the last norm layer at gamma 0, so that the block starts as its shortcut."""
         _, last_norm = self.residual_layers()[-1]
         torch.nn.init.zeros_(last_norm.weight)
+
+
+def set_activation_checkpointing(module: nn.Module) -> None:
+    """Lets every residual block inside a module trade training time for memory."""
+    for child in module.modules():
+        if isinstance(child, ResidualBlock):
+            child.activation_checkpointing = True
 
 
 class BasicBlock(ResidualBlock):

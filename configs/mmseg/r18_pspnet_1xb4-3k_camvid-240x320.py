@@ -1,0 +1,7 @@
+_base_ = [
+    "_base_/models/pspnet_r18.py",
+    "_base_/datasets/camvid.py",
+    "_base_/schedules/3k_small.py",
+    "_base_/runtime.py",
+]
+default_hooks = dict(checkpoint=dict(interval=250), logger=dict(interval=20))

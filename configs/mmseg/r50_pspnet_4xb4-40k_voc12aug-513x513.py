@@ -1,0 +1,6 @@
+_base_ = [
+    "_base_/models/pspnet_r50.py",
+    "_base_/datasets/voc12aug.py",
+    "_base_/schedules/40k.py",
+    "_base_/runtime.py",
+]

@@ -1,0 +1,21 @@
+"""OpenMMLab adapter: importing it registers everything in mmengine's root registries.
+
+Configs of mmseg, mmpretrain and mmdet name it once:
+
+    custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"])
+
+backbones     SARResNet, StaticResNet (weights: their init_cfg)
+hook          DynamicBackboneHook, all that training needs
+pictures      RegionPictureHook, what was refined, as pictures
+data          SeededSampler and SeededDataset for exact resume, CheckLabels
+launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
+digits        DigitsDataset, the demo dataset for mmseg; imported by name
+"""
+
+from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
+from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
+from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels
+from dynbackbones.integrations.openmmlab.data import SeededDataset as SeededDataset
+from dynbackbones.integrations.openmmlab.data import SeededSampler as SeededSampler
+from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook
+from dynbackbones.integrations.openmmlab.pictures import RegionPictureHook as RegionPictureHook

@@ -1,0 +1,99 @@
+"""What is looked at before a run of mmengine's starts, so that mistakes end in one line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS
+
+from dynbackbones.errors import UserError
+
+PACKAGE = "dynbackbones.integrations.openmmlab"
+_DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def load_config(path: str | os.PathLike) -> Config:
+    """Reads a config and checks that it will build outside this package's tools too.
+
+    Raises:
+        UserError: there is no such file, it is not a config, or ``custom_imports`` is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"config {path} does not exist; check the path")
+    try:
+        cfg = Config.fromfile(path)
+    except Exception as error:  # a config is Python: anything may happen
+        first = (str(error).splitlines() or [""])[0]
+        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {first}") from error
+    imports = (cfg.get("custom_imports") or {}).get("imports") or []
+    imports = [imports] if isinstance(imports, str) else imports
+    ours = sorted({name for name in _types(cfg.to_dict()) if _module_of(name).startswith(PACKAGE)})
+    if ours and not any(name.startswith(PACKAGE) for name in imports):
+        raise UserError(
+            f"config {path} uses {', '.join(ours)} without importing them; add the line "
+            f'custom_imports = dict(imports=["{PACKAGE}"])'
+        )
+    return cfg
+
+
+def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> None:
+    """Makes sure that the folders and split files that a config names are there.
+
+    Raises:
+        UserError: one is missing; names the dataset, the path and the key.
+    """
+    for loader in dataloaders:
+        for dataset in _datasets((cfg.get(loader) or {}).get("dataset")):
+            _check_dataset(dataset, f"{loader}: {dataset.get('type')}")
+
+
+def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
+    root = dataset.get("data_root") or ""
+    if root and not Path(root).is_dir():
+        raise UserError(
+            f"{where}: data_root {root} does not exist; put the dataset (or a link to it) there, "
+            "or change data_root"
+        )
+    for key, value in (dataset.get("data_prefix") or {}).items():
+        folder = Path(root, value) if isinstance(value, str) else None
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{where}: the folder {folder} of data_prefix.{key} does not exist")
+    if dataset.get("ann_file"):
+        file = Path(root, dataset["ann_file"])
+        if not file.exists():
+            raise UserError(f"{where}: the split file {file} of ann_file does not exist")
+
+
+def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
+    """The datasets inside wrappers such as ConcatDataset."""
+    if isinstance(dataset, Mapping):
+        inner = dataset.get("datasets") or dataset.get("dataset")
+        if inner is None:
+            yield dataset
+        for item in inner if isinstance(inner, list | tuple) else [inner]:
+            yield from _datasets(item)
+
+
+def _types(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        if isinstance(value.get("type"), str):
+            yield value["type"].rpartition(".")[2]
+        for item in value.values():
+            yield from _types(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _types(item)
+
+
+def _module_of(name: str) -> str:
+    """Module of what is registered in mmengine's root registries under a name; empty if nothing."""
+    for registry in (MODELS, HOOKS, DATASETS, DATA_SAMPLERS, TRANSFORMS):
+        registered = registry.module_dict.get(name)
+        if registered is not None:
+            return registered.__module__
+    return ""

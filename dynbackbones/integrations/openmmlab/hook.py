@@ -1,0 +1,187 @@
+"""The one hook that training a dynamic backbone with mmengine's Runner needs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import nn
+
+from dynbackbones.backbones import Backbone
+from dynbackbones.integrations import runner as around
+from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
+from dynbackbones.integrations.openmmlab.heads import check_heads
+
+
+@HOOKS.register_module()
+class DynamicBackboneHook(Hook):
+    """Attaches auxiliary losses, drives schedules, logs decisions, keeps random states.
+
+    Stands in ``custom_hooks``. Rates of each stage go into the log, those of each selector to the
+    visualiser's backends; validation and test add mean MACs (``gmacs``) and rates per image to the
+    metrics. Checkpoints get the random states of all processes and lose mmengine's log history,
+    whose class only an unsafe loader would accept.
+
+    Args:
+        by_epoch: move the schedules once per epoch instead of every iteration.
+        selector_interval: iterations between logs of single selectors.
+
+    Raises:
+        ValueError: the model has no backbone of this package, or a head's channels do not match.
+    """
+
+    # Before the logger (BELOW_NORMAL) and before checkpoints are written (VERY_LOW).
+    priority = "NORMAL"
+
+    def __init__(self, by_epoch: bool = False, selector_interval: int = 50) -> None:
+        self.by_epoch = by_epoch
+        self.selector_interval = selector_interval
+        self._attached_to: nn.Module | None = None
+        self._states = around.RandomStates()
+        self._before_val: dict[str, Any] | None = None
+        self._meter = _DecisionMeter()
+
+    def before_run(self, runner: Runner) -> None:
+        model = around.unwrapped(runner)
+        if model is self._attached_to:
+            return
+        attach_auxiliary_losses(model)
+        check_heads(model)
+        model.register_forward_pre_hook(_pass_image_sizes, with_kwargs=True)
+        for backbone in find_backbones(model):
+            backbone.register_forward_hook(self._meter.record)
+        self._attached_to = model
+
+    def before_train(self, runner: Runner) -> None:
+        self._states.restore(runner)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        if self.by_epoch:
+            around.set_progress(runner, runner.epoch / runner.max_epochs)
+        else:
+            around.set_progress(runner, runner.iter / runner.max_iters)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        selectors = self.every_n_train_iters(runner, self.selector_interval)
+        around.log_decisions(runner, selectors)
+        if self.is_last_train_iter(runner) or any(
+            not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        ):
+            self._states.collect()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._states.collect()
+
+    def after_train(self, runner: Runner) -> None:
+        around.set_progress(runner, 1.0)
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._states.write(checkpoint)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._states.read(checkpoint)
+
+    def before_val(self, runner: Runner) -> None:
+        # A run resumed from here does not validate first, and must draw the same numbers.
+        self._before_val = around.random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._before_val is not None:
+            around.set_random_state(self._before_val)
+            self._before_val = None
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        # For the checkpoint of the best result, which is written after validation.
+        self._states.collect()
+        self._meter.reset()
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._meter.reset()
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    ) -> None:
+        self._meter.images += len(outputs)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    ) -> None:
+        self._meter.images += len(outputs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._report(runner, "val", metrics)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._report(runner, "test", metrics)
+
+    def _report(self, runner: Runner, mode: str, metrics: dict[str, float] | None) -> None:
+        for name, value in self._meter.result().items():
+            runner.message_hub.update_scalar(f"{mode}/{name}", value)
+            if metrics is not None:
+                metrics[name] = value
+
+
+class _DecisionMeter:
+    """Means of what backbones decide in evaluation.
+
+    MACs are summed per image, since an image may pass in windows, scales and flips; rates are
+    means over the passes.
+    """
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.images = 0
+        self._passes = 0
+        self._totals: dict[str, float] = {}
+
+    def record(self, backbone: Backbone, inputs: tuple, output: Any) -> None:
+        """Forward hook of a backbone."""
+        if backbone.training:
+            return
+        summary = backbone.decisions.summary()
+        self._passes += len(summary["macs"])
+        for name, value in summary.items():
+            self._totals[name] = self._totals.get(name, 0.0) + float(value.sum())
+
+    def result(self) -> dict[str, float]:
+        """Means over all processes; empty where nothing was evaluated."""
+        parts = all_gather_object((self.images, self._passes, self._totals))
+        images, passes = (sum(part[index] for part in parts) for index in (0, 1))
+        if not images or not passes:
+            return {}
+        totals: dict[str, float] = {}
+        for _, _, part in parts:
+            for name, value in part.items():
+                totals[name] = totals.get(name, 0.0) + value
+        macs = totals.pop("macs") / images
+        return {"gmacs": macs / 1e9, **{name: value / passes for name, value in totals.items()}}
+
+
+def _pass_image_sizes(model: nn.Module, args: tuple, kwargs: dict) -> None:
+    """Forward pre-hook: tells the backbones where the images of a padded batch end."""
+    names = ("inputs", "data_samples", "mode")
+    given = {**dict(zip(names, args, strict=False)), **kwargs}
+    inputs, samples = given.get("inputs"), given.get("data_samples")
+    if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4 or not samples:
+        return
+    # Windows of an image are passes of another size.
+    test_cfg = getattr(model, "test_cfg", None) or {}
+    if given.get("mode") == "predict" and test_cfg.get("mode") == "slide":
+        return
+    sizes = [tuple(sample.metainfo.get("img_shape", ())[:2]) for sample in samples]
+    height, width = inputs.shape[-2:]
+    inside = all(len(size) == 2 and size[0] <= height and size[1] <= width for size in sizes)
+    if inside and any(size != (height, width) for size in sizes):
+        for backbone in find_backbones(model):
+            backbone.set_image_sizes(sizes)

@@ -1,0 +1,201 @@
+"""Command lines of ``tools/train.py`` and ``tools/test.py``: mmengine's usual options."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
+
+# Keys of a checkpoint that mmengine can continue from.
+_RESUMABLE = ("meta", "state_dict", "optimizer", "param_schedulers", "message_hub")
+
+
+def train(arguments: Sequence[str] | None = None) -> None:
+    """Trains any config of this project, or of mmseg, mmpretrain or mmdet.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = _train_parser().parse_args(arguments)
+    runner_of = _start(args)
+    from dynbackbones.integrations.openmmlab import checks
+
+    cfg = _config(args)
+    checks.check_datasets(cfg, ("train_dataloader", "val_dataloader"))
+    if args.amp:
+        _use_amp(cfg)
+    _choose_start(cfg, args.resume)
+    runner = runner_of(cfg)
+    if cfg.resume:
+        _check_fits(runner.model, cfg.load_from)
+    runner.train()
+
+
+def test(arguments: Sequence[str] | None = None) -> None:
+    """Tests a checkpoint on a config's test set and returns nothing; metrics go to the work dir.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = _test_parser().parse_args(arguments)
+    runner_of = _start(args)
+    from dynbackbones.integrations.openmmlab import checks
+
+    cfg = _config(args)
+    if cfg.get("test_dataloader") is None:
+        raise UserError(f"config {args.config} has no test_dataloader; there is nothing to test on")
+    checks.check_datasets(cfg, ("test_dataloader",))
+    checkpoints.load(args.checkpoint)
+    if args.tta:
+        _use_tta(cfg)
+    cfg.load_from = args.checkpoint
+    runner = runner_of(cfg)
+    _check_fits(runner.model, args.checkpoint)
+    runner.test()
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="Python config")
+    parser.add_argument(
+        "--work-dir", metavar="FOLDER", help="for logs and checkpoints; default work_dirs/CONFIG"
+    )
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="config overrides"
+    )
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm", "mpi"),
+        default="none",
+        help="what started the processes; pytorch is torchrun",
+    )
+    parser.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _train_parser() -> argparse.ArgumentParser:
+    parser = _parser("Train a model with mmengine's Runner.")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="continue from this checkpoint; without a name, from the last one in the work dir",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (CUDA only)")
+    return parser
+
+
+def _test_parser() -> argparse.ArgumentParser:
+    parser = _parser("Test a checkpoint with mmengine's Runner.")
+    parser.add_argument("checkpoint", help="file with the weights")
+    parser.add_argument("--tta", action="store_true", help="test-time augmentation")
+    return parser
+
+
+def _start(args: argparse.Namespace):
+    """Checks what must be installed, registers this package, returns the runner's constructor."""
+    if args.local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
+
+    return _build_runner
+
+
+def _build_runner(cfg):
+    from mmengine.runner import Runner
+
+    from dynbackbones.integrations.openmmlab.results import ResultsHook
+
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(ResultsHook(), priority="LOWEST")
+    return runner
+
+
+def _config(args: argparse.Namespace):
+    from dynbackbones.integrations.openmmlab import checks
+
+    cfg = checks.load_config(args.config)
+    scope = cfg.get("default_scope")
+    if scope not in (None, "mmengine") and importlib.util.find_spec(scope) is None:
+        raise UserError(
+            f"config {args.config} needs {scope}: run pip install 'dynbackbones[openmmlab]'"
+        )
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = os.fspath(Path("work_dirs", Path(args.config).stem))
+    return cfg
+
+
+def _choose_start(cfg, resume: str | None) -> None:
+    """Where training starts: anew, or from a checkpoint, which is looked at first.
+
+    Raises:
+        UserError: the work dir holds another run, or there is nothing to continue from.
+    """
+    from mmengine.runner import find_latest_checkpoint
+
+    folder = Path(cfg.work_dir)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"work dir {folder} is a file; name a folder with --work-dir")
+    latest = find_latest_checkpoint(folder) if folder.is_dir() else None
+    if resume == "auto":
+        # As with detectron2, a first start may say --resume too.
+        resume = latest
+    elif resume is None and (latest is not None or any(folder.glob("*.pth"))):
+        raise UserError(
+            f"work dir {folder} holds checkpoints of another run: continue it with --resume, or "
+            "name another folder with --work-dir"
+        )
+    if resume is not None:
+        content = checkpoints.load(resume)
+        absent = [key for key in _RESUMABLE if key not in content]
+        if absent:
+            raise UserError(
+                f"checkpoint {resume} cannot be continued from (no {absent[0]}); to start from its "
+                "weights, set load_from or init_cfg instead"
+            )
+        cfg.resume, cfg.load_from = True, os.fspath(resume)
+    elif cfg.get("load_from"):
+        checkpoints.load(cfg.load_from)
+
+
+def _check_fits(model, path: str) -> None:
+    from mmengine.model import BaseTTAModel, is_model_wrapper
+
+    model = model.module if is_model_wrapper(model) else model
+    model = model.module if isinstance(model, BaseTTAModel) else model
+    state = checkpoints.state_dict_of(checkpoints.load(path), path)
+    checkpoints.check_architecture(model.state_dict(), state, path)
+
+
+def _use_amp(cfg) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a CUDA device, and there is none; leave it away")
+    kind = cfg.optim_wrapper.get("type", "OptimWrapper")
+    if kind not in ("OptimWrapper", "AmpOptimWrapper"):
+        raise UserError(f"--amp cannot be combined with optim_wrapper {kind}")
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def _use_tta(cfg) -> None:
+    for key in ("tta_model", "tta_pipeline"):
+        if cfg.get(key) is None:
+            raise UserError(f"--tta needs {key} in the config")
+    cfg.test_dataloader.dataset.pipeline = cfg.tta_pipeline
+    cfg.tta_model.module = cfg.model
+    cfg.model = cfg.tta_model

@@ -1,0 +1,162 @@
+"""Pictures of segmentations and of the regions refined for them, as fig. 7 of the SAR paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import Runner
+from torch import Tensor, nn
+
+from dynbackbones.analysis.coverage import region_masks
+from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
+from dynbackbones.integrations import runner as around
+from dynbackbones.integrations.auxiliary import find_backbones
+
+COLUMNS = 3
+LABEL_OPACITY = 0.6
+TITLE_HEIGHT = 22  # pixels
+
+
+@HOOKS.register_module()
+class RegionPictureHook(Hook):
+    """Adds pictures of a few images to the visualiser in every validation and test.
+
+    A picture shows the image, ground truth, prediction and, for a backbone that chooses regions,
+    what each stage refined. Only the main process draws.
+
+    Args:
+        num_images: the first images of the set are shown.
+    """
+
+    priority = "LOW"
+
+    def __init__(self, num_images: int = 4) -> None:
+        self.num_images = num_images
+        self._shown = 0
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        self._shown = 0
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        self._shown = 0
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    ) -> None:
+        self._show(runner, "val", data_batch, outputs)
+
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    ) -> None:
+        self._show(runner, "test", data_batch, outputs)
+
+    def _show(self, runner: Runner, mode: str, data_batch: Any, outputs: Sequence) -> None:
+        for index, output in enumerate(outputs):
+            if self._shown >= self.num_images or runner.rank != 0:
+                return
+            image = cv2.imread(output.img_path)
+            if image is None:
+                runner.logger.warning(f"no picture of {output.img_path}: it cannot be read")
+                continue
+            maps = {
+                title: getattr(output, field).data[0].cpu().numpy()
+                for title, field in (("ground truth", "gt_sem_seg"), ("prediction", "pred_sem_seg"))
+                if field in output
+            }
+            picture = segmentation_picture(
+                np.ascontiguousarray(image[..., ::-1]),
+                maps,
+                refined_shares(around.unwrapped(runner), data_batch, index),
+                runner.visualizer.dataset_meta["palette"],
+            )
+            runner.visualizer.add_image(f"{mode}/{self._shown}", picture, step=runner.iter)
+            self._shown += 1
+
+
+def refined_shares(model: nn.Module, data_batch: Any, index: int) -> dict[str, Tensor]:
+    """What each stage refines of one image of a batch, seen whole and not flipped.
+
+    The prediction may have been put together from windows or flips, so the backbone looks at the
+    image once more.
+
+    Args:
+        model: a segmentor.
+        data_batch: as its data loader gives it.
+        index: of the image in the batch.
+
+    Returns:
+        Stage to (height, width) float, the share of the stage's selectors that refine a pixel;
+        empty for a backbone that chooses no regions.
+    """
+    if isinstance(data_batch["inputs"][index], list | tuple):
+        # Test-time augmentation: the first version of the image.
+        data_batch = {key: [versions[0] for versions in data_batch[key]] for key in data_batch}
+    one = {key: [data_batch[key][index]] for key in ("inputs", "data_samples")}
+    inputs = model.data_preprocessor(one, False)["inputs"]
+    backbone = find_backbones(model)[0]
+    was_training = backbone.training
+    backbone.eval()
+    with torch.no_grad():
+        # Not by a call, whose hooks would count this pass among those of the evaluation.
+        backbone.forward(inputs)
+    backbone.train(was_training)
+    decisions = backbone.decisions
+    size = tuple(one["inputs"][0].shape[-2:])
+    return {
+        stage: region_brightness(masks[0], *decisions.region_edges(stage), size)
+        for stage, masks in region_masks(decisions).items()
+    }
+
+
+def segmentation_picture(
+    image: np.ndarray,
+    label_maps: Mapping[str, np.ndarray],
+    shares: Mapping[str, Tensor],
+    palette: Sequence[Sequence[int]],
+) -> np.ndarray:
+    """The panels of one image in rows of three.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        label_maps: title to (H, W) classes; 255 and other values without a colour stay as they are.
+        shares: stage to what it refined, see `refined_shares`.
+        palette: RGB of each class.
+
+    Returns:
+        uint8, RGB.
+    """
+    panels = [_titled(image, "image")]
+    for title, labels in label_maps.items():
+        panels.append(_titled(_coloured(image, labels, palette), title))
+    for stage, share in shares.items():
+        shown = dimmed(image, share_in_image(share, image.shape[:2]))
+        title = f"{stage}: {100 * float(share.mean()):.0f} % refined"
+        panels.append(_titled((255 * shown).round().astype(np.uint8), title))
+    panels += [np.full_like(panels[0], 255)] * (-len(panels) % COLUMNS)
+    rows = [np.concatenate(panels[i : i + COLUMNS], 1) for i in range(0, len(panels), COLUMNS)]
+    return np.concatenate(rows)
+
+
+def _coloured(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> np.ndarray:
+    colours = np.asarray(palette, dtype=np.float64)
+    known = labels < len(colours)
+    result = image.astype(np.float64)
+    result[known] += LABEL_OPACITY * (colours[labels[known]] - result[known])
+    return result.round().astype(np.uint8)
+
+
+def _titled(image: np.ndarray, title: str) -> np.ndarray:
+    header = np.full((TITLE_HEIGHT, image.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(
+        header, title, (3, TITLE_HEIGHT - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
+        cv2.LINE_AA,
+    )  # fmt: skip
+    return np.pad(np.concatenate([header, image]), ((0, 2), (0, 2), (0, 0)), constant_values=255)

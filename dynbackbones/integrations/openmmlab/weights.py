@@ -1,0 +1,111 @@
+"""Pretrained weights for a backbone: from a file, a URL or torchvision."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor
+
+from dynbackbones import checkpoints
+from dynbackbones.backbones import Backbone
+from dynbackbones.errors import UserError
+
+# What classification networks of torchvision, mmpretrain and this package call their classifier.
+HEADS = ("fc.", "head.")
+
+
+def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) -> None:
+    """Loads weights that must fit a backbone exactly; a classifier's head is left out, and said.
+
+    Args:
+        backbone: to be filled.
+        source: a file, a URL, or ``torchvision://`` and the name of one of its models.
+        prefix: of the backbone's keys in a file that holds more, such as ``"backbone."``.
+
+    Raises:
+        UserError: there is no such file, or its weights are not this network's.
+    """
+    path = find_weights(source)
+    state = checkpoints.state_dict_of(checkpoints.load(path), source)
+    state, heads = without_head(_below(state, prefix, source), backbone.state_dict())
+    checkpoints.check_architecture(backbone.state_dict(), state, source)
+    backbone.load_state_dict(state, strict=False)
+    left_out = f", {len(heads)} keys of its head left out" if heads else ""
+    print_log(f"{type(backbone).__name__}: loaded {source}{left_out}", logger="current")
+
+
+def without_head(
+    state: dict[str, Tensor], wanted: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Divides a state dict into what is not of a classifier's head, and the keys of that."""
+    heads = [key for key in state if key.startswith(HEADS) and key not in wanted]
+    return {key: value for key, value in state.items() if key not in heads}, heads
+
+
+def find_weights(source: str) -> str:
+    """The local file of a path, a URL (downloaded once) or a name of torchvision's.
+
+    Raises:
+        UserError: torchvision has no such model, or the scheme is not known.
+    """
+    scheme = re.match(r"(\w[\w-]*)://", source)
+    if scheme is None:
+        return source
+    if scheme[1] == "torchvision":
+        return _download(_torchvision_url(source))
+    if scheme[1] in ("http", "https"):
+        return _download(source)
+    raise UserError(
+        f"checkpoint {source}: {scheme[1]}:// is not known here; give a file, an https:// URL or "
+        "torchvision://resnet50"
+    )
+
+
+def _torchvision_url(source: str) -> str:
+    from torchvision import models
+
+    name = source.removeprefix("torchvision://")
+    try:
+        weights = models.get_model_weights(name)
+    except ValueError as error:
+        raise UserError(
+            f"checkpoint {source}: torchvision has no model {name}; for example resnet50"
+        ) from error
+    return next(iter(weights)).url
+
+
+def _download(url: str) -> str:
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            torch.hub.download_url_to_file(url, os.fspath(path))
+        except OSError as error:
+            raise UserError(
+                f"checkpoint {url} cannot be downloaded ({error}); download it by hand and give "
+                "the file"
+            ) from error
+    return os.fspath(path)
+
+
+def _below(state: dict[str, Tensor], prefix: str | None, source: str) -> dict[str, Tensor]:
+    prefixes = sorted({f"{key.split('.')[0]}." for key in state})
+    if prefix is None:
+        if "backbone." in prefixes:
+            raise UserError(
+                f"checkpoint {source} holds a whole model; add prefix='backbone.' to init_cfg"
+            )
+        return state
+    prefix = prefix if prefix.endswith(".") else f"{prefix}."
+    found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    if not found:
+        raise UserError(
+            f"checkpoint {source} has no key that starts with prefix {prefix!r}; its keys start "
+            f"with {', '.join(prefixes[:6])}"
+        )
+    return found

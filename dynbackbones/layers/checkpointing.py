@@ -1,0 +1,43 @@
+"""Activation checkpointing: memory for time in training."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def checkpointed(module: nn.Module, function, *inputs: Tensor | None) -> Tensor:
+    """``function(*inputs)``, whose activations the backward pass computes a second time.
+
+    Args:
+        module: holds all norm layers that ``function`` runs; their running statistics see each
+            batch once, as without checkpointing.
+        function: from tensors to a tensor, without randomness.
+        *inputs: of ``function``.
+    """
+
+    def contexts() -> tuple[AbstractContextManager, AbstractContextManager]:
+        return nullcontext(), _running_statistics_kept(module)
+
+    return checkpoint(
+        function, *inputs, use_reentrant=False, preserve_rng_state=False, context_fn=contexts
+    )
+
+
+@contextmanager
+def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
+    """Batch norm inside computes the same, and leaves its running statistics as they are."""
+    updating = [
+        norm
+        for norm in module.modules()
+        if isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats
+    ]
+    for norm in updating:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in updating:
+            norm.track_running_stats = True

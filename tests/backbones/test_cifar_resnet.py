@@ -1,0 +1,44 @@
+import pytest
+import torch
+
+import dynbackbones
+from dynbackbones.layers.cifar import CifarBlock
+
+
+@pytest.mark.parametrize(("depth", "operations"), [(32, 1.38e8), (110, 5.06e8)])
+def test_cost_of_the_paper(depth, operations):
+    # BlockDrop, section 4 (two operations for each multiply-accumulate).
+    net = dynbackbones.build_backbone(f"cifar_resnet{depth}")
+    assert 2 * net.macs(32, 32) == pytest.approx(operations, rel=0.02)
+
+
+def test_features():
+    net = dynbackbones.build_backbone("cifar_resnet20", freeze_at=2).eval()
+    features = net(torch.randn(2, 3, 33, 30))
+    shapes = {name: tuple(feature.shape) for name, feature in features.items()}
+    assert shapes == {"res2": (2, 16, 33, 30), "res3": (2, 32, 17, 15), "res4": (2, 64, 9, 8)}
+    frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
+    assert {name.split(".")[0] for name in frozen} == {"conv1", "bn1", "layer1"}
+
+
+def test_parameters_are_those_of_he_et_al():
+    net = dynbackbones.build_backbone("cifar_resnet20")
+    head = 64 * 10 + 10
+    assert sum(p.numel() for p in net.parameters()) + head == pytest.approx(0.27e6, rel=0.01)
+
+
+def test_shortcut_averages_and_adds_zeros():
+    block = CifarBlock(2, 4, stride=2)
+    assert all("downsample" not in name for name in block.state_dict())
+    x = torch.arange(18.0).view(1, 2, 3, 3)
+    shortcut = block.shortcut(x)
+    assert shortcut.shape == (1, 4, 2, 2)
+    assert shortcut[0, 0].tolist() == [[2.0, 3.5], [6.5, 8.0]]
+    assert not shortcut[:, 2:].any()
+    assert block.shortcut_macs(3, 3) == 0
+
+
+@pytest.mark.parametrize("name", ["cifar_resnet32", "blockdrop_cifar_resnet32"])
+def test_unknown_depth(name):
+    with pytest.raises(ValueError, match="depth must be one of 20, 32, 56, 110, got 33"):
+        type(dynbackbones.build_backbone(name))(33)

@@ -1,0 +1,131 @@
+import math
+
+import pytest
+import torch
+
+from dynbackbones.policy import (
+    bound_probabilities,
+    greedy_actions,
+    policy_entropy,
+    policy_gradient_loss,
+    sample_actions,
+    usage_reward,
+)
+
+
+def test_bounded_probabilities_stay_away_from_certainty():
+    bounded = bound_probabilities(torch.tensor([[0.0, 0.5, 1.0, 0.9]]), alpha=0.8)
+    torch.testing.assert_close(bounded, torch.tensor([[0.2, 0.5, 0.8, 0.74]]))
+    assert torch.equal(bound_probabilities(bounded, alpha=1), bounded)
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.01, -1.0, float("nan")])
+def test_alpha_out_of_range(alpha):
+    with pytest.raises(ValueError, match=r"alpha must lie in \(0.5, 1\]"):
+        bound_probabilities(torch.rand(1, 2), alpha=alpha)
+
+
+def test_greedy_actions_need_more_than_a_half():
+    assert greedy_actions(torch.tensor([[0.49, 0.5, 0.51]])).tolist() == [[False, False, True]]
+
+
+def test_samples_follow_the_probabilities_and_the_generator():
+    probabilities = torch.tensor([[0.1, 0.5, 0.9]]).expand(4000, 3)
+    first, second = (
+        sample_actions(probabilities, torch.Generator().manual_seed(3)) for _ in range(2)
+    )
+    assert torch.equal(first, second) and first.dtype == torch.bool
+    torch.testing.assert_close(
+        first.float().mean(dim=0), torch.tensor([0.1, 0.5, 0.9]), atol=0.03, rtol=0
+    )
+
+
+def test_policy_gradient_against_a_hand_computed_value():
+    logits = torch.tensor([[0.3, -0.2, 1.0], [0.0, 2.0, -1.0]], dtype=torch.float64)
+    logits.requires_grad_()
+    actions = torch.tensor([[1, 0, 1], [0, 1, 1]])
+    advantage = torch.tensor([0.5, -1.0], dtype=torch.float64)
+    learned = torch.tensor([False, True, True])
+    alpha = 0.8
+    s = logits.sigmoid()
+    loss = policy_gradient_loss(bound_probabilities(s, alpha), actions, advantage, learned)
+    loss.backward()
+    expected = torch.zeros(2, 3, dtype=torch.float64)
+    total = 0.0
+    for n in range(2):
+        for k in (1, 2):
+            p = s[n, k].item()
+            bounded = alpha * p + (1 - alpha) * (1 - p)
+            action = actions[n, k].item()
+            taken = bounded if action else 1 - bounded
+            total -= advantage[n].item() * math.log(taken) / 2
+            # d log(taken) / d logit, by hand
+            slope = (2 * alpha - 1) * p * (1 - p) / taken * (1 if action else -1)
+            expected[n, k] = -advantage[n].item() * slope / 2
+    assert loss.item() == pytest.approx(total)
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_the_advantage_gets_no_gradient_and_certainty_stays_finite():
+    probabilities = torch.tensor([[0.0, 1.0]], requires_grad=True)
+    advantage = torch.ones(1, requires_grad=True)
+    loss = policy_gradient_loss(probabilities, torch.tensor([[1, 0]]), advantage)
+    loss.backward()
+    assert loss.isfinite() and probabilities.grad.isfinite().all() and advantage.grad is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"probabilities": torch.rand(0, 3)}, "probabilities must be .* neither of them none"),
+        ({"actions": torch.ones(2, 4)}, r"actions must be \(samples, actions\) = \(2, 3\)"),
+        ({"actions": torch.full((2, 3), 0.5)}, "actions must contain only 0 and 1"),
+        ({"advantage": torch.ones(3)}, "advantage must have one value for each of the 2 samples"),
+        ({"learned": torch.ones(2)}, "learned must have one value for each of the 3 actions"),
+    ],
+)
+def test_arguments_that_do_not_fit(wrong, message):
+    right = {
+        "probabilities": torch.rand(2, 3),
+        "actions": torch.ones(2, 3),
+        "advantage": torch.ones(2),
+    }
+    with pytest.raises(ValueError, match=message):
+        policy_gradient_loss(**{**right, **wrong})
+
+
+def test_entropy():
+    probabilities = torch.tensor([[0.5, 0.5], [0.0, 1.0], [0.9, 1.0]], requires_grad=True)
+    entropy = policy_entropy(probabilities)
+    h = -(0.9 * math.log(0.9) + 0.1 * math.log(0.1))
+    torch.testing.assert_close(
+        entropy, torch.tensor([2 * math.log(2), 0.0, h]), atol=1e-5, rtol=1e-5
+    )
+    entropy.sum().backward()
+    assert probabilities.grad.isfinite().all()
+
+
+def test_a_bandit_is_learned():
+    """Two kinds of samples, each needing one action of its own; all others only cost."""
+    torch.manual_seed(0)
+    kinds = torch.arange(64) % 2
+    inputs = torch.nn.functional.one_hot(kinds, 2).float()
+    policy = torch.nn.Linear(2, 6)
+    optimiser = torch.optim.Adam(policy.parameters(), lr=0.05)
+
+    def reward(actions):
+        success = actions.gather(1, kinds[:, None]).squeeze(1)
+        return usage_reward(actions, success, gamma=1.0)
+
+    before = reward(greedy_actions(policy(inputs).sigmoid())).mean()
+    for _ in range(200):
+        probabilities = policy(inputs).sigmoid()
+        bounded = bound_probabilities(probabilities)
+        actions = sample_actions(bounded)
+        advantage = reward(actions) - reward(greedy_actions(probabilities))
+        optimiser.zero_grad()
+        policy_gradient_loss(bounded, actions, advantage).backward()
+        optimiser.step()
+    learned = greedy_actions(policy(inputs).sigmoid())
+    assert reward(learned).mean() > 0.9 > before
+    assert torch.equal(learned[:2].int(), torch.eye(6).int()[:2])
