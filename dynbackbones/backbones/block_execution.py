@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, distributed, nn
 
+from dynbackbones.layers.checkpointing import checkpointed
 from dynbackbones.layers.residual import ResidualBlock, strided
 
 
@@ -108,6 +109,8 @@ def _residual(block: ResidualBlock, x: Tensor) -> Tensor:
     stride = max(conv.stride[0] for conv, _ in layers)
     values = len(x) * strided(x.shape[2], stride) * strided(x.shape[3], stride)
     if values != 1 or (_world_size() > 1 and _synchronises(block)):
+        if block.activation_checkpointing and block.training and torch.is_grad_enabled():
+            return checkpointed(block, block.residual, x)
         return block.residual(x)
     with _running_statistics(norm for _, norm in layers):
         return block.residual(x)

@@ -10,10 +10,15 @@ from dynbackbones.backbones.block_selection import BlockSelection
 from dynbackbones.backbones.blockdrop import BlockDropBackbone, Size
 from dynbackbones.backbones.cifar_resnet import DEPTHS as CIFAR_DEPTHS
 from dynbackbones.backbones.cifar_resnet import add_cifar_stages
-from dynbackbones.backbones.resnet import LAYOUTS, OUTPUT_STRIDES, check_choice, init_weights
-from dynbackbones.backbones.stages import add_stages
+from dynbackbones.backbones.resnet import (
+    LAYOUTS,
+    OUTPUT_STRIDES,
+    add_stages,
+    check_choice,
+    init_weights,
+)
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import strided
+from dynbackbones.layers.residual import set_activation_checkpointing, strided
 from dynbackbones.layers.stem import add_cifar_stem, add_imagenet_stem
 from dynbackbones.policy.network import PolicyResNet8, PolicyResNet10
 
@@ -30,6 +35,7 @@ class BlockDropResNet(BlockDropBackbone):
         norm: of the ResNet: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see
             `norm_layer`. The policy network always has plain batch norm.
         freeze_at: see `Backbone.freeze`.
+        activation_checkpointing: see `ResNet`; the policy network's are kept.
         stride_in_1x1: see `ResidualBlock`.
         policy_size: short side in pixels that the policy network's image is resized to before it
             is halved, so that 224 gives the paper's 112; None only halves it.
@@ -49,6 +55,7 @@ class BlockDropResNet(BlockDropBackbone):
         output_stride: int = 32,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
+        activation_checkpointing: bool = False,
         stride_in_1x1: bool = False,
         policy_size: int | None = 224,
         policy_training: str = "frozen",
@@ -71,6 +78,8 @@ class BlockDropResNet(BlockDropBackbone):
             stride_in_1x1=stride_in_1x1,
             stage=DroppableStage,
         )
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
         init_weights(self)
         self.policy = PolicyResNet10(self.num_blocks, in_channels)
         self._selection = self._checked(selection)
@@ -105,6 +114,7 @@ class BlockDropCifarResNet(BlockDropBackbone):
         in_channels: channels of the images.
         norm: of the ResNet; see `norm_layer`. The policy network always has plain batch norm.
         freeze_at: see `Backbone.freeze`.
+        activation_checkpointing: see `ResNet`; the policy network's are kept.
         policy_training: see `BlockDropBackbone`.
         execution: see `BlockDropBackbone`.
         selection: override of the decisions, as for `select`.
@@ -120,6 +130,7 @@ class BlockDropCifarResNet(BlockDropBackbone):
         in_channels: int = 3,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
+        activation_checkpointing: bool = False,
         policy_training: str = "frozen",
         execution: str = "auto",
         selection: "str | Tensor | Sequence | BlockSelection | None" = None,
@@ -129,6 +140,8 @@ class BlockDropCifarResNet(BlockDropBackbone):
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
         self.feature_info = add_cifar_stages(self, depth, make_norm, DroppableStage)
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
         init_weights(self)
         self.policy = PolicyResNet8(self.num_blocks, in_channels)
         self._selection = self._checked(selection)

@@ -1,16 +1,13 @@
 """The ResNets for CIFAR: three stages of `CifarBlock`."""
 
-from collections.abc import Sequence
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from dynbackbones.backbones.base import Backbone, FeatureInfo
-from dynbackbones.backbones.decisions import Decisions
-from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
+from dynbackbones.backbones.base import FeatureInfo
+from dynbackbones.backbones.resnet import StaticResNet, check_choice, init_weights
 from dynbackbones.layers.cifar import CifarBlock
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem, run_stem, stem_macs
+from dynbackbones.layers.residual import set_activation_checkpointing
+from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
 
 DEPTHS = (20, 32, 56, 110)
 
@@ -47,7 +44,7 @@ def add_cifar_stages(
     return infos
 
 
-class CifarResNet(Backbone):
+class CifarResNet(StaticResNet):
     """ResNet for CIFAR (He et al., 2016, section 4.2) without classifier.
 
     The shortcuts have no parameters; see `CifarBlock`. Features are ``res2``, ``res3`` and
@@ -58,6 +55,7 @@ class CifarResNet(Backbone):
         in_channels: channels of the images.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
         freeze_at: see `Backbone.freeze`.
+        activation_checkpointing: see `ResNet`.
 
     Raises:
         ValueError: an option has a value that is not known.
@@ -70,34 +68,14 @@ class CifarResNet(Backbone):
         in_channels: int = 3,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
+        activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(in_channels)
         check_choice("depth", depth, DEPTHS)
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
         self.feature_info = add_cifar_stages(self, depth, make_norm)
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
         init_weights(self)
         self.freeze(freeze_at)
-
-    def forward(
-        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
-    ) -> dict[str, Tensor]:
-        sizes = self._check_inputs(images, image_sizes)
-        x = run_stem(self, images)
-        features = {}
-        for name, info in self.feature_info.items():
-            x = features[name] = self.get_submodule(info.module)(x)
-        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
-        macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
-        self.decisions = Decisions(sizes, macs)
-        return features
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates for an image of this size in pixels."""
-        total = stem_macs(self, height, width)
-        size = (height, width)
-        for info in self.feature_info.values():
-            for block in self.get_submodule(info.module):
-                total += block.macs(*size)
-                size = feature_size((height, width), info.stride)
-        return total

@@ -15,6 +15,12 @@ from dynbackbones.layers.residual import (
     set_activation_checkpointing,
     strided,
 )
+from dynbackbones.layers.stem import (
+    IMAGENET_STEM_CHANNELS,
+    add_imagenet_stem,
+    run_stem,
+    stem_macs,
+)
 
 LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -23,21 +29,12 @@ LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     101: (Bottleneck, (3, 4, 23, 3)),
 }
 OUTPUT_STRIDES = (8, 16, 32)
-STEM_CHANNELS = 64
 
 
 def check_choice(name: str, value, choices: Sequence) -> None:
     """Raises a ValueError that names the option unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
-
-
-def add_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:
-    """Adds ``conv1``, ``bn1``, ``relu`` and ``maxpool`` of an ImageNet ResNet to a module."""
-    module.conv1 = nn.Conv2d(in_channels, STEM_CHANNELS, 7, stride=2, padding=3, bias=False)
-    module.bn1 = norm(STEM_CHANNELS)
-    module.relu = nn.ReLU(inplace=True)
-    module.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
 
 
 def init_weights(module: nn.Module) -> None:
@@ -52,7 +49,84 @@ def feature_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     return strided(size[0], stride), strided(size[1], stride)
 
 
-class ResNet(Backbone):
+def add_stages(
+    net: nn.Module,
+    depth: int,
+    *,
+    output_stride: int,
+    norm: NormLayer,
+    stride_in_1x1: bool,
+    stage: type[nn.Sequential] = nn.Sequential,
+) -> dict[str, FeatureInfo]:
+    """Adds ``layer1`` to ``layer4`` of a ResNet to a module.
+
+    Args:
+        net: the module.
+        depth: of `LAYOUTS`.
+        output_stride: 32, 16 or 8; the lower two trade the strides of the last stages for
+            dilation, the first block of a stage keeping the dilation before it.
+        norm: constructor of the norm layers.
+        stride_in_1x1: see `ResidualBlock`.
+        stage: class of the stages.
+
+    Returns:
+        What the features are.
+    """
+    block, counts = LAYOUTS[depth]
+    infos: dict[str, FeatureInfo] = {}
+    channels, stride, dilation = IMAGENET_STEM_CHANNELS, 4, 1
+    for index, count in enumerate(counts, start=1):
+        out_channels = 64 * 2 ** (index - 1) * block.expansion
+        first_dilation, first_stride = dilation, 1 if index == 1 else 2
+        if stride * first_stride > output_stride:
+            first_stride, dilation = 1, dilation * 2
+        stride *= first_stride
+        blocks = [
+            block(
+                channels if number == 0 else out_channels,
+                out_channels,
+                stride=first_stride if number == 0 else 1,
+                dilation=dilation,
+                first_dilation=first_dilation if number == 0 else dilation,
+                norm=norm,
+                stride_in_1x1=stride_in_1x1,
+            )
+            for number in range(count)
+        ]
+        net.add_module(f"layer{index}", stage(*blocks))
+        channels = out_channels
+        infos[f"res{index + 1}"] = FeatureInfo(channels, stride, f"layer{index}")
+    return infos
+
+
+class StaticResNet(Backbone):
+    """What static ResNets share: a stem, then stages that all run."""
+
+    def forward(
+        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        sizes = self._check_inputs(images, image_sizes)
+        x = run_stem(self, images)
+        features = {}
+        for name, info in self.feature_info.items():
+            x = features[name] = getattr(self, info.module)(x)
+        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
+        macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
+        self.decisions = Decisions(sizes, macs)
+        return features
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates for an image of this size in pixels."""
+        total = stem_macs(self, height, width)
+        size = feature_size((height, width), self.feature_info["res2"].stride)
+        for info in self.feature_info.values():
+            for block in getattr(self, info.module):
+                total += block.macs(*size)
+                size = feature_size((height, width), info.stride)
+        return total
+
+
+class ResNet(StaticResNet):
     """ResNet (He et al., 2016) with torchvision's parameter names and no classifier.
 
     Args:
@@ -84,56 +158,16 @@ class ResNet(Backbone):
         super().__init__(in_channels)
         check_choice("depth", depth, LAYOUTS)
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
-        block, counts = LAYOUTS[depth]
         make_norm = norm_layer(norm)
-        add_stem(self, in_channels, make_norm)
-        self.feature_info = {}
-        channels, stride, dilation = STEM_CHANNELS, 4, 1
-        for index, count in enumerate(counts, start=1):
-            out_channels = 64 * 2 ** (index - 1) * block.expansion
-            first_dilation, first_stride = dilation, 1 if index == 1 else 2
-            if stride * first_stride > output_stride:
-                first_stride, dilation = 1, dilation * 2
-            stride *= first_stride
-            blocks = [
-                block(
-                    channels if number == 0 else out_channels,
-                    out_channels,
-                    stride=first_stride if number == 0 else 1,
-                    dilation=dilation,
-                    first_dilation=first_dilation if number == 0 else dilation,
-                    norm=make_norm,
-                    stride_in_1x1=stride_in_1x1,
-                )
-                for number in range(count)
-            ]
-            self.add_module(f"layer{index}", nn.Sequential(*blocks))
-            channels = out_channels
-            self.feature_info[f"res{index + 1}"] = FeatureInfo(channels, stride, f"layer{index}")
+        add_imagenet_stem(self, in_channels, make_norm)
+        self.feature_info = add_stages(
+            self,
+            depth,
+            output_stride=output_stride,
+            norm=make_norm,
+            stride_in_1x1=stride_in_1x1,
+        )
         if activation_checkpointing:
             set_activation_checkpointing(self)
         init_weights(self)
         self.freeze(freeze_at)
-
-    def forward(
-        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
-    ) -> dict[str, Tensor]:
-        sizes = self._check_inputs(images, image_sizes)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        features = {}
-        for name, info in self.feature_info.items():
-            x = features[name] = getattr(self, info.module)(x)
-        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
-        macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
-        self.decisions = Decisions(sizes, macs)
-        return features
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates for an image of this size in pixels."""
-        total = self.conv1.weight.numel() * strided(height, 2) * strided(width, 2)
-        size = feature_size((height, width), 4)
-        for info in self.feature_info.values():
-            for block in getattr(self, info.module):
-                total += block.macs(*size)
-                size = feature_size((height, width), info.stride)
-        return total

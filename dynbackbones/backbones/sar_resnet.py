@@ -17,8 +17,6 @@ from dynbackbones.backbones.decisions import SARDecisions, StageRegions
 from dynbackbones.backbones.region_selection import RegionSelection
 from dynbackbones.backbones.resnet import (
     OUTPUT_STRIDES,
-    STEM_CHANNELS,
-    add_stem,
     check_choice,
     feature_size,
     init_weights,
@@ -30,7 +28,12 @@ from dynbackbones.layers.residual import (
     Bottleneck,
     ResidualBlock,
     set_activation_checkpointing,
-    strided,
+)
+from dynbackbones.layers.stem import (
+    IMAGENET_STEM_CHANNELS,
+    add_imagenet_stem,
+    run_stem,
+    stem_macs,
 )
 from dynbackbones.losses import activation_rate_loss
 from dynbackbones.schedules import scheduled_target, scheduled_temperature
@@ -71,7 +74,7 @@ class SARResNet(DynamicBackbone):
         freeze_at: see `Backbone.freeze`.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them; the selectors run once.
-        execution: see `DynamicBackbone`.
+        execution: see `DynamicBackbone`; stages in training mode are always masked.
         selection: override of the decisions, as for `select`.
 
     Raises:
@@ -119,9 +122,9 @@ class SARResNet(DynamicBackbone):
 
         block, counts = LAYOUTS[depth]
         make_norm = norm_layer(norm)
-        add_stem(self, in_channels, make_norm)
+        add_imagenet_stem(self, in_channels, make_norm)
         dilated3 = output_stride == 8
-        channels = STEM_CHANNELS
+        channels = IMAGENET_STEM_CHANNELS
         for index in range(3):
             stage_channels = 64 * 2**index * block.expansion
             dilated = dilated3 and index == 2
@@ -203,7 +206,7 @@ class SARResNet(DynamicBackbone):
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
         sizes = self._check_inputs(images, image_sizes)
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = run_stem(self, images)
         features, outputs = {}, {}
         for name, stage in self.stages().items():
             outputs[name] = output = self._run_stage(name, stage, x, sizes)
@@ -283,7 +286,7 @@ class SARResNet(DynamicBackbone):
 
         Convolutions and linear layers count, as in SAR's tables.
         """
-        total = float(self.conv1.weight.numel() * strided(height, 2) * strided(width, 2))
+        total = float(stem_macs(self, height, width))
         for name, stage in self.stages().items():
             size = feature_size((height, width), self._stage_stride(name))
             refined = size[0] * size[1] * stage.groups * activation_rate

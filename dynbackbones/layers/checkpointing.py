@@ -34,10 +34,13 @@ def _running_statistics_kept(module: nn.Module) -> Iterator[None]:
         for norm in module.modules()
         if isinstance(norm, _BatchNorm) and norm.training and norm.track_running_stats
     ]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in updating]
     for norm in updating:
-        norm.track_running_stats = False
+        # Not `track_running_stats`: without it the backward pass finds other tensors saved.
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in updating:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(updating, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)

@@ -373,3 +373,17 @@ def test_a_policy_for_another_batch_is_refused():
         net(torch.randn(2, 3, 64, 64))
     with pytest.raises(ValueError, match="has 9 entries"), net.select(torch.ones(9)):
         pass
+
+
+def test_activation_checkpointing_changes_nothing():
+    results = []
+    policy = torch.ones(3, 8, dtype=torch.bool)
+    policy[0, 1] = policy[:2, 4] = policy[:, 6] = False
+    for checkpointing in (False, True):
+        net = build(activation_checkpointing=checkpointing).train()
+        with net.select(policy):
+            net(torch.linspace(-1, 1, 3 * 3 * 64 * 64).view(3, 3, 64, 64))["res5"].sum().backward()
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        results.append([*gradients, *(b.clone() for b in net.buffers())])
+    for plain, checkpointed in zip(*results, strict=True):
+        torch.testing.assert_close(plain, checkpointed)
