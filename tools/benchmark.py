@@ -10,7 +10,13 @@ from pathlib import Path
 import torch
 
 import dynbackbones
-from dynbackbones.analysis.latency import break_even_rate, compare, latency_table
+from dynbackbones.analysis.latency import (
+    Timing,
+    break_even_rate,
+    compare,
+    fit_usage,
+    latency_table,
+)
 
 TREATMENT = "eager, BatchNorm not folded, float32"
 
@@ -35,7 +41,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         type=float,
         default=[0.25, 0.5, 0.75, 1.0],
-        help="activation rates of the random region masks",
+        help="share of regions (SAR) or residual blocks (BlockDrop) that a random choice keeps",
+    )
+    parser.add_argument(
+        "--usage",
+        nargs="?",
+        type=int,
+        const=5,
+        metavar="POINTS",
+        help="in place of --rates: so many shares from 0 to 1 (5 without a number), and for "
+        "BlockDrop the line of the time against the number of blocks kept",
     )
     parser.add_argument(
         "--execution",
@@ -61,6 +76,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error(f"--rates must lie in [0, 1], got {args.rates}")
     if len(set(args.backbones)) < len(args.backbones):
         parser.error("--backbones must differ from each other")
+    if args.usage is not None:
+        if args.usage < 3:
+            parser.error(f"--usage must be at least 3, a line fits any two; got {args.usage}")
+        args.rates = [index / (args.usage - 1) for index in range(args.usage)]
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device was found; use --device cpu")
     return args
@@ -74,6 +93,44 @@ def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
         if sys.stderr.isatty():
             end = "\n" if done == len(rounds) else ""
             print(f"\rround {done}/{len(rounds)}", end=end, file=sys.stderr, flush=True)
+
+
+def usage_fits(
+    timings: list[Timing], nets: dict[str, dynbackbones.Backbone]
+) -> list[dict[str, str | float]]:
+    """The line of time against blocks kept of each BlockDrop backbone and execution.
+
+    Ratios are against the first backbone if that is static, else against keeping all blocks.
+    """
+    fits = []
+    for name, execution in dict.fromkeys(
+        (t.candidate.backbone, t.candidate.execution) for t in timings if t.blocks is not None
+    ):
+        fit = fit_usage(timings, name, execution, nets[name].num_blocks)
+        if fit is None:
+            continue
+        static = timings[0].candidate.execution is None
+        full = timings[0].median if static else fit.seconds(1)
+        fits.append(
+            {
+                "backbone": name,
+                "execution": execution,
+                "ms_per_block": 1e3 * fit.seconds_per_block,
+                "fixed_ms": 1e3 * fit.fixed_seconds,
+                "r_squared": fit.r_squared,
+                "ratio_at_half": fit.seconds(0.5) / full,
+                "reference": timings[0].candidate.backbone if static else f"{name}, all blocks",
+            }
+        )
+    return fits
+
+
+def describe_fit(fit: dict[str, str | float]) -> str:
+    return (
+        f"{fit['backbone']}, {fit['execution']}: {fit['fixed_ms']:.1f} ms + "
+        f"{fit['ms_per_block']:.2f} ms per block (r^2 {fit['r_squared']:.3f}); at half of the "
+        f"blocks {fit['ratio_at_half']:.2f} of {fit['reference']}"
+    )
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -99,12 +156,15 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
-    print(f"all backbones: {TREATMENT}; random region masks; MACs for each image\n")
+    print(f"all backbones: {TREATMENT}; random regions or blocks; MACs for each image\n")
     print(latency_table(timings))
     for name in args.backbones:
         rate = break_even_rate(timings, name)
         if rate is not None:
             print(f"\n{name}: sparse execution is faster than masked up to a rate of {rate:.2f}")
+    fits = usage_fits(timings, nets)
+    if fits:
+        print("\n" + "\n".join(describe_fit(fit) for fit in fits))
     if args.json is not None:
         report = {
             "size": args.size,
@@ -114,6 +174,7 @@ def main(argv: list[str] | None = None) -> None:
             "torch": torch.__version__,
             "treatment": TREATMENT,
             "results": [timing.to_dict(timings[0]) for timing in timings],
+            "usage_fits": fits,
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n")

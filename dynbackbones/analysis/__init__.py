@@ -12,16 +12,20 @@ from dynbackbones.analysis.coverage import (
 from dynbackbones.analysis.latency import (
     Candidate,
     Timing,
+    UsageFit,
     break_even_rate,
     compare,
+    fit_usage,
     latency_table,
     measure,
 )
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
+from dynbackbones.analysis.usage import BlockUsage, save_usage_picture
 
 __all__ = [
+    "BlockUsage",
     "Candidate",
     "CocoSamples",
     "PictureRow",
@@ -31,16 +35,19 @@ __all__ = [
     "Sample",
     "Survey",
     "Timing",
+    "UsageFit",
     "break_even_rate",
     "cells_in_image",
     "cells_touching",
     "compare",
     "count_regions",
+    "fit_usage",
     "latency_table",
     "measure",
     "region_brightness",
     "region_masks",
     "resize_boxes",
     "save_region_picture",
+    "save_usage_picture",
     "survey",
 ]

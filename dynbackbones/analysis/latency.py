@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.backbones.decisions import BlockDropDecisions, Decisions
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -20,7 +22,8 @@ class Candidate:
         backbone: its name.
         forward: what is timed.
         execution: "sparse", "masked" or "auto"; None for a static backbone.
-        rate: activation rate of the random masks; None for a static backbone.
+        rate: share of regions (activation rate) or of blocks that a random choice keeps; None for
+            a static backbone.
         context: what surrounds each forward, entered and left outside of the measured time.
     """
 
@@ -39,11 +42,14 @@ class Timing:
         candidate: what ran.
         seconds: one entry per repetition.
         macs: multiply-accumulates for each image, mean over the batch.
+        blocks: number of residual blocks that each image kept, mean over the batch; None for a
+            backbone that drops none.
     """
 
     candidate: Candidate
     seconds: list[float]
     macs: float
+    blocks: float | None = None
 
     @property
     def median(self) -> float:
@@ -72,6 +78,7 @@ class Timing:
             "ratio": self.median / reference.median,
             "macs": self.macs,
             "mac_ratio": self.macs / reference.macs,
+            "blocks": self.blocks,
         }
 
 
@@ -135,7 +142,7 @@ def candidates_of(
         name: shown in tables.
         net: a backbone of this package in evaluation mode.
         images: (N, 3, H, W) input.
-        rates: activation rates of random masks.
+        rates: shares of regions or blocks that a random choice keeps.
         executions: of "sparse", "masked", "auto".
         seed: of the masks, the same for every execution.
     """
@@ -182,7 +189,7 @@ def compare(
     Returns:
         A `Timing` for each candidate, the first backbone's first.
     """
-    candidates, macs = [], []
+    candidates, macs, blocks = [], [], []
     for name, net in nets.items():
         net.eval()
         candidates += candidates_of(
@@ -191,12 +198,20 @@ def compare(
     for candidate in candidates:
         with candidate.context():
             candidate.forward()
-        macs.append(float(nets[candidate.backbone].decisions.macs.mean()))
+        decisions = nets[candidate.backbone].decisions
+        macs.append(float(decisions.macs.mean()))
+        blocks.append(_blocks_kept(decisions))
     synchronize = _synchronizer(images.device)
     seconds = measure(
         candidates, repeats=repeats, warmup=warmup, synchronize=synchronize, progress=progress
     )
-    return [Timing(*parts) for parts in zip(candidates, seconds, macs, strict=True)]
+    return [Timing(*parts) for parts in zip(candidates, seconds, macs, blocks, strict=True)]
+
+
+def _blocks_kept(decisions: Decisions) -> float | None:
+    if not isinstance(decisions, BlockDropDecisions):
+        return None
+    return float(decisions.policy.sum(dim=1).double().mean())
 
 
 def _synchronizer(device: torch.device) -> Callable[[], None]:
@@ -230,10 +245,53 @@ def break_even_rate(timings: Sequence[Timing], backbone: str) -> float | None:
     return None
 
 
+@dataclass(frozen=True)
+class UsageFit:
+    """The line through a backbone's time against the number of blocks kept.
+
+    Attributes:
+        seconds_per_block: slope.
+        fixed_seconds: time at no block: stem, shortcuts, policy network.
+        r_squared: share of the times' variance that the line explains.
+        num_blocks: K.
+    """
+
+    seconds_per_block: float
+    fixed_seconds: float
+    r_squared: float
+    num_blocks: int
+
+    def seconds(self, usage: float) -> float:
+        """The line's value at a share of blocks."""
+        return self.fixed_seconds + self.seconds_per_block * usage * self.num_blocks
+
+
+def fit_usage(
+    timings: Sequence[Timing], backbone: str, execution: str, num_blocks: int
+) -> UsageFit | None:
+    """Fits a line to the median times of a BlockDrop backbone by least squares.
+
+    Returns:
+        None where fewer than three numbers of blocks were measured: a line fits any two.
+    """
+    points = [
+        (timing.blocks, timing.median)
+        for timing in timings
+        if timing.blocks is not None
+        and (timing.candidate.backbone, timing.candidate.execution) == (backbone, execution)
+    ]
+    if len({blocks for blocks, _ in points}) < 3:
+        return None
+    blocks, medians = zip(*points, strict=True)
+    slope, intercept = statistics.linear_regression(blocks, medians)
+    correlation = statistics.correlation(blocks, medians) if len(set(medians)) > 1 else 0.0
+    return UsageFit(slope, intercept, correlation**2, num_blocks)
+
+
 def latency_table(timings: Sequence[Timing]) -> str:
     """The figures as text, a line for each candidate; ratios are against the first one."""
     lines = [
-        f"{'backbone':<16}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
+        f"{'backbone':<25}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
         f"{'ratio':>7}{'GMACs':>9}{'MAC ratio':>11}"
     ]
     for timing in timings:
@@ -241,7 +299,7 @@ def latency_table(timings: Sequence[Timing]) -> str:
         quartiles = f"{row['first_quartile_ms']:.1f} - {row['third_quartile_ms']:.1f}"
         rate = "-" if row["rate"] is None else f"{row['rate']:.2f}"
         lines.append(
-            f"{row['backbone']:<16}{row['execution'] or '-':>10}{rate:>6}"
+            f"{row['backbone']:<25}{row['execution'] or '-':>10}{rate:>6}"
             f"{row['median_ms']:>11.1f}{quartiles:>17}{row['ratio']:>7.2f}"
             f"{row['macs'] / 1e9:>9.2f}{row['mac_ratio']:>11.2f}"
         )

@@ -12,3 +12,5 @@ from dynbackbones.policy.network import PolicyNetwork as PolicyNetwork
 from dynbackbones.policy.network import PolicyResNet8 as PolicyResNet8
 from dynbackbones.policy.network import PolicyResNet10 as PolicyResNet10
 from dynbackbones.policy.rewards import usage_reward as usage_reward
+from dynbackbones.policy.search import greedy_search as greedy_search
+from dynbackbones.policy.statistics import PolicyStatistics as PolicyStatistics

@@ -57,11 +57,26 @@ def test_benchmark_compares_side_by_side(tmp_path):
     assert static["repeats"] == 2
 
 
+def test_benchmark_fits_a_line_to_block_usage(tmp_path):
+    file = tmp_path / "figures.json"
+    arguments = "--backbones cifar_resnet20 blockdrop_cifar_resnet20 --size 32 32 --usage 3"
+    options = "--repeats 2 --warmup 0 --execution sparse"
+    result = run(*arguments.split(), *options.split(), "--json", file)
+    assert result.returncode == 0, result.stderr
+    assert "ms per block (r^2" in result.stdout and "of cifar_resnet20" in result.stdout
+    report = json.loads(file.read_text())
+    assert [row["blocks"] for row in report["results"]] == [None, 0, 5, 9]
+    assert [row["rate"] for row in report["results"]] == [None, 0, 0.5, 1]
+    (fit,) = report["usage_fits"]
+    assert fit["reference"] == "cifar_resnet20" and 0 <= fit["r_squared"] <= 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--backbones", "resnet51"], "resnet51"),
         (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),
+        (["--usage", "2"], "--usage must be at least 3"),
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--size", "0", "224"], "--size must be positive, got 0 224"),
     ],

@@ -8,6 +8,7 @@ from dynbackbones.analysis.latency import (
     Candidate,
     Timing,
     break_even_rate,
+    fit_usage,
     latency_table,
     measure,
 )
@@ -98,3 +99,25 @@ def test_break_even_is_interpolated():
 @pytest.mark.parametrize("sparse", [[1, 2, 2.5], [4, 5, 6], []])
 def test_without_a_crossing_there_is_no_break_even(sparse):
     assert break_even_rate(sweep(sparse, [3, 3, 3]), "sar") is None
+
+
+def test_line_of_time_against_blocks():
+    timings = [
+        Timing(Candidate("blockdrop", lambda: None, "sparse", 0.0), [seconds], 1, blocks)
+        for blocks, seconds in ((0, 1.0), (10, 6.0), (20, 11.0))
+    ]
+    timings.append(timing("resnet", [4.0]))
+    fit = fit_usage(timings, "blockdrop", "sparse", 20)
+    assert (fit.fixed_seconds, fit.seconds_per_block) == pytest.approx((1.0, 0.5))
+    assert fit.r_squared == pytest.approx(1) and fit.seconds(0.5) == pytest.approx(6)
+    timings[1].seconds[:] = [9.0]
+    assert fit_usage(timings, "blockdrop", "sparse", 20).r_squared < 0.95
+
+
+def test_two_points_make_no_fit():
+    timings = [
+        Timing(Candidate("blockdrop", lambda: None, "sparse", 0.0), [1.0], 1, blocks)
+        for blocks in (0, 3, 3)
+    ]
+    assert fit_usage(timings, "blockdrop", "sparse", 3) is None
+    assert fit_usage(timings, "blockdrop", "masked", 3) is None

@@ -1,0 +1,175 @@
+"""Which residual blocks images use: figures of a dataset, and images sorted by them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynbackbones.analysis.pictures import _import_matplotlib
+from dynbackbones.backbones.decisions import BlockDropDecisions
+from dynbackbones.policy.statistics import PolicyStatistics
+
+THUMBNAIL = 1.3  # inches; sizes below are inches too
+TITLE_HEIGHT = 0.28
+HEADER_HEIGHT = 0.45
+GAP = 0.08
+DPI = 110
+
+
+@dataclass
+class BlockUsage:
+    """Block usage of a dataset, from the decisions of forward passes.
+
+    Attributes:
+        statistics: of the policies.
+        macs: (N,) of each update.
+        block_names: ``"res2_block1"`` ...
+    """
+
+    statistics: PolicyStatistics = field(default_factory=PolicyStatistics)
+    macs: list[Tensor] = field(default_factory=list)
+    block_names: tuple[str, ...] = ()
+
+    def update(self, decisions: BlockDropDecisions) -> None:
+        """Adds the decisions of a forward pass.
+
+        Raises:
+            ValueError: they are not those of a BlockDrop network.
+        """
+        if not isinstance(decisions, BlockDropDecisions):
+            raise ValueError(
+                f"block usage needs the decisions of a BlockDrop network, got "
+                f"{type(decisions).__name__}"
+            )
+        self.statistics.update(decisions.policy)
+        self.macs.append(decisions.macs)
+        self.block_names = decisions.block_names
+
+    @property
+    def blocks(self) -> Tensor:
+        """(images,) number of blocks kept."""
+        return self.statistics.all.sum(dim=1)
+
+    def to_dict(self) -> dict:
+        """All figures, for JSON; ``macs`` are multiply-accumulates of the backbone per image."""
+        figures = self.statistics.to_dict()
+        macs = torch.cat(self.macs)
+        return {
+            "images": figures["samples"],
+            "num_blocks": figures["num_actions"],
+            "mean_usage": figures["mean_usage"],
+            "std_usage": figures["std_usage"],
+            "mean_blocks": figures["mean_actions"],
+            "std_blocks": figures["std_actions"],
+            "min_blocks": figures["min_actions"],
+            "max_blocks": figures["max_actions"],
+            "distinct_policies": figures["distinct_policies"],
+            "largest_policy_share": figures["largest_policy_share"],
+            "policy_entropy_bits": figures["policy_entropy_bits"],
+            "mean_macs": float(macs.mean()),
+            "std_macs": float(macs.std(correction=0)),
+            "usage_per_block": dict(
+                zip(self.block_names, figures["usage_per_action"], strict=True)
+            ),
+        }
+
+    def table(self) -> str:
+        """The figures as text, with a bar for each block."""
+        figures = self.to_dict()
+        lines = [
+            f"images               {figures['images']}",
+            f"blocks kept          {figures['mean_blocks']:.2f} +- {figures['std_blocks']:.2f} of "
+            f"{figures['num_blocks']} ({figures['min_blocks']} to {figures['max_blocks']})",
+            f"MACs per image       {figures['mean_macs']:.3g} +- {figures['std_macs']:.2g} "
+            f"(one multiply-accumulate counts as one)",
+            f"distinct policies    {figures['distinct_policies']}, the most frequent one for "
+            f"{figures['largest_policy_share']:.0%} of the images",
+            f"entropy of policies  {figures['policy_entropy_bits']:.2f} bits",
+        ]
+        for name, share in figures["usage_per_block"].items():
+            lines.append(f"{name:<20} {share:>4.0%} {'#' * round(40 * share)}")
+        return "\n".join(lines)
+
+
+def save_usage_picture(
+    path: str | Path,
+    images: Sequence[np.ndarray],
+    blocks: Tensor | Sequence[int],
+    *,
+    num_blocks: int | None = None,
+    titles: Sequence[str] | None = None,
+    columns: int = 8,
+    limit: int = 48,
+) -> Path:
+    """Writes a PNG: images from those that use the least blocks to those that use the most.
+
+    Args:
+        path: of the PNG; its folder is created.
+        images: each (H, W, 3) uint8, RGB.
+        blocks: number of blocks that each image keeps.
+        num_blocks: K, shown in the heading.
+        titles: shown above each image beside its number of blocks, for example its class.
+        columns: images side by side.
+        limit: of images shown; of more, those at equal distances in the order are taken.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UserError: matplotlib is not installed.
+        ValueError: there are no images, the lengths differ, or ``columns`` or ``limit`` is not
+            positive.
+    """
+    counts = torch.as_tensor(blocks).flatten().tolist()
+    _check_picture(images, counts, titles, columns, limit)
+    chosen = _spread(sorted(range(len(counts)), key=counts.__getitem__), limit)
+    columns = min(columns, len(chosen))
+    rows = math.ceil(len(chosen) / columns)
+    width = GAP + columns * (THUMBNAIL + GAP)
+    height = HEADER_HEIGHT + rows * (TITLE_HEIGHT + THUMBNAIL) + GAP
+    figure = _import_matplotlib("matplotlib.figure").Figure(
+        figsize=(width, height), dpi=DPI, facecolor="white"
+    )
+    of = "" if num_blocks is None else f" of {num_blocks}"
+    heading = (
+        f"{min(counts)} to {max(counts)}{of} blocks, {sum(counts) / len(counts):.1f} on average"
+    )
+    figure.text(GAP / width, 1 - 0.1 / height, heading, va="top", fontsize=9, fontweight="bold")
+    for place, index in enumerate(chosen):
+        row, column = divmod(place, columns)
+        left = GAP + column * (THUMBNAIL + GAP)
+        bottom = height - HEADER_HEIGHT - (row + 1) * (TITLE_HEIGHT + THUMBNAIL)
+        box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
+        axes = figure.add_axes(box)
+        axes.imshow(images[index])
+        axes.set_axis_off()
+        title = f"{counts[index]}" if titles is None else f"{counts[index]}  {titles[index]}"
+        axes.set_title(title, fontsize=7, loc="left", pad=2)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path
+
+
+def _check_picture(images, counts, titles, columns: int, limit: int) -> None:
+    if not len(images):
+        raise ValueError("images must hold at least one image, got none")
+    for name, values in (("blocks", counts), ("titles", titles)):
+        if values is not None and len(values) != len(images):
+            raise ValueError(f"{name} has {len(values)} entries for {len(images)} images")
+    for name, value in (("columns", columns), ("limit", limit)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _spread(order: list[int], limit: int) -> list[int]:
+    """At most ``limit`` entries at equal distances, the first and the last among them."""
+    if len(order) <= limit:
+        return order
+    return [order[round(i * (len(order) - 1) / max(limit - 1, 1))] for i in range(limit)]
