@@ -39,29 +39,26 @@ class DroppableStage(nn.Sequential):
         sparse = sparse or self.training
         if needed is None:
             needed = torch.zeros(len(self), dtype=torch.bool)
+        scratch = None  # the last tensor that nobody else can hold
         for block, kept, also in zip(self, keep.unbind(dim=1), needed.tolist(), strict=True):
-            x = self._run_block(block, x, kept, sparse, also)
+            if kept.all():
+                x = block(x)
+            elif not sparse:
+                x = self._run_masked(block, x, kept)
+            elif also or kept.any():
+                x = scratch = _run_kept(block, x, kept, in_place=x is scratch)
+            else:
+                x = self._run_shortcut(block, x)
         return x
 
-    def _run_block(
-        self, block: ResidualBlock, x: Tensor, kept: Tensor, sparse: bool, needed: bool
-    ) -> Tensor:
-        if kept.all():
-            return block(x)
-        if not sparse:
-            shortcut = block.shortcut(x)
-            out = block.relu(block.residual(x) + shortcut)
-            return torch.where(kept.to(x.device)[:, None, None, None], out, shortcut)
-        if not (needed or kept.any()):
-            shortcut = block.shortcut(x)
-            return shortcut + self._unused(block) if self._counts_gradients else shortcut
-        index = kept.nonzero().squeeze(1).to(x.device)
-        # In the order of the plain block, which another process may be running: synchronised
-        # batch norms wait for each other.
-        out = _residual(block, x.index_select(0, index))
+    def _run_masked(self, block: ResidualBlock, x: Tensor, kept: Tensor) -> Tensor:
         shortcut = block.shortcut(x)
-        out = block.relu(out + shortcut.index_select(0, index))
-        return shortcut.index_copy(0, index, out.to(shortcut.dtype))
+        out = block.relu(block.residual(x) + shortcut)
+        return torch.where(kept.to(x.device)[:, None, None, None], out, shortcut)
+
+    def _run_shortcut(self, block: ResidualBlock, x: Tensor) -> Tensor:
+        shortcut = block.shortcut(x)
+        return shortcut + self._unused(block) if self._counts_gradients else shortcut
 
     @property
     def _counts_gradients(self) -> bool:
@@ -102,6 +99,30 @@ def _world_size() -> int:
 
 def _synchronises(module: nn.Module) -> bool:
     return any(isinstance(m, nn.SyncBatchNorm) and m.training for m in module.modules())
+
+
+def _run_kept(block: ResidualBlock, x: Tensor, kept: Tensor, in_place: bool) -> Tensor:
+    """Runs a block on the images that keep it.
+
+    Args:
+        block: the block.
+        x: (N, C, H, W).
+        kept: (N,) bool on the CPU.
+        in_place: whether ``x`` may be overwritten where no gradients are computed, which saves
+            a copy of the images that drop the block.
+    """
+    index = kept.nonzero().squeeze(1).to(x.device)
+    inputs = x.index_select(0, index)
+    # In the order of the plain block, which another process may be running: synchronised batch
+    # norms wait for each other.
+    out = _residual(block, inputs)
+    shortcut = block.shortcut(x)
+    identity = shortcut is x
+    out = block.relu(out + (inputs if identity else shortcut.index_select(0, index)))
+    out = out.to(shortcut.dtype)
+    if torch.is_grad_enabled() or (identity and not in_place):
+        return shortcut.index_copy(0, index, out)
+    return shortcut.index_copy_(0, index, out)
 
 
 def _residual(block: ResidualBlock, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The first layers of a residual network, before its stages."""
 
+import torch
 from torch import Tensor, nn
 
 from dynbackbones.layers.norm import NormLayer
@@ -9,13 +10,26 @@ IMAGENET_STEM_CHANNELS = 64
 CIFAR_STEM_CHANNELS = 16
 
 
+class StemPool(nn.MaxPool2d):
+    """Max-pooling that is several times faster on a CPU in inference, with the same result.
+
+    PyTorch's kernel for channels-last tensors is vectorised, that for contiguous ones is not; on
+    one thread the latter takes 4 % of a ResNet-101.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or torch.is_grad_enabled() or not x.is_contiguous():
+            return super().forward(x)
+        return super().forward(x.contiguous(memory_format=torch.channels_last)).contiguous()
+
+
 def add_imagenet_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:
     """Adds ``conv1`` (7x7, stride 2), ``bn1``, ``relu`` and ``maxpool`` (stride 2) to a module."""
     channels = IMAGENET_STEM_CHANNELS
     module.conv1 = nn.Conv2d(in_channels, channels, 7, stride=2, padding=3, bias=False)
     module.bn1 = norm(channels)
     module.relu = nn.ReLU(inplace=True)
-    module.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+    module.maxpool = StemPool(3, stride=2, padding=1)
 
 
 def add_cifar_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:

@@ -173,6 +173,27 @@ def test_macs_are_what_runs(name, kind):
     assert counted["conv"] + counted["linear"] == net.decisions.macs.item()
 
 
+@pytest.mark.parametrize("name", NETS)
+def test_features_and_images_are_not_overwritten(name):
+    net = build(name)
+    images = torch.randn(3, 3, 64, 64)
+    before = images.clone()
+    seen = {}
+    for feature, stage in net.stages().items():
+        stage.register_forward_hook(lambda *args, key=feature: seen.update({key: args[2].clone()}))
+        stage[0].register_forward_hook(lambda *args: seen.setdefault("block", []).append(args[2]))
+    policy = torch.rand(3, net.num_blocks, generator=torch.Generator().manual_seed(0)) < 0.5
+    policy[:, 0] = True
+    with torch.no_grad(), net.select(policy):
+        features = net(images)
+        kept = [tensor.clone() for tensor in seen["block"]]
+    assert torch.equal(images, before)
+    assert all(torch.equal(seen[name], feature) for name, feature in features.items())
+    with torch.no_grad():
+        x = net.maxpool(net.relu(net.bn1(net.conv1(images))))
+        torch.testing.assert_close(kept[0], net.layer1[0](x))
+
+
 def test_macs_without_the_policy_network():
     net = build()
     images = torch.randn(2, 3, 64, 64)

@@ -75,7 +75,7 @@ class RegionPictureHook(Hook):
                 refined_shares(around.unwrapped(runner), data_batch, index),
                 runner.visualizer.dataset_meta["palette"],
             )
-            runner.visualizer.add_image(f"{mode}/{self._shown}", picture, step=runner.iter)
+            runner.visualizer.add_image(f"{mode}_{self._shown}", picture, step=runner.iter)
             self._shown += 1
 
 
