@@ -15,7 +15,7 @@ DEV = [*DEMO, *OPENMMLAB, "pytest>=7", "hypothesis", "ruff"]
 setup(
     name="dynbackbones",
     version="0.1.0",
-    description="Dynamic backbones for dense prediction: detectron2, torchvision and plain PyTorch",
+    description="Dynamic backbones for dense prediction: detectron2, OpenMMLab, torchvision",
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",

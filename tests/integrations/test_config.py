@@ -39,7 +39,8 @@ def merged(cfg, tmp_path, text, *opts):
 def test_defaults_are_those_of_the_constructor(cfg):
     parameters = inspect.signature(SARResNet).parameters
     options = sar_options(cfg)
-    assert options.keys() == parameters.keys() - {"in_channels", "selection"}
+    others = {"in_channels", "selection", "activation_checkpointing"}
+    assert options.keys() == parameters.keys() - others
     assert options.pop("depth") == 50
     for name, value in options.items():
         assert value == parameters[name].default, name
