@@ -3,6 +3,7 @@
 Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018.
 """
 
+import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class BlockDropBackbone(DynamicBackbone):
         self.policy_training = policy_training
         self._selection: BlockSelection | None = None
         self._costs: dict[Size, tuple[float, Tensor]] = {}
+        self.register_load_state_dict_post_hook(_report_untrained)
 
     @property
     def block_counts(self) -> list[int]:
@@ -254,3 +256,14 @@ class BlockDropBackbone(DynamicBackbone):
                 residual.append(block.residual_macs(*current))
                 current = feature_size(size, self.feature_info[name].stride)
         return float(static), torch.tensor(residual, dtype=torch.float64)
+
+
+def _report_untrained(net: BlockDropBackbone, incompatible) -> None:
+    """Says after loading that nothing is saved, which a plain ResNet's weights cannot show."""
+    if net.policy.trained or net.selection is not None or net.policy_training != "frozen":
+        return
+    logging.getLogger("dynbackbones").warning(
+        f"the policy network of {type(net).__name__} is untrained, so that all "
+        f"{net.num_blocks} blocks run for every image: load weights with a trained policy, train "
+        f"one (policy_training 'reinforce'), or choose blocks with select()"
+    )

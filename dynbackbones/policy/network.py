@@ -36,9 +36,9 @@ class PolicyNetwork(nn.Module):
     """
 
     initial_logit = 1.0
-    """Of every action at the start: an untrained policy takes all of them (probability 0.73), so
-    that a network without a trained policy is what it would be without any. The paper says
-    nothing; the authors' code starts at 0 on average."""
+    """Of every action at the start: an untrained policy takes all of them (probability 0.73),
+    whatever it is shown, so that a network without a trained policy is what it would be without
+    any. The paper says nothing; the authors' code starts at 0 on average."""
 
     def __init__(
         self, num_actions: int, channels: tuple[int, ...], block: type[ResidualBlock]
@@ -58,8 +58,15 @@ class PolicyNetwork(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        nn.init.normal_(self.fc.weight, std=0.01)
+        # Small random weights would do for images of mean 0 and deviation 1 only: with detectron2's
+        # (deviation 60) they would drop blocks at random.
+        nn.init.zeros_(self.fc.weight)
         self.reset_bias()
+
+    @property
+    def trained(self) -> bool:
+        """Whether decisions depend on the image; before the first training step they do not."""
+        return bool(self.fc.weight.any())
 
     def reset_bias(self, logit: float | None = None) -> None:
         """Gives all actions the same chance at the start; see `initial_logit`."""

@@ -119,8 +119,31 @@ def test_torchvision_weights_load_as_they_are():
 def test_an_untrained_policy_keeps_every_block():
     for name in NETS:
         net = dynbackbones.build_backbone(name).eval()
-        net(torch.randn(4, 3, 64, 64) * 3)
+        # As far from zero as detectron2's images with a standard deviation of 1.
+        net(torch.randn(4, 3, 64, 64) * 60 + 10)
         assert net.decisions.block_usage.tolist() == [1] * 4
+
+
+def test_loading_says_when_all_blocks_will_run(caplog):
+    state = dynbackbones.build_backbone("resnet18").state_dict()
+    assert not dynbackbones.build_backbone("blockdrop_resnet18").policy.trained
+    net = dynbackbones.build_backbone("blockdrop_resnet18")
+    net.load_state_dict(state, strict=False)
+    message = "policy network of BlockDropResNet is untrained, so that all 8 blocks run"
+    assert message in caplog.text
+    caplog.clear()
+    # The saved state of an untrained policy is one too.
+    other = dynbackbones.build_backbone("blockdrop_resnet18")
+    other.load_state_dict(net.state_dict())
+    assert message in caplog.text and not other.policy.trained
+    caplog.clear()
+    other.load_state_dict(build().state_dict())
+    other.load_state_dict(state, strict=False)
+    assert other.policy.trained
+    for options in ({"policy_training": "reinforce"}, {"selection": "first"}):
+        quiet = dynbackbones.build_backbone("blockdrop_resnet18", **options)
+        quiet.load_state_dict(state, strict=False)
+    assert not caplog.records
 
 
 def test_a_dropped_block_is_its_shortcut_without_relu():
