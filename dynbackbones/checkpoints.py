@@ -8,7 +8,7 @@ import os
 import pickle
 import re
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,11 @@ def state_dict_of(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> 
 
 
 def check_architecture(
-    model_state: Mapping[str, Tensor], file_state: Mapping[str, Tensor], path: str | os.PathLike
+    model_state: Mapping[str, Tensor],
+    file_state: Mapping[str, Tensor],
+    path: str | os.PathLike,
+    *,
+    optional: Collection[str] = (),
 ) -> None:
     """Makes sure that a file's weights fit a model exactly: the same keys, the same shapes.
 
@@ -96,11 +100,14 @@ def check_architecture(
         model_state: the model's `state_dict()`.
         file_state: the file's weights, from `state_dict_of`.
         path: names the file in the error message.
+        optional: keys of the model that the file may lack if it has none of them, such as a
+            policy network's.
 
     Raises:
         UserError: they differ; lists how many keys and the first few of each kind.
     """
-    missing = _without_counters(model_state.keys() - file_state.keys())
+    excused = () if file_state.keys() & set(optional) else optional
+    missing = _without_counters(model_state.keys() - file_state.keys() - set(excused))
     unexpected = _without_counters(file_state.keys() - model_state.keys())
     reshaped = [
         f"{key} {tuple(file_state[key].shape)} instead of {tuple(model_state[key].shape)}"

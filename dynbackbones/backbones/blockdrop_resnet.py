@@ -37,6 +37,7 @@ class BlockDropResNet(BlockDropBackbone):
         freeze_at: see `Backbone.freeze`.
         activation_checkpointing: see `ResNet`; the policy network's are kept.
         stride_in_1x1: see `ResidualBlock`.
+        dilate_first: see `add_stages`.
         policy_size: short side in pixels that the policy network's image is resized to before it
             is halved, so that 224 gives the paper's 112; None only halves it.
         policy_training: see `BlockDropBackbone`.
@@ -57,6 +58,7 @@ class BlockDropResNet(BlockDropBackbone):
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
         stride_in_1x1: bool = False,
+        dilate_first: bool = False,
         policy_size: int | None = 224,
         policy_training: str = "frozen",
         execution: str = "auto",
@@ -76,6 +78,7 @@ class BlockDropResNet(BlockDropBackbone):
             output_stride=output_stride,
             norm=make_norm,
             stride_in_1x1=stride_in_1x1,
+            dilate_first=dilate_first,
             stage=DroppableStage,
         )
         if activation_checkpointing:

@@ -56,6 +56,7 @@ def add_stages(
     output_stride: int,
     norm: NormLayer,
     stride_in_1x1: bool,
+    dilate_first: bool = False,
     stage: type[nn.Sequential] = nn.Sequential,
 ) -> dict[str, FeatureInfo]:
     """Adds ``layer1`` to ``layer4`` of a ResNet to a module.
@@ -67,6 +68,7 @@ def add_stages(
             dilation, the first block of a stage keeping the dilation before it.
         norm: constructor of the norm layers.
         stride_in_1x1: see `ResidualBlock`.
+        dilate_first: dilate the first block of a stage like the others, as detectron2 does.
         stage: class of the stages.
 
     Returns:
@@ -80,6 +82,8 @@ def add_stages(
         first_dilation, first_stride = dilation, 1 if index == 1 else 2
         if stride * first_stride > output_stride:
             first_stride, dilation = 1, dilation * 2
+        if dilate_first:
+            first_dilation = dilation
         stride *= first_stride
         blocks = [
             block(

@@ -6,6 +6,7 @@ from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone
+from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.backbones.sar_resnet import SARResNet
 
 
@@ -19,6 +20,23 @@ def selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     for backbone in find_backbones(model):
         if isinstance(backbone, SARResNet):
             yield from backbone.selector_parameters()
+
+
+def policy_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of all policy networks inside a model, for a learning rate of their own."""
+    for backbone in find_backbones(model):
+        if isinstance(backbone, BlockDropBackbone):
+            yield from backbone.policy_parameters()
+
+
+def policy_keys(model: nn.Module) -> set[str]:
+    """Names in a model's `state_dict()` of all policy networks, which plain networks' files lack.
+
+    For `dynbackbones.checkpoints.check_architecture`.
+    """
+    names = [n for n, m in model.named_modules() if isinstance(m, BlockDropBackbone)]
+    prefixes = tuple(f"{name}.policy.".lstrip(".") for name in names)
+    return {key for key in model.state_dict() if prefixes and key.startswith(prefixes)}
 
 
 def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:

@@ -6,15 +6,20 @@ and detectron2's, which derives from it, are both accepted everywhere.
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import yaml
 from fvcore.common.config import CfgNode
 
+from dynbackbones.backbones.block_selection import BlockSelection
+from dynbackbones.backbones.blockdrop_resnet import BlockDropResNet
+from dynbackbones.backbones.resnet import LAYOUTS
 from dynbackbones.backbones.sar_resnet import SARResNet
 from dynbackbones.errors import UserError
+from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
 
+_Thing = TypeVar("_Thing")
 _MISSING = object()
 _TYPE_REMEDY = "write the value in the form of its default, such as 1.0 for a number with a point"
 
@@ -66,6 +71,22 @@ def add_dynbackbones_config(cfg: CfgNode) -> None:
     # Evaluation: "sparse" (skips what is not selected), "masked" (computes all and multiplies), or
     # "auto" (the faster one, by a documented rule). All three give the same features.
     cfg.MODEL.SAR.EXECUTION = "auto"
+
+    # BlockDrop is an ordinary ResNet and a policy network. The ResNet is read from MODEL.RESNETS
+    # (DEPTH, NORM, STRIDE_IN_1X1, RES5_DILATION, OUT_FEATURES) as for the plain backbone, so that
+    # a detector that was trained with that runs after its MODEL.BACKBONE.NAME was changed.
+    cfg.MODEL.BLOCKDROP = node()
+    # Short side in pixels that the policy network's image is resized to before it is halved; 0
+    # only halves it.
+    cfg.MODEL.BLOCKDROP.POLICY_SIZE = 224
+    # "frozen", or "reinforce" to learn the policy by reward; see below.
+    cfg.MODEL.BLOCKDROP.POLICY_TRAINING = "frozen"
+    # Overrides the policy: "all", "none", "first", "distributed" or "random" blocks; "" for none.
+    cfg.MODEL.BLOCKDROP.SELECTION = ""
+    # Share of the blocks that the last three keep, in [0, 1].
+    cfg.MODEL.BLOCKDROP.SELECTION_RATE = 0.5
+    # "sparse" (skips what is dropped), "masked" (computes all and chooses), "auto" (sparse).
+    cfg.MODEL.BLOCKDROP.EXECUTION = "auto"
 
     # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
     # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
@@ -119,10 +140,99 @@ def build_sar_resnet(cfg: CfgNode, in_channels: int = 3) -> SARResNet:
             although there are no weights.
     """
     options = sar_options(cfg)
+    return _built("MODEL.SAR", lambda: SARResNet(in_channels=in_channels, **options))
+
+
+def blockdrop_options(cfg: CfgNode) -> dict[str, Any]:
+    """Constructor arguments of `BlockDropResNet` from a config.
+
+    ``MODEL.RESNETS`` says which ResNet it is, as for detectron2's own; ``MODEL.BLOCKDROP`` has the
+    rest.
+
+    Args:
+        cfg: a config with the options of `add_dynbackbones_config`.
+
+    Returns:
+        Every argument that a config decides; ``in_channels`` is the caller's.
+
+    Raises:
+        UserError: the ResNet is one that `BlockDropResNet` cannot be, or something is frozen
+            although there are no weights; see `check_frozen`.
+    """
+    blockdrop, resnets = cfg.MODEL.BLOCKDROP, cfg.MODEL.RESNETS
+    check_frozen(cfg, norm_key="MODEL.RESNETS.NORM")
+    _check_plain_resnet(cfg)
+    dilated = resnets.RES5_DILATION == 2
+    selection = None
+    if blockdrop.SELECTION:
+        selection = _built(
+            "MODEL.BLOCKDROP.SELECTION",
+            lambda: BlockSelection(blockdrop.SELECTION, blockdrop.SELECTION_RATE),
+        )
+    return {
+        "depth": resnets.DEPTH,
+        "output_stride": 16 if dilated else 32,
+        "dilate_first": dilated,
+        "norm": resnets.NORM,
+        "freeze_at": cfg.MODEL.BACKBONE.FREEZE_AT,
+        "stride_in_1x1": resnets.STRIDE_IN_1X1,
+        "policy_size": blockdrop.POLICY_SIZE or None,
+        "policy_training": blockdrop.POLICY_TRAINING,
+        "execution": blockdrop.EXECUTION,
+        "selection": selection,
+    }
+
+
+def build_blockdrop_resnet(cfg: CfgNode, in_channels: int = 3) -> BlockDropResNet:
+    """Builds the BlockDrop-ResNet that a config describes.
+
+    Args:
+        cfg: a config with the options of `add_dynbackbones_config`.
+        in_channels: channels of the images.
+
+    Raises:
+        UserError: see `blockdrop_options`; or an option has a value that the network does not take.
+    """
+    options = blockdrop_options(cfg)
+    return _built(
+        "MODEL.BLOCKDROP and MODEL.RESNETS",
+        lambda: BlockDropResNet(in_channels=in_channels, **options),
+    )
+
+
+def _check_plain_resnet(cfg: CfgNode) -> None:
+    """Refuses the ResNets that `BlockDropResNet` cannot be."""
+    resnets = cfg.MODEL.RESNETS
+    expansion = LAYOUTS[resnets.DEPTH][0].expansion if resnets.DEPTH in LAYOUTS else 4
+    channels = IMAGENET_STEM_CHANNELS
+    fixed = {
+        "NUM_GROUPS": (1,),
+        "WIDTH_PER_GROUP": (channels,),
+        "STEM_OUT_CHANNELS": (channels,),
+        "RES2_OUT_CHANNELS": (channels * expansion,),
+        # Blocks without bottleneck are dilated by no detector.
+        "RES5_DILATION": (1, 2) if expansion > 1 else (1,),
+    }
+    for key, allowed in fixed.items():
+        if resnets[key] not in allowed:
+            raise UserError(
+                f"MODEL.RESNETS.{key} is {resnets[key]}, but a BlockDrop-ResNet of depth "
+                f"{resnets.DEPTH} needs {' or '.join(map(str, allowed))}; set it, or use another "
+                f"backbone"
+            )
+    if any(get_key(cfg, "MODEL.RESNETS.DEFORM_ON_PER_STAGE", ())):
+        raise UserError(
+            "MODEL.RESNETS.DEFORM_ON_PER_STAGE asks for deformable convolutions, which a "
+            "BlockDrop-ResNet does not have; use another backbone"
+        )
+
+
+def _built(key: str, build: Callable[[], _Thing]) -> _Thing:
+    """What ``build`` returns; its complaints about values become the user's, about ``key``."""
     try:
-        return SARResNet(in_channels=in_channels, **options)
+        return build()
     except ValueError as error:
-        raise UserError(f"MODEL.SAR: {error}") from error
+        raise UserError(f"{key}: {error}") from error
 
 
 def check_frozen(cfg: CfgNode, norm_key: str) -> None:

@@ -9,14 +9,17 @@ from dynbackbones.integrations.config import add_dynbackbones_config
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.backbone import (
     BackboneAdapter,
+    build_blockdrop_resnet_backbone,
+    build_blockdrop_resnet_fpn_backbone,
     build_fpn,
+    build_retinanet_blockdrop_resnet_fpn_backbone,
     build_retinanet_sar_resnet_fpn_backbone,
     build_sar_resnet_backbone,
     build_sar_resnet_fpn_backbone,
 )
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import DynamicBackboneHook
-from dynbackbones.integrations.detectron2.lazy import sar_resnet_fpn
+from dynbackbones.integrations.detectron2.lazy import blockdrop_resnet_fpn, sar_resnet_fpn
 
 __all__ = [
     "BackboneAdapter",
@@ -24,7 +27,11 @@ __all__ = [
     "DynamicBackboneHook",
     "add_dynbackbones_config",
     "attach",
+    "blockdrop_resnet_fpn",
+    "build_blockdrop_resnet_backbone",
+    "build_blockdrop_resnet_fpn_backbone",
     "build_fpn",
+    "build_retinanet_blockdrop_resnet_fpn_backbone",
     "build_retinanet_sar_resnet_fpn_backbone",
     "build_sar_resnet_backbone",
     "build_sar_resnet_fpn_backbone",

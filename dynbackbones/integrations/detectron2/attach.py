@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dynbackbones import key_maps
+from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
+from dynbackbones.integrations.detectron2.backbone import BackboneAdapter
 
 
 class AttachedHandle:
@@ -31,7 +34,8 @@ def attach(model: nn.Module) -> AttachedHandle:
     In training the losses of the backbones join the dict of losses that the model returns. In
     every forward pass they learn the size of each image, so that padding counts nowhere. Both
     happen in hooks that find the backbones in the model they are called with: a deep copy, such as
-    an EMA model, works by itself.
+    an EMA model, works by itself. A BlockDrop network also takes ImageNet weights of detectron2's
+    model zoo, which detectron2 can match with its own ResNet only.
 
     Args:
         model: any model that takes detectron2's list of dicts and returns a dict of losses in
@@ -43,8 +47,30 @@ def attach(model: nn.Module) -> AttachedHandle:
     if isinstance(model, DistributedDataParallel):
         model = model.module
     return AttachedHandle(
-        [attach_auxiliary_losses(model), model.register_forward_pre_hook(_pass_image_sizes)]
+        [
+            attach_auxiliary_losses(model),
+            model.register_forward_pre_hook(_pass_image_sizes),
+            model.register_load_state_dict_pre_hook(_place_resnet),
+        ]
     )
+
+
+def _place_resnet(
+    model: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_args: Any
+) -> None:
+    """Load-state-dict pre-hook: moves the weights of a ResNet alone below the first adapter.
+
+    On the outermost model, since inner ones see only what begins with their own names.
+    """
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, BackboneAdapter) and isinstance(module.net, BlockDropBackbone)
+    ]
+    for key in list(state_dict) if names else ():
+        if key.startswith(prefix) and key_maps.from_detectron2(key.removeprefix(prefix)):
+            place = f"{prefix}{names[0]}.{key.removeprefix(prefix)}"
+            state_dict[place] = state_dict.pop(key)
 
 
 def _pass_image_sizes(model: nn.Module, args: tuple[Any, ...]) -> None:

@@ -1,6 +1,7 @@
 """Backbones of this package as detectron2 backbones, and their entries in its registry."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
@@ -9,9 +10,12 @@ from detectron2.modeling import Backbone as Detectron2Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
+from dynbackbones import checkpoints, key_maps
 from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.config import build_sar_resnet
+from dynbackbones.integrations.auxiliary import policy_keys
+from dynbackbones.integrations.config import build_blockdrop_resnet, build_sar_resnet
 
 TOP_BLOCKS = ("maxpool", "p6p7")
 
@@ -19,7 +23,8 @@ TOP_BLOCKS = ("maxpool", "p6p7")
 class BackboneAdapter(Detectron2Backbone):
     """A backbone of this package behind detectron2's interface.
 
-    All stages run, whichever features are returned.
+    All stages run, whichever features are returned. A BlockDrop network takes the weights of
+    detectron2's own ResNet, whatever loads them.
 
     Args:
         net: the network, which stays reachable as ``net`` (decisions, execution, schedules).
@@ -39,6 +44,8 @@ class BackboneAdapter(Detectron2Backbone):
             )
         self.net = net
         self.out_features = list(out_features)
+        if isinstance(net, BlockDropBackbone):
+            self.register_load_state_dict_pre_hook(_take_detectron2_names)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps (N, C, H, W) images to the named features."""
@@ -52,6 +59,39 @@ class BackboneAdapter(Detectron2Backbone):
             name: ShapeSpec(channels=info[name].channels, stride=info[name].stride)
             for name in self.out_features
         }
+
+
+def _take_detectron2_names(
+    adapter: BackboneAdapter, state_dict: dict[str, Tensor], prefix: str, *_args: Any
+) -> None:
+    """Load-state-dict pre-hook: renames in place what a detectron2 ResNet is called.
+
+    A hook, because detectron2's checkpointer gives a file's names to the model as they are.
+
+    Raises:
+        UserError: the ResNet is another one.
+    """
+    renamed = renamed_resnet(state_dict, prefix)
+    if renamed.keys() == state_dict.keys():
+        return
+    inside = f"{prefix}net."
+    own = {k.removeprefix(inside): v for k, v in renamed.items() if k.startswith(inside)}
+    net = adapter.net
+    checkpoints.check_architecture(
+        net.state_dict(), own, "of a detectron2 ResNet", optional=policy_keys(net)
+    )
+    state_dict.clear()
+    state_dict.update(renamed)
+
+
+def renamed_resnet(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Weights of a detectron2 ResNet under the names that they have in a `BackboneAdapter`.
+
+    Args:
+        state: weights of a model; all others keep their names.
+        prefix: of the adapter's names, as it was of the ResNet's.
+    """
+    return key_maps.rename_detectron2(state, prefix, f"{prefix}net.")
 
 
 def build_fpn(
@@ -103,11 +143,7 @@ def build_sar_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> BackboneA
     Raises:
         UserError: an option has a value that the network does not take.
     """
-    net = build_sar_resnet(cfg, in_channels=input_shape.channels)
-    try:
-        return BackboneAdapter(net, cfg.MODEL.RESNETS.OUT_FEATURES)
-    except ValueError as error:
-        raise UserError(f"MODEL.RESNETS.OUT_FEATURES: {error}") from error
+    return _adapted(cfg, build_sar_resnet(cfg, in_channels=input_shape.channels))
 
 
 @BACKBONE_REGISTRY.register()
@@ -120,6 +156,37 @@ def build_sar_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
 def build_retinanet_sar_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """SAR-ResNet with FPN and p6, p7 from res5, as for RetinaNet; from ``MODEL.FPN``."""
     return _fpn_from_config(cfg, build_sar_resnet_backbone(cfg, input_shape), "p6p7")
+
+
+@BACKBONE_REGISTRY.register()
+def build_blockdrop_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> BackboneAdapter:
+    """BlockDrop-ResNet from ``MODEL.RESNETS`` and ``MODEL.BLOCKDROP``.
+
+    In place of ``build_resnet_backbone`` it takes the config and the weights of a plain detector.
+
+    Raises:
+        UserError: an option has a value that the network does not take.
+    """
+    return _adapted(cfg, build_blockdrop_resnet(cfg, in_channels=input_shape.channels))
+
+
+@BACKBONE_REGISTRY.register()
+def build_blockdrop_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """BlockDrop-ResNet with FPN and p6 by max-pooling, for ``build_resnet_fpn_backbone``."""
+    return _fpn_from_config(cfg, build_blockdrop_resnet_backbone(cfg, input_shape), "maxpool")
+
+
+@BACKBONE_REGISTRY.register()
+def build_retinanet_blockdrop_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
+    """BlockDrop-ResNet with FPN, p6 and p7, for ``build_retinanet_resnet_fpn_backbone``."""
+    return _fpn_from_config(cfg, build_blockdrop_resnet_backbone(cfg, input_shape), "p6p7")
+
+
+def _adapted(cfg: CfgNode, net: Backbone) -> BackboneAdapter:
+    try:
+        return BackboneAdapter(net, cfg.MODEL.RESNETS.OUT_FEATURES)
+    except ValueError as error:
+        raise UserError(f"MODEL.RESNETS.OUT_FEATURES: {error}") from error
 
 
 def _fpn_from_config(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: str) -> FPN:

@@ -1,27 +1,33 @@
 """detectron2's checkpointer, with every file checked before it is loaded."""
 
 import logging
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
 from torch import Tensor, nn
 
-from dynbackbones import checkpoints
+from dynbackbones import checkpoints, key_maps
 from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.auxiliary import policy_keys
+from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, renamed_resnet
 
 # What detectron2 unpickles by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")
-_CLASSIFIER = "fc."
+# What old checkpoints of detectron2's keep and its models no longer do.
+_OBSOLETE = re.compile(r"anchor_generator\.cell_anchors|^pixel_(mean|std)$")
 
 
 class CheckedCheckpointer(DetectionCheckpointer):
     """Loads nothing but weights, and only weights of the model's architecture.
 
-    A file may hold a whole detector or, to start training from, a backbone of this package alone
-    (with or without a classifier ``fc``). Weights that detectron2 matches by its heuristics (its
-    model zoo's) must cover the bottom-up backbone.
+    A file may hold a whole detector (for a BlockDrop network also one with a plain ResNet) or, to
+    start training from, a backbone alone in any layout of `key_maps.backbone_alone`. Weights that
+    detectron2 matches by its heuristics (its model zoo's) must cover the bottom-up backbone. A
+    file without a policy network leaves a BlockDrop network's as it is.
 
     Args:
         model: the model to load into.
@@ -73,13 +79,18 @@ class CheckedCheckpointer(DetectionCheckpointer):
         if not backbones or file_state.keys() & self.model.state_dict().keys():
             return None
         name, backbone = backbones[0]
-        state = {k: v for k, v in file_state.items() if not k.startswith(_CLASSIFIER)}
-        checkpoints.check_architecture(backbone.state_dict(), state, self._file)
+        wanted = backbone.state_dict()
+        state, _ = key_maps.backbone_alone(file_state, wanted) or (file_state, [])
+        checkpoints.check_architecture(wanted, state, self._file, optional=policy_keys(backbone))
         return {f"{name}.{key}": value for key, value in state.items()}
 
     def _checked(self, file_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Weights of a whole model, less those that `allow_other_heads` leaves out."""
-        model_state, file_state = self.model.state_dict(), dict(file_state)
+        model_state = self.model.state_dict()
+        file_state = {k: v for k, v in file_state.items() if not _OBSOLETE.search(k)}
+        for name, module in self.model.named_modules():
+            if isinstance(module, BackboneAdapter) and isinstance(module.net, BlockDropBackbone):
+                file_state = renamed_resnet(file_state, f"{name}.")
         if self.allow_other_heads:
             for key in model_state.keys() & file_state.keys():
                 other = model_state[key].shape != file_state[key].shape
@@ -89,13 +100,16 @@ class CheckedCheckpointer(DetectionCheckpointer):
                         f"{tuple(model_state[key].shape)} here: it starts untrained"
                     )
                     del model_state[key], file_state[key]
-        checkpoints.check_architecture(model_state, file_state, self._file)
+        checkpoints.check_architecture(
+            model_state, file_state, self._file, optional=policy_keys(self.model)
+        )
         return file_state
 
     def _check_matched(self, missing: list[str]) -> None:
         """Refuses weights that detectron2's heuristics could not match with the backbone."""
         backbone = "backbone.bottom_up."
-        unmatched = [key for key in missing if key.startswith(backbone)]
+        policy = policy_keys(self.model)
+        unmatched = [key for key in missing if key.startswith(backbone) and key not in policy]
         if unmatched:
             raise UserError(
                 f"checkpoint {self._file} is of another architecture: it has nothing for "
