@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModule
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dynbackbones.backbones import resnet, sar_resnet
+from dynbackbones.backbones import blockdrop_resnet, cifar_resnet, resnet, sar_resnet
 from dynbackbones.integrations.openmmlab.weights import load_pretrained
 from dynbackbones.layers.norm import NormLayer
 
 STAGES = 4
+CIFAR_STAGES = 3
 # (strides, dilations) of the four stages in mmseg's configs -> output stride.
 _LAYOUTS = {
     ((1, 2, 2, 2), (1, 1, 1, 1)): 32,
@@ -48,6 +49,8 @@ class OpenMMLabBackbone:
         self.out_names = tuple(names[index] for index in out_indices)
         self.norm_eval = norm_eval
         configs = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+        for cfg in configs:
+            _check_init(cfg)
         self._pretrained = [dict(cfg) for cfg in configs if cfg["type"] == "Pretrained"]
         self.init_cfg = [dict(cfg) for cfg in configs if cfg["type"] != "Pretrained"]
         self.train(self.training)
@@ -70,12 +73,6 @@ class OpenMMLabBackbone:
         """Loads what `init_cfg` names; see `load_pretrained`."""
         super().init_weights()
         for cfg in self._pretrained:
-            unknown = cfg.keys() - {"type", "checkpoint", "prefix"}
-            if unknown or "checkpoint" not in cfg:
-                raise ValueError(
-                    "init_cfg of type Pretrained takes checkpoint and prefix, got "
-                    f"{', '.join(sorted(cfg.keys() - {'type'})) or 'nothing'}"
-                )
             load_pretrained(self, cfg["checkpoint"], cfg.get("prefix"))
 
 
@@ -198,6 +195,148 @@ class StaticResNet(OpenMMLabBackbone, resnet.ResNet, BaseModule):
         self._adapt(out_indices, norm_eval, init_cfg)
 
 
+@MODELS.register_module()
+class BlockDropResNet(OpenMMLabBackbone, blockdrop_resnet.BlockDropResNet, BaseModule):
+    """`dynbackbones.BlockDropResNet` for OpenMMLab's libraries.
+
+    A plain ResNet's weights load through ``init_cfg``; the policy network then starts anew.
+
+    Args:
+        depth, in_channels, out_indices, output_stride, strides, dilations, norm_cfg, norm_eval,
+            frozen_stages, with_cp, init_cfg: see `SARResNet`.
+        stride_in_1x1: see `StaticResNet`.
+        policy_size, policy_training, execution, selection: see `dynbackbones.BlockDropResNet`.
+
+    Raises:
+        ValueError: an option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        output_stride: int | None = None,
+        strides: Sequence[int] | None = None,
+        dilations: Sequence[int] | None = None,
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        stride_in_1x1: bool = False,
+        policy_size: int | None = 224,
+        policy_training: str = "frozen",
+        execution: str = "auto",
+        selection: str | Sequence | None = None,
+    ) -> None:
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            output_stride=output_stride_of(output_stride, strides, dilations),
+            norm=norm_of(norm_cfg),
+            freeze_at=freeze_at_of(frozen_stages),
+            activation_checkpointing=with_cp,
+            stride_in_1x1=stride_in_1x1,
+            policy_size=policy_size,
+            policy_training=policy_training,
+            execution=execution,
+            selection=selection,
+        )
+        self._adapt(out_indices, norm_eval, init_cfg)
+
+
+@MODELS.register_module()
+class CifarResNet(OpenMMLabBackbone, cifar_resnet.CifarResNet, BaseModule):
+    """`dynbackbones.CifarResNet` for OpenMMLab's libraries, mmpretrain above all.
+
+    Args:
+        depth: 20, 32, 56 or 110.
+        out_indices: stages whose features come out: 0 is res2 (stride 1), 2 is res4.
+        in_channels, norm_cfg, norm_eval, frozen_stages, with_cp, init_cfg: see `SARResNet`.
+
+    Raises:
+        ValueError: an option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (2,),
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            norm=norm_of(norm_cfg),
+            freeze_at=freeze_at_of(frozen_stages, CIFAR_STAGES),
+            activation_checkpointing=with_cp,
+        )
+        self._adapt(out_indices, norm_eval, init_cfg)
+
+
+@MODELS.register_module()
+class BlockDropCifarResNet(OpenMMLabBackbone, blockdrop_resnet.BlockDropCifarResNet, BaseModule):
+    """`dynbackbones.BlockDropCifarResNet` for OpenMMLab's libraries.
+
+    Args:
+        depth, in_channels, out_indices, norm_cfg, norm_eval, frozen_stages, with_cp, init_cfg: see
+            `CifarResNet`; a plain network's weights load as for `BlockDropResNet`.
+        policy_training, execution, selection: see `dynbackbones.BlockDropCifarResNet`.
+
+    Raises:
+        ValueError: an option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (2,),
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        policy_training: str = "frozen",
+        execution: str = "auto",
+        selection: str | Sequence | None = None,
+    ) -> None:
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            norm=norm_of(norm_cfg),
+            freeze_at=freeze_at_of(frozen_stages, CIFAR_STAGES),
+            activation_checkpointing=with_cp,
+            policy_training=policy_training,
+            execution=execution,
+            selection=selection,
+        )
+        self._adapt(out_indices, norm_eval, init_cfg)
+
+
+def _check_init(cfg: Mapping[str, Any]) -> None:
+    if cfg.get("type") not in WEIGHT_INITIALIZERS.module_dict:
+        raise ValueError(
+            f"init_cfg has the type {cfg.get('type')!r}; known: "
+            f"{', '.join(sorted(WEIGHT_INITIALIZERS.module_dict))}"
+        )
+    options = cfg.keys() - {"type"}
+    if cfg["type"] == "Pretrained" and not {"checkpoint"} <= options <= {"checkpoint", "prefix"}:
+        raise ValueError(
+            "init_cfg of type Pretrained takes checkpoint and prefix, got "
+            f"{', '.join(sorted(options)) or 'nothing'}"
+        )
+
+
 def output_stride_of(
     output_stride: int | None, strides: Sequence[int] | None, dilations: Sequence[int] | None
 ) -> int:
@@ -219,22 +358,33 @@ def output_stride_of(
     return _LAYOUTS[layout]
 
 
-def freeze_at_of(frozen_stages: int) -> int:
+def freeze_at_of(frozen_stages: int, stages: int = STAGES) -> int:
     """`Backbone.freeze`'s count for OpenMMLab's.
 
     Raises:
         ValueError: there is no such stage.
     """
-    if not -1 <= frozen_stages <= STAGES:
-        raise ValueError(f"frozen_stages must lie in -1..{STAGES}, got {frozen_stages}")
+    if not -1 <= frozen_stages <= stages:
+        raise ValueError(f"frozen_stages must lie in -1..{stages}, got {frozen_stages}")
     return frozen_stages + 1
 
 
 def norm_of(norm_cfg: Mapping[str, Any] | None) -> str | NormLayer:
-    """A constructor of norm layers from OpenMMLab's config of one."""
+    """A constructor of norm layers from OpenMMLab's config of one.
+
+    Raises:
+        ValueError: mmcv knows no such layer.
+    """
     if norm_cfg is None:
         return "BN"
     # Imported on use: mmengine alone is enough for everything else here.
     from mmcv.cnn import build_norm_layer
 
+    try:
+        build_norm_layer(dict(norm_cfg), 64)
+    except KeyError as error:
+        raise ValueError(
+            f"norm_cfg has the type {norm_cfg.get('type')!r}; give one that mmcv knows, such as BN "
+            "or SyncBN"
+        ) from error
     return lambda channels: build_norm_layer(dict(norm_cfg), channels)[1]

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
-from mmengine.registry import DATA_SAMPLERS, DATASETS, HOOKS, MODELS, TRANSFORMS
+from mmengine.registry import (
+    DATA_SAMPLERS,
+    DATASETS,
+    HOOKS,
+    MODELS,
+    TRANSFORMS,
+    init_default_scope,
+)
+from torch import nn
 
+from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.weights import check_backbones
 
 PACKAGE = "dynbackbones.integrations.openmmlab"
+# What Python and mmengine's registries say about options and types that do not exist.
+_WRONG_CONFIG = re.compile(
+    "unexpected keyword argument|required .*argument|registry|contain the key"
+)
 _DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -52,6 +69,46 @@ def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> 
             _check_dataset(dataset, f"{loader}: {dataset.get('type')}")
 
 
+def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
+    """Builds the model once, to find what is wrong with it before anything is written.
+
+    Args:
+        cfg: config of a run.
+        checkpoint: file that the run starts from, or None.
+        whole: the checkpoint must fit the whole model, not only its backbones.
+
+    Raises:
+        UserError: an option of the model is wrong, a head does not fit the backbone or the labels,
+            or the checkpoint is of another model.
+    """
+    model = _build_model(cfg)
+    check_heads(model)
+    for transform in _transforms(cfg.to_dict(), "CheckLabels"):
+        check_classes(model, transform["num_classes"], "CheckLabels.num_classes")
+    if checkpoint is None:
+        return
+    state = checkpoints.state_dict_of(checkpoints.load(checkpoint), checkpoint)
+    if whole:
+        checkpoints.check_architecture(model.state_dict(), state, checkpoint)
+    else:
+        check_backbones(model, state, checkpoint)
+
+
+def _build_model(cfg: Config) -> nn.Module:
+    if cfg.get("model") is None:
+        raise UserError("the config has no model; there is nothing to train or test")
+    init_default_scope(cfg.get("default_scope") or "mmengine")
+    try:
+        return MODELS.build(copy.deepcopy(cfg.model))
+    except (KeyError, TypeError, ValueError) as error:
+        text = str(error.args[0]) if error.args else ""
+        # Anything else is a defect of a program, whose traceback is needed.
+        if not isinstance(error, ValueError) and not _WRONG_CONFIG.search(text):
+            raise
+        reason = text.split(". Please check")[0]
+        raise UserError(f"the config's model cannot be built: {reason}") from error
+
+
 def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
     root = dataset.get("data_root") or ""
     if root and not Path(root).is_dir():
@@ -77,6 +134,17 @@ def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
             yield dataset
         for item in inner if isinstance(inner, list | tuple) else [inner]:
             yield from _datasets(item)
+
+
+def _transforms(value: Any, kind: str) -> Iterator[Mapping[str, Any]]:
+    """All dicts of a type anywhere in a config."""
+    if isinstance(value, Mapping):
+        if value.get("type") == kind:
+            yield value
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _transforms(item, kind)
 
 
 def _types(value: Any) -> Iterator[str]:

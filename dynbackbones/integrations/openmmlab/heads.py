@@ -31,8 +31,6 @@ def check_heads(model: nn.Module) -> None:
             continue
         several = isinstance(head.in_index, (list, tuple))
         indices = list(head.in_index) if several else [head.in_index]
-        joined = not isinstance(head.in_channels, (list, tuple))
-        given = [head.in_channels] if joined else list(head.in_channels)
         for index in indices:
             if not -len(names) <= index < len(names):
                 raise UserError(
@@ -40,13 +38,35 @@ def check_heads(model: nn.Module) -> None:
                     f"({', '.join(names)}); change in_index, or the backbone's out_indices"
                 )
         wanted = [channels[index] for index in indices]
-        if joined:
-            wanted = [sum(wanted)]
-        if given != wanted:
+        # A head that joins features keeps only the sum of its config's list.
+        joined = several and not isinstance(head.in_channels, (list, tuple))
+        given = head.in_channels if joined or not several else list(head.in_channels)
+        if given != (sum(wanted) if joined else wanted if several else wanted[0]):
             read = ", ".join(names[index] for index in indices)
+            right = wanted if several else wanted[0]
             raise UserError(
-                f"{head_name}.in_channels is {_shown(given)}, but {read} of the backbone has "
-                f"{_shown(wanted)} channels; set in_channels={_shown(wanted)}"
+                f"{head_name}.in_channels {'adds up to' if joined else 'is'} {given}, but {read} "
+                f"of the backbone has {right} channels; set in_channels={right}"
+            )
+
+
+def check_classes(model: nn.Module, num_classes: int, source: str) -> None:
+    """Makes sure that the heads have an output for each class of the labels.
+
+    Args:
+        model: a segmentor of mmseg; other models pass.
+        num_classes: of the labels.
+        source: says where that number comes from.
+
+    Raises:
+        UserError: a head has fewer outputs; names it and the right number.
+    """
+    for head_name, head in _heads(model):
+        outputs = getattr(head, "num_classes", num_classes)
+        if outputs < num_classes:
+            raise UserError(
+                f"{head_name}.num_classes is {outputs}, but the labels have {num_classes} classes "
+                f"({source}); set num_classes={num_classes}"
             )
 
 
@@ -58,7 +78,3 @@ def _heads(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
                 yield f"{name}[{index}]", child
         elif isinstance(head, nn.Module):
             yield name, head
-
-
-def _shown(values: list[int]) -> str:
-    return str(values[0] if len(values) == 1 else values)

@@ -12,10 +12,12 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import nn
 
+from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone
 from dynbackbones.integrations import runner as around
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
-from dynbackbones.integrations.openmmlab.heads import check_heads
+from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.weights import check_backbones
 
 
 @HOOKS.register_module()
@@ -58,6 +60,9 @@ class DynamicBackboneHook(Hook):
         self._attached_to = model
 
     def before_train(self, runner: Runner) -> None:
+        classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
+        if classes:
+            check_classes(around.unwrapped(runner), len(classes), "those of the dataset")
         self._states.restore(runner)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
@@ -88,6 +93,11 @@ class DynamicBackboneHook(Hook):
         self._states.write(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        # mmengine goes on with whatever fits, in a network that then is half random.
+        state = checkpoints.state_dict_of(checkpoint)
+        check_backbones(around.unwrapped(runner), state, "to load")
+        # It also knows one layout only.
+        checkpoint["state_dict"] = state
         self._states.read(checkpoint)
 
     def before_val(self, runner: Runner) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.launch import has_checkpoints
 
 # Keys of a checkpoint that mmengine can continue from.
 _RESUMABLE = ("meta", "state_dict", "optimizer", "param_schedulers", "message_hub")
@@ -30,10 +31,8 @@ def train(arguments: Sequence[str] | None = None) -> None:
     if args.amp:
         _use_amp(cfg)
     _choose_start(cfg, args.resume)
-    runner = runner_of(cfg)
-    if cfg.resume:
-        _check_fits(runner.model, cfg.load_from)
-    runner.train()
+    checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
+    runner_of(cfg).train()
 
 
 def test(arguments: Sequence[str] | None = None) -> None:
@@ -50,13 +49,11 @@ def test(arguments: Sequence[str] | None = None) -> None:
     if cfg.get("test_dataloader") is None:
         raise UserError(f"config {args.config} has no test_dataloader; there is nothing to test on")
     checks.check_datasets(cfg, ("test_dataloader",))
-    checkpoints.load(args.checkpoint)
+    checks.check_model(cfg, args.checkpoint, whole=True)
     if args.tta:
         _use_tta(cfg)
     cfg.load_from = args.checkpoint
-    runner = runner_of(cfg)
-    _check_fits(runner.model, args.checkpoint)
-    runner.test()
+    runner_of(cfg).test()
 
 
 def _parser(description: str) -> argparse.ArgumentParser:
@@ -68,7 +65,12 @@ def _parser(description: str) -> argparse.ArgumentParser:
         "--work-dir", metavar="FOLDER", help="for logs and checkpoints; default work_dirs/CONFIG"
     )
     parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, metavar="KEY=VALUE", help="config overrides"
+        "--cfg-options",
+        nargs="+",
+        type=_assignment,
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="config overrides",
     )
     parser.add_argument(
         "--launcher",
@@ -100,6 +102,12 @@ def _test_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _assignment(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
+    return text
+
+
 def _start(args: argparse.Namespace):
     """Checks what must be installed, registers this package, returns the runner's constructor."""
     if args.local_rank is not None:
@@ -128,8 +136,10 @@ def _config(args: argparse.Namespace):
         raise UserError(
             f"config {args.config} needs {scope}: run pip install 'dynbackbones[openmmlab]'"
         )
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
+    try:
+        cfg.merge_from_dict(args.cfg_options or {})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
@@ -144,16 +154,15 @@ def _choose_start(cfg, resume: str | None) -> None:
     Raises:
         UserError: the work dir holds another run, or there is nothing to continue from.
     """
-    from mmengine.runner import find_latest_checkpoint
+    from dynbackbones.integrations.openmmlab.weights import find_weights
 
     folder = Path(cfg.work_dir)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"work dir {folder} is a file; name a folder with --work-dir")
-    latest = find_latest_checkpoint(folder) if folder.is_dir() else None
     if resume == "auto":
         # As with detectron2, a first start may say --resume too.
-        resume = latest
-    elif resume is None and (latest is not None or any(folder.glob("*.pth"))):
+        resume = _latest(folder)
+    elif resume is None and has_checkpoints(folder):
         raise UserError(
             f"work dir {folder} holds checkpoints of another run: continue it with --resume, or "
             "name another folder with --work-dir"
@@ -168,16 +177,26 @@ def _choose_start(cfg, resume: str | None) -> None:
             )
         cfg.resume, cfg.load_from = True, os.fspath(resume)
     elif cfg.get("load_from"):
-        checkpoints.load(cfg.load_from)
+        cfg.load_from = find_weights(cfg.load_from)
 
 
-def _check_fits(model, path: str) -> None:
-    from mmengine.model import BaseTTAModel, is_model_wrapper
+def _latest(folder: Path) -> str | None:
+    """The last checkpoint of a run; None where no run was.
 
-    model = model.module if is_model_wrapper(model) else model
-    model = model.module if isinstance(model, BaseTTAModel) else model
-    state = checkpoints.state_dict_of(checkpoints.load(path), path)
-    checkpoints.check_architecture(model.state_dict(), state, path)
+    Raises:
+        UserError: there are checkpoints, and nothing says which of them is the last.
+    """
+    if not has_checkpoints(folder):
+        return None
+    pointer = folder / "last_checkpoint"
+    # By its name alone: the folder may have been moved.
+    latest = folder / Path(pointer.read_text().strip()).name if pointer.exists() else None
+    if latest is None or not latest.is_file():
+        raise UserError(
+            f"work dir {folder} holds checkpoints, but its file last_checkpoint names none of "
+            "them: name one, --resume CHECKPOINT"
+        )
+    return os.fspath(latest)
 
 
 def _use_amp(cfg) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import print_log
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone
@@ -33,10 +34,60 @@ def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) 
     path = find_weights(source)
     state = checkpoints.state_dict_of(checkpoints.load(path), source)
     state, heads = without_head(_below(state, prefix, source), backbone.state_dict())
-    checkpoints.check_architecture(backbone.state_dict(), state, source)
+    wanted, new = without_new_policy(backbone.state_dict(), state)
+    checkpoints.check_architecture(wanted, state, source)
     backbone.load_state_dict(state, strict=False)
-    left_out = f", {len(heads)} keys of its head left out" if heads else ""
-    print_log(f"{type(backbone).__name__}: loaded {source}{left_out}", logger="current")
+    notes = f", {len(heads)} keys of its head left out" if heads else ""
+    notes += ", the policy network starts anew" if new else ""
+    print_log(f"{type(backbone).__name__}: loaded {source}{notes}", logger="current")
+
+
+def without_new_policy(
+    wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], prefix: str = ""
+) -> tuple[dict[str, Tensor], bool]:
+    """What a file must hold: a plain ResNet's weights fill a BlockDrop network but its policy.
+
+    Args:
+        wanted: the network's state dict.
+        state: the file's.
+        prefix: of the backbone's keys in both.
+
+    Returns:
+        ``wanted``, without the policy network if the file has nothing of it; whether that is so.
+    """
+    policy = f"{prefix}policy."
+    new = any(key.startswith(policy) for key in wanted) and not any(
+        key.startswith(policy) for key in state
+    )
+    return {k: v for k, v in wanted.items() if not (new and k.startswith(policy))}, new
+
+
+def check_backbones(model: nn.Module, state: dict[str, Tensor], source: str) -> None:
+    """Makes sure that weights of a whole model fit its backbones, which mmengine does not.
+
+    The heads may differ: their numbers of classes do, from dataset to dataset.
+
+    Args:
+        model: to be filled.
+        state: weights of a model.
+        source: names the file in error messages.
+
+    Raises:
+        UserError: a backbone's weights are absent or another network's.
+    """
+    for name, module in model.named_modules():
+        if not isinstance(module, Backbone):
+            continue
+        found = {
+            k.removeprefix(f"{name}."): v for k, v in state.items() if k.startswith(f"{name}.")
+        }
+        if not found:
+            raise UserError(
+                f"checkpoint {source} has no weights of the model's {name}; weights of a backbone "
+                f"alone go into init_cfg=dict(type='Pretrained', checkpoint=...) of {name}"
+            )
+        wanted, _ = without_new_policy(module.state_dict(), found)
+        checkpoints.check_architecture(wanted, found, source)
 
 
 def without_head(
