@@ -6,7 +6,10 @@ import pytest
 from fvcore.common.config import CfgNode
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-NETWORK = ("MODEL.BACKBONE.NAME", "MODEL.SAR.", "MODEL.RESNETS.", "OUTPUT_DIR")
+NETWORK = (
+    *("MODEL.BACKBONE.NAME", "MODEL.SAR.", "MODEL.BLOCKDROP.", "MODEL.RESNETS."),
+    "OUTPUT_DIR",
+)
 
 
 def flat(name):
@@ -29,6 +32,8 @@ def network(values):
     [
         ("sar_retinanet.yaml", "retinanet_r50.yaml"),
         ("sar_retinanet_g2s4a1.yaml", "retinanet_r50.yaml"),
+        ("blockdrop_retinanet.yaml", "retinanet_r50.yaml"),
+        ("blockdrop_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),
         ("sar_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),
         ("sar_faster_rcnn_g2s4a1.yaml", "faster_rcnn_r50.yaml"),
         ("bccd/sar_retinanet_r18.yaml", "bccd/retinanet_r18.yaml"),
@@ -51,3 +56,9 @@ def test_variants_keep_the_target_rate():
         assert [values[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 2, 2]
         assert [variant[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 4, 1]
         assert values["MODEL.SAR.TARGET_RATE"] == variant["MODEL.SAR.TARGET_RATE"] == 0.5
+
+
+def test_blockdrop_takes_the_resnet_of_the_plain_detector():
+    blockdrop, plain = flat("blockdrop_retinanet.yaml"), flat("retinanet_r50.yaml")
+    keys = {key for key in plain if key.startswith("MODEL.RESNETS.")}
+    assert {key: blockdrop[key] for key in keys} == {key: plain[key] for key in keys}

@@ -13,10 +13,11 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.costs import dataset_values, headline, image_values
 
 
 class BackboneCostEvaluator(DatasetEvaluator):
-    """Mean multiply-accumulates and activation rates per image of the backbone in a model.
+    """Mean multiply-accumulates and choices per image of the backbone in a model.
 
     It reads the decisions of each forward pass, so it goes with ``inference_on_dataset`` (alone
     or in a list with other evaluators) and needs the model that is evaluated. A backbone of
@@ -31,38 +32,50 @@ class BackboneCostEvaluator(DatasetEvaluator):
             model = model.module
         self._backbones = find_backbones(model)
         self._static = None if self._backbones else StaticCost(model.backbone)
-        self._values: dict[str, list[float]] = defaultdict(list)
         self._logger = logging.getLogger("dynbackbones")
+        self.reset()
 
     def reset(self) -> None:
-        self._values = defaultdict(list)
+        # Of each backbone, or of the static one.
+        self._values: list[dict[str, list[float]]] = [
+            defaultdict(list) for _ in range(max(len(self._backbones), 1))
+        ]
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         if self._static is not None:
             shapes = [tuple(entry["image"].shape) for entry in inputs]
-            self._values["macs"].extend(self._static.macs(*shape) for shape in shapes)
-        for index, backbone in enumerate(self._backbones, start=1):
-            suffix = "" if index == 1 else f"_backbone{index}"
-            for name, values in backbone.decisions.summary().items():
-                self._values[name + suffix].extend(values.tolist())
+            self._values[0]["macs"].extend(self._static.macs(*shape) for shape in shapes)
+        for backbone, own in zip(self._backbones, self._values, strict=False):
+            for name, values in image_values(backbone.decisions).items():
+                own[name].extend(values)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Means over the images of all processes, on the main process.
 
         Returns:
-            ``{"backbone": {"macs": ..., "activation_rate": ..., "activation_rate_res2": ...}}``.
+            ``{"backbone": {"macs": ..., "activation_rate": ..., "activation_rate_res2": ...}}``;
+            the names of a second backbone end with ``_backbone2``.
         """
-        gathered = comm.gather(dict(self._values))
+        gathered = comm.gather([dict(values) for values in self._values])
         if not comm.is_main_process():
             return None
-        means = {}
-        for name in dict.fromkeys(itertools.chain.from_iterable(gathered)):
-            values = list(itertools.chain.from_iterable(part.get(name, []) for part in gathered))
-            means[name] = sum(values) / len(values)
-        if means:
-            rates = "  ".join(f"{k}: {v:.3f}" for k, v in means.items() if not k.startswith("macs"))
-            self._logger.info(f"backbone: {means['macs'] / 1e9:.3f} GMACs per image  {rates}")
-        return {"backbone": means}
+        results = {}
+        for index in range(len(self._values)):
+            suffix = "" if index == 0 else f"_backbone{index + 1}"
+            figures = dataset_values(_joined([part[index] for part in gathered]))
+            results |= {name + suffix: value for name, value in figures.items()}
+        if results:
+            rates = "  ".join(
+                f"{k}: {v:.3f}" for k, v in results.items() if headline(k) and "macs" not in k
+            )
+            self._logger.info(f"backbone: {results['macs'] / 1e9:.3f} GMACs per image  {rates}")
+        return {"backbone": results}
+
+
+def _joined(parts: list[dict[str, list[float]]]) -> dict[str, list[float]]:
+    """The values of several processes together."""
+    names = dict.fromkeys(itertools.chain.from_iterable(parts))
+    return {n: list(itertools.chain.from_iterable(p.get(n, []) for p in parts)) for n in names}
 
 
 class StaticCost:

@@ -67,7 +67,8 @@ def decision_scalars(model: nn.Module) -> dict[str, float]:
 
 
 class ActivationRatePrinter(EventWriter):
-    """Prints the activation rate of every stage beside detectron2's line of losses.
+    """Prints the activation rate of every stage, or the share of blocks kept, as detectron2 prints
+    losses.
 
     Args:
         window: iterations to average over.
@@ -83,7 +84,8 @@ class ActivationRatePrinter(EventWriter):
         names = [
             name
             for name in storage.latest()
-            if name.startswith(f"{PREFIX}/activation_rate") and "block" not in name
+            if name == f"{PREFIX}/block_usage"
+            or (name.startswith(f"{PREFIX}/activation_rate") and "block" not in name)
         ]
         iteration = max((storage.latest()[name][1] for name in names), default=self._last)
         if iteration == self._last:  # the last call after training has nothing new

@@ -111,7 +111,7 @@ def _check_model(cfg: CfgNode) -> None:
     if model.BACKBONE.NAME not in fitting:
         raise UserError(
             f"MODEL.BACKBONE.NAME {model.BACKBONE.NAME} does not suit "
-            f"{model.META_ARCHITECTURE} in the torchvision engine; use {sorted(fitting)[1]}"
+            f"{model.META_ARCHITECTURE} in the torchvision engine; use {sorted(fitting)[-1]}"
         )
     if not retinanet:
         _check_choices(cfg, schema.RCNN_CHOICES)

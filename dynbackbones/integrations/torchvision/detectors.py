@@ -18,7 +18,12 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 from dynbackbones.backbones import Backbone, ResNet
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses
-from dynbackbones.integrations.config import build_sar_resnet, check_frozen, num_classes
+from dynbackbones.integrations.config import (
+    build_blockdrop_resnet,
+    build_sar_resnet,
+    check_frozen,
+    num_classes,
+)
 from dynbackbones.integrations.torchvision.heads import (
     NORMS,
     ClassificationHead,
@@ -125,13 +130,17 @@ class PassImageSizes:
 
 
 def build_backbone(cfg: CfgNode) -> Backbone:
-    """The backbone that ``MODEL.BACKBONE.NAME`` names: SAR-ResNet, or this package's ResNet.
+    """The backbone that ``MODEL.BACKBONE.NAME`` names.
+
+    SAR-ResNet, BlockDrop-ResNet, or this package's plain ResNet.
 
     Raises:
         UserError: an option is wrong, or something is frozen that has no weights.
     """
     if "sar" in cfg.MODEL.BACKBONE.NAME:
         return build_sar_resnet(cfg)
+    if "blockdrop" in cfg.MODEL.BACKBONE.NAME:
+        return build_blockdrop_resnet(cfg)
     check_frozen(cfg, norm_key="MODEL.RESNETS.NORM")
     resnets = cfg.MODEL.RESNETS
     try:

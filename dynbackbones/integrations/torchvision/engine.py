@@ -33,7 +33,7 @@ from dynbackbones.integrations.torchvision.sampling import TrainingBatches
 
 LOG_INTERVAL = 20
 # Averaged over the log interval; other values, such as the learning rate, are the latest.
-_AVERAGED = r".*(loss|time|rate|gmacs).*"
+_AVERAGED = r".*(loss|time|rate|usage|gmacs).*"
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

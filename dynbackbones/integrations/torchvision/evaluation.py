@@ -12,6 +12,8 @@ from mmengine.evaluator import BaseMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from dynbackbones.integrations.costs import dataset_values, headline
+
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
@@ -86,7 +88,7 @@ class DetectionMetric(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """``bbox/AP`` ..., ``backbone/macs``, ``backbone/activation_rate`` ...; NaN if undefined.
 
-        A backbone's values are means over the images.
+        `dataset_values` says what a backbone's values are.
         """
         detections = [
             {
@@ -104,9 +106,8 @@ class DetectionMetric(BaseMetric):
             f"bbox/{name}": float("nan") if value is None else value
             for name, value in evaluate_boxes(self.annotations, detections).items()
         }
-        for name in results[0]["backbone"]:
-            values = [result["backbone"][name] for result in results]
-            metrics[f"backbone/{name}"] = float(np.mean(values))
+        values = {n: [r["backbone"][n] for r in results] for n in results[0]["backbone"]}
+        metrics |= {f"backbone/{name}": value for name, value in dataset_values(values).items()}
         return metrics
 
 
@@ -125,8 +126,11 @@ def table(results: Mapping[str, Mapping[str, float | None]]) -> str:
     for name, value in results.get("bbox", {}).items():
         lines.append(f"{name:<24}{'n/a' if value is None else f'{value:.2f}'}")
     for name, value in results.get("backbone", {}).items():
-        text = f"{value / 1e9:.3f} G per image" if name == "macs" else f"{value:.3f}"
-        lines.append(f"{'MACs' if name == 'macs' else name:<24}{text}")
+        if not headline(name):
+            continue
+        cost = name.startswith("macs")
+        text = f"{value / 1e9:.3f} G per image" if cost else f"{value:.3f}"
+        lines.append(f"{name.replace('macs', 'MACs'):<24}{text}")
     return "\n".join(lines)
 
 

@@ -9,6 +9,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.costs import image_values
 
 
 class DetectorModel(BaseModel):
@@ -54,7 +55,7 @@ class DetectorModel(BaseModel):
     def _predict(self, images: list[Tensor], targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         detections = predict(self.detector, images, [t["original_size"] for t in targets])
         (backbone,) = find_backbones(self.detector)
-        spent = {name: value.tolist() for name, value in backbone.decisions.summary().items()}
+        spent = image_values(backbone.decisions)
         return [
             {
                 **detection,

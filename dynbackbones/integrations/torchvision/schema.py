@@ -10,9 +10,14 @@ from dynbackbones.integrations.config import add_dynbackbones_config
 
 RETINANET_BACKBONES = {
     "build_retinanet_sar_resnet_fpn_backbone",
+    "build_retinanet_blockdrop_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
 }
-FPN_BACKBONES = {"build_sar_resnet_fpn_backbone", "build_resnet_fpn_backbone"}
+FPN_BACKBONES = {
+    "build_sar_resnet_fpn_backbone",
+    "build_blockdrop_resnet_fpn_backbone",
+    "build_resnet_fpn_backbone",
+}
 
 # detectron2's defaults. A run reads the same YAML in both engines, so they must stay the same
 # (a test compares them).

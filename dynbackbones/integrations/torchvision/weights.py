@@ -9,22 +9,24 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dynbackbones import checkpoints
+from dynbackbones import checkpoints, key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.integrations.auxiliary import find_backbones, policy_keys
 
 # The detector inside the model that mmengine trains (`model.DetectorModel`).
 DETECTOR_PREFIX = "detector."
-_CLASSIFIER = ("fc.", "head.fc.", "classifier.")
 _SHOWN = 3
 
 
 def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None = None) -> None:
     """Loads a checkpoint of the whole detector, or of its backbone alone.
 
+    A BlockDrop detector also takes one with a plain ResNet; its policy network then stays as it is.
+
     Args:
         detector: of `build_detector`.
-        path: a local ``.pth`` file, in any layout that `dynbackbones.checkpoints` knows.
+        path: a local ``.pth`` file, in any layout that `dynbackbones.checkpoints` knows; a backbone
+            in any that `key_maps.backbone_alone` knows.
         logger: where to say what was loaded and what was left out.
 
     Raises:
@@ -40,11 +42,11 @@ def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None =
     if all(key.startswith(DETECTOR_PREFIX) for key in state):
         state = {key.removeprefix(DETECTOR_PREFIX): value for key, value in state.items()}
     body = find_backbones(detector)[0]
-    if _is_backbone(state, body):
-        left_out = sorted(key for key in state if key.startswith(_CLASSIFIER))
-        state = {key: value for key, value in state.items() if key not in left_out}
+    alone = key_maps.backbone_alone(state, body.state_dict())
+    if alone is not None:
+        state, left_out = alone
         _load(body, state, path)
-        rest = f"; left out {_listed(left_out)} (a classifier)" if left_out else ""
+        rest = f"; left out {_listed(left_out)}" if left_out else ""
         logger.info(
             "loaded the backbone from %s; pyramid and heads start from scratch%s", path, rest
         )
@@ -70,14 +72,10 @@ def weights_path(cfg) -> str:
     return os.fspath(path)
 
 
-def _is_backbone(state: dict[str, Tensor], body: nn.Module) -> bool:
-    """Whether most of the backbone's own keys are there, without a detector's prefix."""
-    keys = body.state_dict().keys()
-    return sum(key in state for key in keys) > len(keys) / 2
-
-
 def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
-    checkpoints.check_architecture(module.state_dict(), state, path)
+    checkpoints.check_architecture(
+        module.state_dict(), state, path, optional=policy_keys(module)
+    )
     # Not strict, since batch norm's counters may be absent (`check_architecture`).
     module.load_state_dict(state, strict=False)
 
