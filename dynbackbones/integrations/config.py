@@ -17,6 +17,7 @@ from dynbackbones.backbones.blockdrop_resnet import BlockDropResNet
 from dynbackbones.backbones.resnet import LAYOUTS
 from dynbackbones.backbones.sar_resnet import SARResNet
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.policy_training import RewardOptions
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
 
 _Thing = TypeVar("_Thing")
@@ -87,6 +88,18 @@ def add_dynbackbones_config(cfg: CfgNode) -> None:
     cfg.MODEL.BLOCKDROP.SELECTION_RATE = 0.5
     # "sparse" (skips what is dropped), "masked" (computes all and chooses), "auto" (sparse).
     cfg.MODEL.BLOCKDROP.EXECUTION = "auto"
+    # With POLICY_TRAINING "reinforce" (RetinaNet, one image per process), for each image: reward
+    # 1 - (share of blocks)^2 if the detector's loss exceeds that of the full network by no more
+    # than the share LOSS_TOLERANCE, else -GAMMA.
+    cfg.MODEL.BLOCKDROP.GAMMA = 5.0
+    cfg.MODEL.BLOCKDROP.LOSS_TOLERANCE = 0.1
+    # Actions are drawn with probabilities in [1 - ALPHA, ALPHA].
+    cfg.MODEL.BLOCKDROP.ALPHA = 0.8
+    # Rewards undecided policies; the paper does not.
+    cfg.MODEL.BLOCKDROP.ENTROPY_WEIGHT = 0.0
+    # Weight of the policy's loss, and its learning rate as a multiple of SOLVER.BASE_LR.
+    cfg.MODEL.BLOCKDROP.LOSS_WEIGHT = 1.0
+    cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR = 1.0
 
     # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
     # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
@@ -198,6 +211,60 @@ def build_blockdrop_resnet(cfg: CfgNode, in_channels: int = 3) -> BlockDropResNe
         "MODEL.BLOCKDROP and MODEL.RESNETS",
         lambda: BlockDropResNet(in_channels=in_channels, **options),
     )
+
+
+def learns_policy(cfg: CfgNode) -> bool:
+    """Whether a config asks for a BlockDrop detector whose policy is trained."""
+    return (
+        "blockdrop" in cfg.MODEL.BACKBONE.NAME
+        and cfg.MODEL.BLOCKDROP.POLICY_TRAINING == "reinforce"
+    )
+
+
+def reward_options(cfg: CfgNode) -> RewardOptions:
+    """What ``MODEL.BLOCKDROP`` says of a policy's training.
+
+    Raises:
+        UserError: a value is out of range.
+    """
+    blockdrop = cfg.MODEL.BLOCKDROP
+    return _built(
+        "MODEL.BLOCKDROP",
+        lambda: RewardOptions(
+            gamma=blockdrop.GAMMA,
+            tolerance=blockdrop.LOSS_TOLERANCE,
+            alpha=blockdrop.ALPHA,
+            entropy_weight=blockdrop.ENTROPY_WEIGHT,
+            loss_weight=blockdrop.LOSS_WEIGHT,
+        ),
+    )
+
+
+def check_policy_training(cfg: CfgNode, processes: int) -> None:
+    """Refuses to train a policy where there is no loss for each image.
+
+    Args:
+        cfg: a config with the options of `add_dynbackbones_config`.
+        processes: that train together.
+
+    Raises:
+        UserError: the detector is not a RetinaNet, a process gets several images, or an option of
+            the reward is out of range.
+    """
+    if not learns_policy(cfg):
+        return
+    reason = "MODEL.BLOCKDROP.POLICY_TRAINING reinforce compares losses of single images"
+    if cfg.MODEL.META_ARCHITECTURE != "RetinaNet":
+        raise UserError(
+            f"{reason}, which {cfg.MODEL.META_ARCHITECTURE} does not have, since it samples its "
+            f"proposals; train the policy in a RetinaNet, or set it to frozen"
+        )
+    if processes != cfg.SOLVER.IMS_PER_BATCH:
+        raise UserError(
+            f"{reason}, but SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH} for {processes} "
+            f"process{'es' if processes > 1 else ''}; set it to {processes}"
+        )
+    reward_options(cfg)
 
 
 def _check_plain_resnet(cfg: CfgNode) -> None:

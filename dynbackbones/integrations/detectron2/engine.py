@@ -18,7 +18,11 @@ from torch.multiprocessing import ProcessRaisedException
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.config import add_dynbackbones_config, merge_config
+from dynbackbones.integrations.config import (
+    add_dynbackbones_config,
+    check_policy_training,
+    merge_config,
+)
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
 from dynbackbones.integrations.detectron2.predictor import Predictor
@@ -64,6 +68,7 @@ def main(args: argparse.Namespace) -> None:
     if args.eval_only:
         _check_has_weights(cfg, args.resume)
     else:
+        check_policy_training(cfg, args.num_gpus * args.num_machines)
         check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
     names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
     check_datasets(cfg, names)

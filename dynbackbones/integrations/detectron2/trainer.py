@@ -2,6 +2,7 @@
 
 import os
 import weakref
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -13,12 +14,18 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
-from dynbackbones.integrations.auxiliary import find_backbones, selector_parameters
+from dynbackbones.integrations.auxiliary import (
+    find_backbones,
+    policy_parameters,
+    selector_parameters,
+)
+from dynbackbones.integrations.config import learns_policy, reward_options
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
+from dynbackbones.integrations.policy_training import attach_policy_training, one_image_loss
 from dynbackbones.integrations.results import write_results
 
 
@@ -26,6 +33,7 @@ class Trainer(DefaultTrainer):
     """Trains and evaluates a detector as detectron2's default trainer does, and besides
 
     - collects the backbone's auxiliary losses, drives its schedules and logs its decisions;
+    - trains BlockDrop's policy where ``MODEL.BLOCKDROP.POLICY_TRAINING`` says so;
     - reports what the backbone cost per image, and writes ``results.json``;
     - checks every checkpoint before it is loaded, and names images that cannot be read.
     """
@@ -35,12 +43,15 @@ class Trainer(DefaultTrainer):
         model = super().build_model(cfg)
         if find_backbones(model):  # the plain baselines are detectron2's own
             attach(model)
+        if learns_policy(cfg):
+            attach_policy_training(model, one_image_loss, reward_options(cfg))
         return model
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         optimizer = super().build_optimizer(cfg, model)
-        scale_selector_lr(optimizer, model, cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
+        scale_lr(optimizer, selector_parameters(model), cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
+        scale_lr(optimizer, policy_parameters(model), cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR)
         return optimizer
 
     @classmethod
@@ -89,22 +100,24 @@ class Trainer(DefaultTrainer):
         return DatasetEvaluators([detection, BackboneCostEvaluator(model)])
 
 
-def scale_selector_lr(optimizer: torch.optim.Optimizer, model: nn.Module, factor: float) -> None:
-    """Multiplies the learning rate of the region selectors.
+def scale_lr(
+    optimizer: torch.optim.Optimizer, parameters: Iterable[nn.Parameter], factor: float
+) -> None:
+    """Multiplies the learning rate of some parameters.
 
     Call it before the learning-rate scheduler is made, which keeps the rates that it finds.
 
     Args:
-        optimizer: of the model's parameters; its groups are split where they hold selectors.
-        model: the model.
+        optimizer: its groups are split where they hold some of the parameters.
+        parameters: that learn at another rate, perhaps none.
         factor: of the learning rate; 1 changes nothing.
     """
-    selectors = {id(parameter) for parameter in selector_parameters(model)}
-    if factor == 1 or not selectors:
+    scaled = {id(parameter) for parameter in parameters}
+    if factor == 1 or not scaled:
         return
     for group in list(optimizer.param_groups):
-        own = [p for p in group["params"] if id(p) in selectors]
+        own = [p for p in group["params"] if id(p) in scaled]
         if own:
-            group["params"] = [p for p in group["params"] if id(p) not in selectors]
+            group["params"] = [p for p in group["params"] if id(p) not in scaled]
             optimizer.add_param_group({**group, "params": own, "lr": group["lr"] * factor})
     optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]

@@ -22,8 +22,11 @@ from dynbackbones.integrations.config import (
     build_blockdrop_resnet,
     build_sar_resnet,
     check_frozen,
+    learns_policy,
     num_classes,
+    reward_options,
 )
+from dynbackbones.integrations.policy_training import attach_policy_training, one_image_loss
 from dynbackbones.integrations.torchvision.heads import (
     NORMS,
     ClassificationHead,
@@ -155,7 +158,7 @@ def build_backbone(cfg: CfgNode) -> Backbone:
 
 
 def build_detector(cfg: CfgNode) -> RetinaNet | FasterRCNN:
-    """torchvision's detector for a config, with auxiliary losses attached.
+    """torchvision's detector for a config, with auxiliary losses and policy training attached.
 
     It takes torchvision's arguments: a list of (3, H, W) float images, here with values from 0 to
     255, channels in the order of ``INPUT.FORMAT`` and already resized, and in training a list of
@@ -174,6 +177,8 @@ def build_detector(cfg: CfgNode) -> RetinaNet | FasterRCNN:
     model.transform = BatchTransform(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, stride)
     model.transform.register_forward_hook(PassImageSizes(body))
     attach_auxiliary_losses(model)
+    if learns_policy(cfg):
+        attach_policy_training(model, one_image_loss, reward_options(cfg))
     return model
 
 

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
+from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.torchvision import data, distributed, hooks, solver, weights
 from dynbackbones.integrations.torchvision.config import config_of
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -43,9 +44,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
         UserError: see `load_config` and `check_output_folder`.
     """
     cfg = config_of(args)
-    if not args.eval_only:
-        launch.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
     processes = args.num_gpus * args.num_machines
+    if not args.eval_only:
+        check_policy_training(cfg, processes)
+        launch.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
     if cfg.SOLVER.IMS_PER_BATCH % processes:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among {processes} "

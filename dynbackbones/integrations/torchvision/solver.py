@@ -12,7 +12,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import selector_parameters
+from dynbackbones.integrations.auxiliary import policy_parameters, selector_parameters
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -45,10 +45,13 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
 
     Norm layers decay by ``WEIGHT_DECAY_NORM``; biases by ``WEIGHT_DECAY_BIAS`` (None: like their
     layer) at ``BIAS_LR_FACTOR`` times the learning rate; region selectors learn at
-    ``MODEL.SAR.SELECTOR_LR_FACTOR`` times it.
+    ``MODEL.SAR.SELECTOR_LR_FACTOR`` times it, policy networks at
+    ``MODEL.BLOCKDROP.POLICY_LR_FACTOR`` times it.
     """
     solver = cfg.SOLVER
-    selectors = {id(parameter) for parameter in selector_parameters(model)}
+    factors = dict.fromkeys(map(id, selector_parameters(model)), cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
+    policy = cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR
+    factors |= dict.fromkeys(map(id, policy_parameters(model)), policy)
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
@@ -61,8 +64,7 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
                 rate *= solver.BIAS_LR_FACTOR
                 if solver.WEIGHT_DECAY_BIAS is not None:
                     decay = solver.WEIGHT_DECAY_BIAS
-            if id(parameter) in selectors:
-                rate *= cfg.MODEL.SAR.SELECTOR_LR_FACTOR
+            rate *= factors.get(id(parameter), 1.0)
             groups.setdefault((rate, decay), []).append(parameter)
     return [
         {"params": parameters, "lr": rate, "weight_decay": decay}

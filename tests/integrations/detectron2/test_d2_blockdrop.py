@@ -1,5 +1,6 @@
 """BlockDrop-ResNet in detectron2: in place of its own ResNet, with its weights."""
 
+import json
 import logging
 import pickle
 import re
@@ -12,6 +13,8 @@ pytest.importorskip("detectron2")
 from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
 from detectron2.config import get_cfg, instantiate  # noqa: E402
 from detectron2.modeling import build_backbone, build_model  # noqa: E402
+from detectron2.structures import Boxes, Instances  # noqa: E402
+from detectron2.utils.events import EventStorage  # noqa: E402
 from torch import nn  # noqa: E402
 
 from dynbackbones import checkpoints  # noqa: E402
@@ -21,8 +24,14 @@ from dynbackbones.integrations.detectron2 import (  # noqa: E402
     add_dynbackbones_config,
     attach,
     blockdrop_resnet_fpn,
+    engine,
 )
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer  # noqa: E402
+from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
+from dynbackbones.integrations.policy_training import (  # noqa: E402
+    attach_policy_training,
+    one_image_loss,
+)
 
 pytestmark = pytest.mark.detectron2
 
@@ -330,3 +339,80 @@ def test_lazy_config_builds_the_same_network_as_the_registry(top_block):
 def test_wrong_options_are_named(opts, message):
     with pytest.raises(UserError, match=message):
         build_model(blockdrop_of(make_cfg(depth=50), *opts))
+
+
+REINFORCE = (
+    *("MODEL.BACKBONE.NAME", BLOCKDROP["RetinaNet"]),
+    *("MODEL.BLOCKDROP.POLICY_TRAINING", "reinforce"),
+    *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64, "MODEL.RESNETS.NORM", "BN"),
+    *("MODEL.BLOCKDROP.POLICY_SIZE", 128, "SOLVER.IMS_PER_BATCH", 1),
+)
+
+
+def test_a_policy_is_trained_and_reported(arguments, tmp_path):
+    options = ("SOLVER.MAX_ITER", 3, "MODEL.BLOCKDROP.POLICY_LR_FACTOR", 0.5)
+    engine.main(arguments(*REINFORCE, *options))
+    folder = tmp_path / "output"
+    metrics = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
+    assert any("loss_policy" in line for line in metrics)
+    assert any("decisions/block_usage_res2_block1" in line for line in metrics)
+    assert "block_usage: " in (folder / "log.txt").read_text()
+    results = json.loads((folder / "results.json").read_text())["backbone"]
+    assert 1 <= results["distinct_policies"] <= 4
+    assert 0 <= results["block_usage"] <= 1 and results["macs_std"] >= 0
+    saved = checkpoints.load(folder / "model_final.pth")["model"]
+    assert saved["backbone.bottom_up.net.policy.fc.weight"].any()
+
+
+def test_policies_have_their_own_learning_rate(config):
+    trainer = Trainer(config(*REINFORCE, "MODEL.BLOCKDROP.POLICY_LR_FACTOR", 0.5))
+    policy = {id(p) for p in trainer.model.backbone.bottom_up.net.policy_parameters()}
+    groups = trainer.optimizer.param_groups
+    rates = {id(p): group["initial_lr"] for group in groups for p in group["params"]}
+    base = trainer.cfg.SOLVER.BASE_LR
+    assert {rates[key] for key in policy} == {0.5 * base}
+    assert {rate for key, rate in rates.items() if key not in policy} == {base}
+
+
+def test_comparing_policies_leaves_retinanets_normaliser_alone():
+    cfg = make_cfg("MODEL.RESNETS.NORM", "BN", "MODEL.BLOCKDROP.POLICY_TRAINING", "reinforce")
+    model = build_model(blockdrop_of(cfg, "MODEL.BACKBONE.FREEZE_AT", 0)).train()
+    attach(model)
+    seen = []
+
+    def image_losses(model, args, kwargs):
+        before = model.loss_normalizer
+        losses = one_image_loss(model, args, kwargs)
+        seen.append((before, model.loss_normalizer))
+        return losses
+
+    attach_policy_training(model, image_losses)
+    (image,) = inputs()[:1]
+    box = Boxes(torch.tensor([[8.0, 8.0, 40.0, 40.0]]))
+    image["instances"] = Instances((64, 80), gt_boxes=box, gt_classes=torch.tensor([1]))
+    with EventStorage():
+        losses = model([image])
+    assert {"loss_cls", "loss_box_reg", "loss_policy"} == set(losses)
+    assert 2 <= len(seen) <= 3
+    assert len({value for pair in seen for value in pair}) == 1
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (("SOLVER.IMS_PER_BATCH", 2), "IMS_PER_BATCH is 2 for 1 process; set it to 1"),
+        (
+            (
+                *("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "MODEL.ROI_HEADS.NUM_CLASSES", 2),
+                *("MODEL.BACKBONE.NAME", BLOCKDROP["GeneralizedRCNN"]),
+            ),
+            "single images, which GeneralizedRCNN does not have.*or set it to frozen",
+        ),
+        (("MODEL.BLOCKDROP.GAMMA", -1.0), "MODEL.BLOCKDROP: gamma must be .*got -1.0"),
+        (("MODEL.BLOCKDROP.ALPHA", 0.3), r"MODEL.BLOCKDROP: alpha must lie in \(0.5, 1\]"),
+    ],
+)
+def test_policy_training_is_refused_where_it_is_not_defined(arguments, tmp_path, opts, message):
+    with pytest.raises(UserError, match=message):
+        engine.main(arguments(*REINFORCE, *opts))
+    assert not (tmp_path / "output").exists()

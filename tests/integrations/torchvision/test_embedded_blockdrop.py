@@ -14,6 +14,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
 from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision.detectors import build_detector
+from dynbackbones.integrations.torchvision.solver import parameter_groups
 from dynbackbones.integrations.torchvision.weights import load_weights
 
 
@@ -27,7 +28,7 @@ def blockdrop(tiny_config):
     """Makes a BlockDrop detector; its config names weights, which are not loaded."""
 
     def make(**options):
-        options = {"MODEL__WEIGHTS": "some.pth", **options}
+        options = {"MODEL__BLOCKDROP__POLICY_TRAINING": "frozen", **options}
         return build_detector(tiny_config("blockdrop_retinanet", **options)).eval()
 
     return make
@@ -123,3 +124,42 @@ def test_faster_rcnn_keeps_the_blocks_it_is_told_to(tiny_config):
     model = build_detector(tiny_config("sar_faster_rcnn", **name, **override)).eval()
     model(images((64, 80)))
     assert find_backbones(model)[0].decisions.policy.sum() == 4
+
+
+REINFORCE = {
+    "MODEL.WEIGHTS": "",
+    "MODEL.BLOCKDROP.POLICY_TRAINING": "reinforce",
+    "MODEL.BLOCKDROP.POLICY_SIZE": "128",
+    "SOLVER.IMS_PER_BATCH": "1",
+    "SOLVER.MAX_ITER": "3",
+}
+
+
+def test_a_policy_is_trained_and_reported(datasets, command, tmp_path):
+    launch.main(command("blockdrop_retinanet", options=REINFORCE))
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["backbone"]
+    assert 0 <= results["block_usage"] <= 1 and results["distinct_policies"] >= 1
+    saved = checkpoints.load(tmp_path / "out" / "model_final.pth")["model"]
+    assert saved["backbone.body.policy.fc.weight"].any()
+    logs = [path.read_text() for path in (tmp_path / "out").rglob("scalars.json")]
+    assert any("loss_policy" in text and "block_usage_res2_block1" in text for text in logs)
+
+
+def test_policies_have_their_own_learning_rate(tiny_config):
+    options = {key.replace(".", "__"): value for key, value in REINFORCE.items()}
+    cfg = tiny_config("blockdrop_retinanet", **options, MODEL__BLOCKDROP__POLICY_LR_FACTOR="0.5")
+    model = build_detector(cfg)
+    policy = set(find_backbones(model)[0].policy_parameters())
+    for group in parameter_groups(cfg, model):
+        own = policy & set(group["params"])
+        assert group["lr"] == pytest.approx(cfg.SOLVER.BASE_LR * (0.5 if own else 1))
+        policy -= own
+    assert not policy
+
+
+def test_policy_training_needs_one_image_per_process(command, tmp_path):
+    options = {**REINFORCE, "SOLVER.IMS_PER_BATCH": "2"}
+    with pytest.raises(UserError, match="IMS_PER_BATCH is 2 for 1 process; set it to 1"):
+        launch.main(command("blockdrop_retinanet", options=options))
+    with pytest.raises(UserError, match="IMS_PER_BATCH is 1 for 2 processes; set it to 2"):
+        launch.main(command("blockdrop_retinanet", ["--num-gpus", "2"], REINFORCE))
