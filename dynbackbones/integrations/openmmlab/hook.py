@@ -9,7 +9,7 @@ import torch
 from mmengine.dist import all_gather_object
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import Runner
+from mmengine.runner import IterBasedTrainLoop, Runner
 from torch import nn
 
 from dynbackbones import checkpoints
@@ -63,9 +63,17 @@ class DynamicBackboneHook(Hook):
         classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
         if classes:
             check_classes(around.unwrapped(runner), len(classes), "those of the dataset")
-        self._states.restore(runner)
+        if runner.iter == 0:
+            # Weights to start from are no run to continue.
+            self._states.read({})
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            # Each epoch draws a number for its data loader, a resumed one too.
+            self._states.restore(runner)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        # Not earlier: the one data loader of such a run draws when it is resumed, which the
+        # uninterrupted run did at its start.
+        self._states.restore(runner)
         if self.by_epoch:
             around.set_progress(runner, runner.epoch / runner.max_epochs)
         else:

@@ -94,9 +94,9 @@ def refined_shares(model: nn.Module, data_batch: Any, index: int) -> dict[str, T
         Stage to (height, width) float, the share of the stage's selectors that refine a pixel;
         empty for a backbone that chooses no regions.
     """
-    if isinstance(data_batch["inputs"][index], list | tuple):
-        # Test-time augmentation: the first version of the image.
-        data_batch = {key: [versions[0] for versions in data_batch[key]] for key in data_batch}
+    if isinstance(data_batch["inputs"][0], list | tuple):
+        # Test-time augmentation: the first version of all images, then the second, ...
+        data_batch = {key: versions[0] for key, versions in data_batch.items()}
     one = {key: [data_batch[key][index]] for key in ("inputs", "data_samples")}
     inputs = model.data_preprocessor(one, False)["inputs"]
     backbone = find_backbones(model)[0]
