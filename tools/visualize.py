@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Shows what a trained detector found and where its backbone looked.
+"""Shows what a trained detector found and what its backbone chose.
 
-Prints for each stage how many of the refined regions touch an object, and draws a few images with
-their detections and refined regions.
+SAR: prints for each stage how many of the refined regions touch an object, and draws a few images
+with their detections and refined regions. BlockDrop: prints which blocks ran for how many images,
+and draws images from those that used the least blocks to those that used the most.
 """
 
 import argparse
@@ -15,10 +16,15 @@ from pathlib import Path
 
 from dynbackbones.analysis.pictures import save_region_picture
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
+from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
 from dynbackbones.integrations.config import num_classes
+
+# Images in a picture unless the command line says otherwise.
+ROWS = 4
+THUMBNAILS = 48
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,7 +38,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="auto",
         help="auto takes detectron2 where it is installed",
     )
-    parser.add_argument("--num-images", type=int, default=4, help="in the picture (default 4)")
+    parser.add_argument(
+        "--num-images", type=int, help="in the picture (default 4; 48 for BlockDrop)"
+    )
     parser.add_argument(
         "--max-images", type=int, help="of the dataset for the table (default: all of them)"
     )
@@ -40,7 +48,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--score-threshold", type=float, default=0.5, help="of drawn detections (default 0.5)"
     )
     parser.add_argument(
-        "--output", type=Path, metavar="FILE.png", help="default: OUTPUT_DIR/regions.png"
+        "--output",
+        type=Path,
+        metavar="FILE.png",
+        help="default: OUTPUT_DIR/regions.png, or blocks.png for BlockDrop",
     )
     parser.add_argument(
         "opts",
@@ -140,11 +151,39 @@ def report(name: str, result: Survey) -> str:
     if "macs" in means:
         figures.append(f"{means['macs'] / 1e9:.2f} GMACs per image in the backbone")
     line = ", ".join(figures)
+    if result.chose_blocks:
+        return f"{line}\n\n{result.usage.table()}"
     if not result.coverage.stages:
         return f"{line}\nthe backbone does not choose regions: the picture shows detections only"
     return (
         f"{line}\n\n{result.coverage.table()}\n\n"
         "ratio: above 1 a stage prefers objects, below 1 the background"
+    )
+
+
+def draw_regions(
+    result: Survey, samples: CocoSamples, folder: Path, args: argparse.Namespace
+) -> Path:
+    """A picture of a few images with their detections and, of a SAR network, refined regions."""
+    return save_region_picture(
+        args.output or folder / "regions.png",
+        result.rows,
+        samples.class_names,
+        score_threshold=args.score_threshold,
+        coverage=result.coverage,
+    )
+
+
+def draw_blocks(
+    result: Survey, samples: CocoSamples, folder: Path, args: argparse.Namespace
+) -> Path:
+    """A picture of images in the order of the number of blocks that ran for them."""
+    return save_usage_picture(
+        args.output or folder / "blocks.png",
+        samples.pixels,
+        result.usage.blocks,
+        num_blocks=len(result.usage.block_names),
+        limit=args.num_images or THUMBNAILS,
     )
 
 
@@ -159,17 +198,12 @@ def main(argv: list[str] | None = None) -> None:
     result = survey(
         adapter.load_predictor(cfg),
         show_progress(samples, len(samples)),
-        num_rows=args.num_images,
+        num_rows=args.num_images or ROWS,
     )
     name = cfg.DATASETS.TEST[0]
     print(report(name, result))
-    picture = save_region_picture(
-        args.output or Path(cfg.OUTPUT_DIR) / "regions.png",
-        result.rows,
-        samples.class_names,
-        score_threshold=args.score_threshold,
-        coverage=result.coverage,
-    )
+    draw = draw_blocks if result.chose_blocks else draw_regions
+    picture = draw(result, samples, Path(cfg.OUTPUT_DIR), args)
     print(f"picture: {picture}")
     figures = Path(cfg.OUTPUT_DIR) / "coverage.json"
     figures.parent.mkdir(parents=True, exist_ok=True)

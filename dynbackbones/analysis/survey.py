@@ -1,9 +1,10 @@
-"""Runs a detector over a dataset and records where its backbone refined."""
+"""Runs a detector over a dataset and records where its backbone refined, or what blocks it ran."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
 from dynbackbones.analysis.pictures import PictureRow
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.analysis.usage import BlockUsage
+from dynbackbones.backbones.decisions import BlockDropDecisions
 from dynbackbones.data import coco
 from dynbackbones.data.coco import CocoSource
 
@@ -49,13 +52,14 @@ class CocoSamples:
 
     Attributes:
         class_names: by contiguous label, in the order of the category ids.
+        pixels: the images' pixels alone, (H, W, 3) uint8, RGB; read when they are asked for.
     """
 
     def __init__(
         self, source: CocoSource, content: dict[str, Any], limit: int | None = None
     ) -> None:
-        self._folder = source.images
         self._images = sorted(content["images"], key=lambda image: image["id"])[:limit]
+        self.pixels = _Pixels([source.images / image["file_name"] for image in self._images])
         categories = sorted(content["categories"], key=lambda category: category["id"])
         self.class_names = [str(category.get("name", category["id"])) for category in categories]
         self._boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in self._images}
@@ -68,10 +72,22 @@ class CocoSamples:
         return len(self._images)
 
     def __iter__(self) -> Iterator[Sample]:
-        for image in self._images:
-            pixels = np.asarray(coco.read_image(self._folder / image["file_name"]))
+        for image, pixels in zip(self._images, self.pixels, strict=True):
             boxes = torch.tensor(self._boxes[image["id"]], dtype=torch.float32).reshape(-1, 4)
             yield Sample(pixels, boxes, image["file_name"])
+
+
+class _Pixels(Sequence):
+    """Images of files, one at a time in memory."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = paths
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return np.asarray(coco.read_image(self._paths[index]))
 
 
 @dataclass
@@ -80,11 +96,13 @@ class Survey:
 
     Attributes:
         coverage: refined cells against objects.
+        usage: blocks that ran; empty for other networks than BlockDrop's.
         rows: the first images that show an object, for a picture.
         totals: sums over the images of the figures that the backbone's decisions summarise.
     """
 
     coverage: RegionCoverage = field(default_factory=RegionCoverage)
+    usage: BlockUsage = field(default_factory=BlockUsage)
     rows: list[PictureRow] = field(default_factory=list)
     totals: dict[str, float] = field(default_factory=dict)
 
@@ -94,7 +112,13 @@ class Survey:
 
     def to_dict(self) -> dict:
         """All figures, for JSON."""
-        return {**self.coverage.to_dict(), "backbone": self.means()}
+        blocks = {"blocks": self.usage.to_dict()} if self.chose_blocks else {}
+        return {**self.coverage.to_dict(), **blocks, "backbone": self.means()}
+
+    @property
+    def chose_blocks(self) -> bool:
+        """Whether the backbone is a BlockDrop network."""
+        return bool(self.usage.block_names)
 
 
 def survey(predictor: Predictor, samples: Iterable[Sample], *, num_rows: int = 4) -> Survey:
@@ -111,6 +135,8 @@ def survey(predictor: Predictor, samples: Iterable[Sample], *, num_rows: int = 4
         prediction = predictor.predict(sample.image)
         boxes = resize_boxes(sample.boxes, sample.image.shape[:2], prediction.input_size)
         result.coverage.update(prediction.decisions, [boxes])
+        if isinstance(prediction.decisions, BlockDropDecisions):
+            result.usage.update(prediction.decisions)
         if prediction.decisions is not None:
             for name, value in prediction.decisions.summary().items():
                 result.totals[name] = result.totals.get(name, 0.0) + float(value.sum())

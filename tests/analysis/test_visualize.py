@@ -113,6 +113,21 @@ def test_a_plain_detector_gets_detections_only_and_says_so(dataset, visualize_to
     assert not (output / "regions.png").exists()
 
 
+def test_a_blockdrop_detector_gets_blocks_in_order(dataset, visualize_tool, capsys):
+    file, output = trained(dataset, "build_retinanet_blockdrop_resnet_fpn_backbone")
+    options = ["--engine", "torchvision", "MODEL.BLOCKDROP.SELECTION", "first"]
+    visualize_tool.main(["--config-file", str(file), *options])
+    printed = capsys.readouterr().out
+    assert "2 images of tiny" in printed and "blocks kept          4.00 +- 0.00 of 8" in printed
+    assert "does not choose regions" not in printed
+    figures = json.loads((output / "coverage.json").read_text())
+    assert figures["blocks"]["mean_blocks"] == 4
+    assert figures["blocks"]["usage_per_block"]["res4_block1"] == 0
+    with Image.open(output / "blocks.png") as picture:
+        assert picture.width > picture.height  # two images side by side
+    assert not (output / "regions.png").exists()
+
+
 def test_help_works():
     result = subprocess.run(
         [sys.executable, str(TOOL), "--help"],
