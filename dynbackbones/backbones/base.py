@@ -88,6 +88,15 @@ class Backbone(nn.Module):
         """
         self._next_image_sizes = [(int(h), int(w)) for h, w in image_sizes]
 
+    @contextmanager
+    def image_sizes_kept(self) -> Iterator[None]:
+        """Forward passes inside neither use nor forget sizes that `set_image_sizes` gave before."""
+        pending, self._next_image_sizes = self._next_image_sizes, None
+        try:
+            yield
+        finally:
+            self._next_image_sizes = pending
+
     def _check_inputs(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None
     ) -> list[tuple[int, int]] | None:
