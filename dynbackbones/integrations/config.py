@@ -97,9 +97,13 @@ def add_dynbackbones_config(cfg: CfgNode) -> None:
     cfg.MODEL.BLOCKDROP.ALPHA = 0.8
     # Rewards undecided policies; the paper does not.
     cfg.MODEL.BLOCKDROP.ENTROPY_WEIGHT = 0.0
-    # Weight of the policy's loss, and its learning rate as a multiple of SOLVER.BASE_LR.
+    # Share of training in which the number of learned blocks rises from the last one to all; 0
+    # learns all from the start.
+    cfg.MODEL.BLOCKDROP.CURRICULUM = 0.5
+    # Weight of the policy's loss, and its learning rate as a multiple of SOLVER.BASE_LR. At a
+    # detector's rate, rewards of several units saturate a policy within a few iterations of SGD.
     cfg.MODEL.BLOCKDROP.LOSS_WEIGHT = 1.0
-    cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR = 1.0
+    cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR = 0.01
 
     # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
     # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
@@ -236,6 +240,7 @@ def reward_options(cfg: CfgNode) -> RewardOptions:
             alpha=blockdrop.ALPHA,
             entropy_weight=blockdrop.ENTROPY_WEIGHT,
             loss_weight=blockdrop.LOSS_WEIGHT,
+            curriculum=blockdrop.CURRICULUM,
         ),
     )
 

@@ -22,10 +22,13 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.policy import (
     bound_probabilities,
+    force_on,
     greedy_actions,
+    learned_actions,
     policy_entropy,
     policy_gradient_loss,
     sample_actions,
+    scheduled_count,
     usage_reward,
 )
 
@@ -45,6 +48,9 @@ class RewardOptions:
         entropy_weight: of the policies' mean entropy (nats), which is rewarded; the paper has none,
             the authors' code 0.1.
         loss_weight: of the policy's loss beside the task's.
+        curriculum: share of training in which the number of learned blocks rises from the last one
+            to all of them, the others staying on; 0 learns all from the start. Where a policy
+            drops so much that it always fails, it learns no more.
 
     Raises:
         ValueError: one of them is out of range.
@@ -55,12 +61,15 @@ class RewardOptions:
     alpha: float = 0.8
     entropy_weight: float = 0.0
     loss_weight: float = 1.0
+    curriculum: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("gamma", "tolerance", "entropy_weight", "loss_weight"):
             value = getattr(self, name)
             if not (value >= 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+        if not 0 <= self.curriculum <= 1:
+            raise ValueError(f"curriculum must lie in [0, 1], got {self.curriculum}")
         if not 0.5 < self.alpha <= 1:
             raise ValueError(f"alpha must lie in (0.5, 1], got {self.alpha}")
 
@@ -156,7 +165,11 @@ class _PolicyTraining:
         decisions = backbone.decisions
         probabilities = backbone.policy_probabilities(images, decisions.image_sizes)
         bounded = bound_probabilities(probabilities, self._options.alpha)
-        sampled, greedy = sample_actions(bounded), greedy_actions(probabilities)
+        learned = self._learned(backbone)
+        sampled, greedy = (
+            force_on(actions, learned)
+            for actions in (sample_actions(bounded), greedy_actions(probabilities))
+        )
         full = torch.ones_like(greedy)
         with self._compare(model):
             losses = self._losses_with([full, greedy, sampled], model, args, kwargs)
@@ -166,10 +179,20 @@ class _PolicyTraining:
             usage_reward(actions, loss <= limit, self._options.gamma)
             for actions, loss in zip((greedy, sampled), losses[1:], strict=True)
         )
-        loss = policy_gradient_loss(bounded, sampled, reward - baseline)
+        loss = policy_gradient_loss(
+            bounded, sampled, reward - baseline, learned.to(bounded.device)
+        )
         if self._options.entropy_weight:
-            loss = loss - self._options.entropy_weight * policy_entropy(bounded).mean()
+            entropy = policy_entropy(bounded[:, learned]).mean()
+            loss = loss - self._options.entropy_weight * entropy
         return {**output, "loss_policy": self._options.loss_weight * loss}
+
+    def _learned(self, backbone: BlockDropBackbone) -> Tensor:
+        """(K,) bool, the blocks that are learned at this point of training."""
+        count = backbone.num_blocks
+        if self._options.curriculum:
+            count = scheduled_count(count, backbone.progress, self._options.curriculum)
+        return learned_actions(backbone.num_blocks, count)
 
     def _losses_with(
         self, policies: Sequence[Tensor], model: nn.Module, args: tuple, kwargs: dict

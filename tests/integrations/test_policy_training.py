@@ -52,7 +52,9 @@ def detector():
 
 
 def test_the_loss_is_the_self_critical_policy_gradient(detector, images):
-    options = RewardOptions(gamma=2.0, alpha=0.9, entropy_weight=0.1, loss_weight=3.0)
+    options = RewardOptions(
+        gamma=2.0, alpha=0.9, entropy_weight=0.1, loss_weight=3.0, curriculum=0.0
+    )
     net = detector.backbone.eval()
     bounded = bound_probabilities(net.policy_probabilities(images), 0.9)
     torch.manual_seed(3)
@@ -70,14 +72,35 @@ def test_the_loss_is_the_self_critical_policy_gradient(detector, images):
     assert list(losses) == ["loss_task", "loss_policy"]
 
 
+def test_the_last_blocks_are_learned_first(detector, images):
+    seen = []
+
+    def image_losses(model, args, kwargs):
+        model(*args, **kwargs)
+        seen.append(model.backbone.decisions.policy)
+        return torch.zeros(2)
+
+    attach_policy_training(detector, image_losses, RewardOptions(curriculum=0.8))
+    for progress, count in ((0.0, 1), (0.4, 5), (0.9, 8)):
+        seen.clear()
+        detector.backbone.set_progress(progress)
+        for _ in range(6):
+            loss = detector(images)["loss_policy"]
+        assert (~torch.cat(seen)).any(dim=0).tolist() == [False] * (8 - count) + [True] * count
+        loss.backward()
+        gradient = detector.backbone.policy.fc.bias.grad
+        detector.zero_grad()
+        assert not gradient[: 8 - count].any() and gradient[8 - count :].any()
+
+
 def test_policies_that_are_the_same_run_once(detector, images):
-    attach_policy_training(detector, needs_block(0))
+    attach_policy_training(detector, needs_block(0), RewardOptions(curriculum=0.0))
     detector(images)
     assert detector.calls == 3  # the model's own, the full network (also greedy), the sampled one
 
 
 def test_what_is_needed_is_kept_and_the_rest_dropped(detector, images):
-    attach_policy_training(detector, needs_block(2))
+    attach_policy_training(detector, needs_block(2), RewardOptions(curriculum=0.0))
     # The last layer alone, for speed.
     layer = detector.backbone.policy.requires_grad_(False).fc.requires_grad_(True)
     optimizer = torch.optim.Adam(layer.parameters(), lr=0.1)
@@ -149,6 +172,7 @@ def test_a_deep_copy_learns_its_own_policy(detector, images):
         ({"gamma": -1.0}, "gamma must be a finite number of at least 0, got -1.0"),
         ({"gamma": float("inf")}, "gamma must be a finite number"),
         ({"tolerance": -0.1}, "tolerance must be a finite number of at least 0, got -0.1"),
+        ({"curriculum": 1.5}, r"curriculum must lie in \[0, 1\], got 1.5"),
         ({"alpha": 0.5}, r"alpha must lie in \(0.5, 1\], got 0.5"),
         ({"entropy_weight": float("nan")}, "entropy_weight must be a finite number"),
     ],
@@ -176,3 +200,18 @@ def test_a_detectors_batch_must_be_one_image(detector, images):
     assert one_image_loss(detector, (list(images[:1]),), {}).shape == (1,)
     with pytest.raises(UserError, match="one image per process, .*got 2; set SOLVER.IMS_PER_BATCH"):
         one_image_loss(detector, (list(images),), {})
+
+
+def test_every_parameter_takes_part_in_distributed_training(images):
+    torch.manual_seed(0)
+    detector = Detector().train()
+    attach_policy_training(detector, needs_block(0))
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = nn.parallel.DistributedDataParallel(detector, broadcast_buffers=False)
+        for _ in range(2):  # the second forward pass complains of what the first one missed
+            sum(model(images).values()).backward()
+    finally:
+        torch.distributed.destroy_process_group()
+    assert all(p.grad is not None for p in detector.parameters())
