@@ -4,14 +4,21 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 
     custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"])
 
-backbones     SARResNet, StaticResNet (weights: their init_cfg)
+backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet and
+              BlockDropCifarResNet (weights: their init_cfg)
 hook          DynamicBackboneHook, all that training needs
 pictures      RegionPictureHook, what was refined, as pictures
 data          SeededSampler and SeededDataset for exact resume, CheckLabels
 launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
 digits        DigitsDataset, the demo dataset for mmseg; imported by name
+classification  BlockDropClassifier and what training it with mmpretrain needs; imported by name
 """
 
+from dynbackbones.integrations.openmmlab.backbones import (
+    BlockDropCifarResNet as BlockDropCifarResNet,
+)
+from dynbackbones.integrations.openmmlab.backbones import BlockDropResNet as BlockDropResNet
+from dynbackbones.integrations.openmmlab.backbones import CifarResNet as CifarResNet
 from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
 from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
 from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels

@@ -1,0 +1,135 @@
+"""One step of BlockDrop's policy learning, whatever tells whether a prediction is right.
+
+Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018, sections 3.2, 3.3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dynbackbones.errors import UserError
+from dynbackbones.policy import (
+    bound_probabilities,
+    force_on,
+    greedy_actions,
+    policy_entropy,
+    policy_gradient_loss,
+    sample_actions,
+    usage_reward,
+)
+
+
+@dataclass(frozen=True)
+class PolicyProposal:
+    """Actions that a step tries.
+
+    Attributes:
+        probabilities: (N, K) bounded ones, with gradients, which the actions were drawn from.
+        learned: (K,) bool; the other actions are forced on.
+        sampled: (N, K) bool.
+        greedy: (N, K) bool, what evaluation would do: the self-critical baseline.
+    """
+
+    probabilities: Tensor
+    learned: Tensor
+    sampled: Tensor
+    greedy: Tensor
+
+    @property
+    def differs(self) -> Tensor:
+        """(N,) bool, images whose two policies are not the same."""
+        return (self.sampled != self.greedy).any(dim=1)
+
+
+@dataclass(frozen=True)
+class PolicyLearning:
+    """Options and losses of the policy gradient.
+
+    Attributes:
+        gamma: penalty of a wrong prediction; see `usage_reward`.
+        alpha: bound of the probabilities; see `bound_probabilities`.
+        entropy_weight: of the policy's mean entropy (nats), which is rewarded; the paper has none,
+            the authors' code 0.1.
+
+    Raises:
+        UserError: one of them is out of range.
+    """
+
+    gamma: float = 5.0
+    alpha: float = 0.8
+    entropy_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, right, allowed in (
+            ("gamma", 0 <= self.gamma < float("inf"), "a finite number of at least 0"),
+            ("alpha", 0.5 < self.alpha <= 1, "in (0.5, 1]"),
+            (
+                "entropy_weight",
+                0 <= self.entropy_weight < float("inf"),
+                "a finite number of at least 0",
+            ),
+        ):
+            if not right:
+                raise UserError(f"{name} must be {allowed}, got {getattr(self, name)}")
+
+    def propose(self, probabilities: Tensor, learned: Tensor) -> PolicyProposal:
+        """Draws actions.
+
+        Args:
+            probabilities: (N, K) of the policy network, with gradients.
+            learned: (K,) bool; see `learned_actions`.
+        """
+        learned = learned.to(probabilities.device)
+        bounded = bound_probabilities(probabilities, self.alpha)
+        return PolicyProposal(
+            bounded,
+            learned,
+            force_on(sample_actions(bounded), learned),
+            force_on(greedy_actions(probabilities), learned),
+        )
+
+    def losses(
+        self, proposal: PolicyProposal, sampled_right: Tensor, greedy_right: Tensor
+    ) -> dict[str, Tensor]:
+        """Losses, and what to log beside them (names without "loss").
+
+        Args:
+            proposal: what was tried.
+            sampled_right, greedy_right: (N,) bool, whether the predictions were right.
+        """
+        reward = usage_reward(proposal.sampled, sampled_right, self.gamma)
+        baseline = usage_reward(proposal.greedy, greedy_right, self.gamma)
+        losses = {
+            "loss_policy": policy_gradient_loss(
+                proposal.probabilities, proposal.sampled, reward - baseline, proposal.learned
+            )
+        }
+        entropy = policy_entropy(proposal.probabilities[:, proposal.learned]).mean()
+        if self.entropy_weight:
+            losses["loss_entropy"] = -self.entropy_weight * entropy
+        return {**losses, **self._figures(proposal, reward, baseline, greedy_right, entropy)}
+
+    @staticmethod
+    def _figures(
+        proposal: PolicyProposal,
+        reward: Tensor,
+        baseline: Tensor,
+        greedy_right: Tensor,
+        entropy: Tensor,
+    ) -> dict[str, Tensor]:
+        greedy = proposal.greedy
+        return {
+            "reward": reward.mean(),
+            "greedy_reward": baseline.mean(),
+            "greedy_accuracy": 100 * greedy_right.float().mean(),
+            "sampled_usage": proposal.sampled.float().mean(),
+            "greedy_usage": greedy.float().mean(),
+            "action_entropy": entropy.detach(),
+            "distinct_policies": torch.tensor(
+                float(len(greedy.unique(dim=0))), device=greedy.device
+            ),
+            "learned_blocks": proposal.learned.sum().float(),
+        }

@@ -1,0 +1,69 @@
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("mmpretrain")
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.classification_data import PackedImages
+
+COLOURS = np.array([[200, 10, 10], [10, 200, 10], [10, 10, 200]], np.uint8)
+IMAGES = np.broadcast_to(COLOURS[:, None, None], (3, 8, 6, 3))
+LABELS = np.array([2, 0, 1], np.uint8)
+
+
+def encoded():
+    parts = [cv2.imencode(".png", image[:, :, ::-1])[1].ravel() for image in IMAGES]
+    offsets = np.cumsum([0, *map(len, parts)])
+    return {"data": np.concatenate(parts), "offsets": offsets, "labels": LABELS}
+
+
+@pytest.mark.parametrize("arrays", [{"images": IMAGES, "labels": LABELS}, encoded()])
+def test_both_layouts_give_rgb_images_and_labels(tmp_path, arrays):
+    np.savez(tmp_path / "some.npz", class_names=["a", "b", "c"], **arrays)
+    dataset = PackedImages("some.npz", data_root=str(tmp_path))
+    assert len(dataset) == 3
+    assert dataset.metainfo["classes"] == ("a", "b", "c")
+    for index in range(3):
+        np.testing.assert_array_equal(dataset[index]["img"], IMAGES[index])
+        assert dataset[index]["gt_label"] == LABELS[index]
+
+
+def test_first_and_last_images(tmp_path):
+    np.savez(tmp_path / "some.npz", **encoded())
+    first, last = (PackedImages("some.npz", data_root=str(tmp_path), indices=n) for n in (2, -1))
+    assert [sample["gt_label"] for sample in first] == [2, 0]
+    assert [sample["gt_label"] for sample in last] == [1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": None}, "must hold labels and images, or labels, data and offsets; it holds"),
+        ({"data": None}, "must hold labels and images, or labels, data and offsets; it holds"),
+        ({"labels": LABELS[:2]}, "has 3 images but 2 labels"),
+        ({"offsets": np.array([0, 50, 20, 60])}, "offsets must rise from 0 to the"),
+        ({"offsets": np.array([0, 1, 2, 10**6])}, "offsets must rise from 0 to the"),
+    ],
+)
+def test_wrong_files_are_refused(tmp_path, change, message):
+    arrays = {key: value for key, value in {**encoded(), **change}.items() if value is not None}
+    np.savez(tmp_path / "some.npz", **arrays)
+    with pytest.raises(UserError, match=f"some.npz.* {message}"):
+        PackedImages("some.npz", data_root=str(tmp_path))
+
+
+def test_broken_images_and_files_are_named(tmp_path):
+    arrays = encoded()
+    np.savez(tmp_path / "some.npz", **{**arrays, "data": np.zeros_like(arrays["data"])})
+    dataset = PackedImages("some.npz", data_root=str(tmp_path))
+    with pytest.raises(UserError, match="some.npz: what data holds for image 1 is not an image"):
+        dataset[1]
+    with pytest.raises(UserError, match="other.npz does not exist"):
+        PackedImages("other.npz", data_root=str(tmp_path))
+    (tmp_path / "text.npz").write_text("no archive")
+    with pytest.raises(UserError, match="text.npz cannot be read as .npz without pickles"):
+        PackedImages("text.npz", data_root=str(tmp_path))
+    np.savez(tmp_path / "pickle.npz", labels=np.array([object()]))
+    with pytest.raises(UserError, match="pickle.npz cannot be read as .npz without pickles"):
+        PackedImages("pickle.npz", data_root=str(tmp_path))
