@@ -12,8 +12,8 @@ from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.launch import has_checkpoints
 
-# Keys of a checkpoint that mmengine can continue from.
-_RESUMABLE = ("meta", "state_dict", "optimizer", "param_schedulers", "message_hub")
+# Keys of a checkpoint that mmengine can continue from; without schedulers it has no more.
+_RESUMABLE = ("meta", "state_dict", "optimizer", "message_hub")
 
 
 def train(arguments: Sequence[str] | None = None) -> None:

@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("mmpretrain")
+
+from mmengine.config import Config
+from mmpretrain.registry import MODELS
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab import launch
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
+NAMES = sorted(path.name for path in CONFIGS.glob("*.py"))
+SMALL = [f"blockdrop_resnet20_cifar10-small_{stage}.py" for stage in
+         ("1-plain", "2-curriculum", "3-joint")]  # fmt: skip
+IMAGES = 24
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A folder with a tiny dataset in the layout of the small configs."""
+    folder = tmp_path_factory.mktemp("images")
+    rng = np.random.default_rng(0)
+    for name in ("train", "val"):
+        pixels = rng.integers(0, 256, (IMAGES, 32, 32, 3), dtype=np.uint8)
+        labels = rng.integers(0, 10, IMAGES)
+        np.savez(folder / f"{name}.npz", images=pixels, labels=labels)
+    return folder
+
+
+@pytest.fixture
+def train(images):
+    """Trains a small config for a few iterations and returns its work dir."""
+
+    def call(name, work_dir, *options, iterations=2, resume=False):
+        keys = ("train_dataloader.dataset.dataset", "val_dataloader.dataset")
+        launch.train([
+            str(CONFIGS / name), "--work-dir", str(work_dir), *(["--resume"] if resume else []),
+            "--cfg-options", *(f"{key}.data_root={images}" for key in keys),
+            f"test_dataloader.dataset.data_root={images}", "train_dataloader.batch_size=8",
+            f"train_cfg.max_iters={iterations}", f"train_cfg.val_interval={iterations}",
+            "default_hooks.checkpoint.interval=1", "default_hooks.logger.interval=1",
+            "vis_backends=[]", "visualizer.vis_backends=[]", *options,
+        ])  # fmt: skip
+        return work_dir
+
+    return call
+
+
+def weights(path):
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_config_builds(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    model = MODELS.build(cfg.model)
+    depth = int(name.split("resnet")[1].split("_")[0])
+    assert model.backbone.num_blocks == (depth - 2) // 2
+    assert model.stage == name.rpartition("-")[2].removesuffix(".py")
+    previous = str(cfg.load_from)
+    if model.stage != "plain":
+        stage = {"curriculum": "1-plain", "joint": "2-curriculum"}[model.stage]
+        before = Config.fromfile(CONFIGS / f"{name.rpartition('_')[0]}_{stage}.py")
+        folder = name.rpartition("_")[0]
+        iterations = before.train_cfg.max_iters
+        assert previous == f"work_dirs/{folder}_{stage}/iter_{iterations}.pth"
+
+
+@pytest.mark.parametrize("depth", [32, 110])
+def test_the_papers_settings(depth):
+    plain, curriculum, joint = (
+        Config.fromfile(CONFIGS / f"blockdrop_resnet{depth}_cifar10_{stage}.py")
+        for stage in ("1-plain", "2-curriculum", "3-joint")
+    )
+    assert plain.train_dataloader.dataset.dataset.type == "CIFAR10"
+    for cfg, batch in ((curriculum, 2048), (joint, 256)):
+        assert cfg.optim_wrapper.optimizer == {"type": "Adam", "lr": 1e-4}
+        assert cfg.train_dataloader.batch_size == batch
+        assert (cfg.model.gamma, cfg.model.alpha) == (5, 0.8)
+
+
+def test_three_stages_follow_each_other(train, tmp_path):
+    plain = train(SMALL[0], tmp_path / "plain") / "iter_2.pth"
+    curriculum = train(SMALL[1], tmp_path / "curriculum", f"load_from={plain}") / "iter_2.pth"
+    before, after = weights(plain), weights(curriculum)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and all(key.startswith("backbone.policy.") for key in changed)
+    joint = train(SMALL[2], tmp_path / "joint", f"load_from={curriculum}")
+    last = weights(joint / "iter_2.pth")
+    assert not torch.equal(last["backbone.conv1.weight"], after["backbone.conv1.weight"])
+    results = (joint / "results.json").read_text()
+    assert '"accuracy/top1"' in results and '"policy/distinct_policies"' in results
+    assert '"block_usage"' in results
+    with pytest.raises(UserError, match="is of another architecture"):
+        train(SMALL[2], tmp_path / "32", f"load_from={curriculum}", "model.backbone.depth=32")
+
+
+def test_a_resumed_joint_training_is_the_same(train, tmp_path):
+    plain = train(SMALL[0], tmp_path / "plain", iterations=1) / "iter_1.pth"
+    start = f"load_from={plain}"
+    whole = train(SMALL[2], tmp_path / "whole", start, iterations=3)
+    parts = tmp_path / "parts"
+    train(SMALL[2], parts, start, iterations=2)
+    train(SMALL[2], parts, start, iterations=3, resume=True)
+    expected, resumed = (weights(folder / "iter_3.pth") for folder in (whole, parts))
+    for key, value in expected.items():
+        assert torch.equal(value, resumed[key]), key
