@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+"""Train BlockDrop's three stages with several seeds and compare its policies with fixed ones.
+
+python tools/blockdrop_table.py --configs PLAIN CURRICULUM JOINT --work-dir FOLDER
+    [--seeds 0 1 2] [--finetune first random distributed best] [--cfg-options KEY=VALUE ...]
+
+Finished cells are not run again. Results: FOLDER/table.json and FOLDER/table.md.
+"""
+
+from dynbackbones.integrations import launch
+from dynbackbones.integrations.openmmlab.classification_table import main
+
+if __name__ == "__main__":
+    launch.run(main)
