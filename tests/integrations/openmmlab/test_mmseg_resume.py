@@ -11,9 +11,9 @@ from dynbackbones.integrations.runner import RandomStates, random_state
 
 # With augmentation, dropout and Gumbel noise there is randomness in workers and in the process.
 OPTIONS = {
-    "train_cfg__max_iters": 8,
-    "train_cfg__val_interval": 4,
-    "default_hooks__checkpoint__interval": 4,
+    "train_cfg__max_iters": 6,
+    "train_cfg__val_interval": 3,
+    "default_hooks__checkpoint__interval": 3,
     "default_hooks__checkpoint__max_keep_ckpts": 5,
 }
 
@@ -44,16 +44,16 @@ def test_a_resumed_run_is_the_uninterrupted_one(config_file, tool, tmp_path, los
     config = config_file(train_dataloader__num_workers=workers, **OPTIONS)
     tool("train", config, "--work-dir", tmp_path / "whole")
     whole = dict(losses)
-    assert sorted(whole) == list(range(8))
+    assert sorted(whole) == list(range(6))
     losses.clear()
 
     disturb()
-    start = tmp_path / "whole" / "iter_4.pth"
+    start = tmp_path / "whole" / "iter_3.pth"
     tool("train", config, "--work-dir", tmp_path / "resumed", "--resume", start)
-    assert losses == {iteration: whole[iteration] for iteration in range(4, 8)}
+    assert losses == {iteration: whole[iteration] for iteration in range(3, 6)}
     # Fully: also weights, momenta and running statistics.
     first, second = (
-        torch.load(tmp_path / name / "iter_8.pth", weights_only=True)
+        torch.load(tmp_path / name / "iter_6.pth", weights_only=True)
         for name in ("whole", "resumed")
     )
     assert first["state_dict"].keys() == second["state_dict"].keys()
@@ -75,7 +75,7 @@ def test_a_killed_run_goes_on_where_it_was_moved_to(
     before = DynamicBackboneHook.before_train_iter
 
     def crash(self, runner, batch_idx, data_batch=None):
-        if runner.iter == 6:
+        if runner.iter == 5:
             raise KeyboardInterrupt
         before(self, runner, batch_idx, data_batch)
 
@@ -89,13 +89,13 @@ def test_a_killed_run_goes_on_where_it_was_moved_to(
     disturb()
     (tmp_path / "cut").rename(tmp_path / "moved")
     tool("train", config, "--work-dir", tmp_path / "moved", "--resume")
-    assert sorted(losses) == [4, 5, 6, 7]
-    assert {iteration: losses[iteration] for iteration in (4, 5)} == {4: cut[4], 5: cut[5]}
+    assert sorted(losses) == [3, 4, 5]
+    assert {iteration: losses[iteration] for iteration in (3, 4)} == {3: cut[3], 4: cut[4]}
     # A finished run trains nothing more.
     losses.clear()
     tool("train", config, "--work-dir", tmp_path / "moved", "--resume")
     assert losses == {}
-    tool("test", config, tmp_path / "moved" / "iter_8.pth", "--work-dir", tmp_path / "tested")
+    tool("test", config, tmp_path / "moved" / "iter_6.pth", "--work-dir", tmp_path / "tested")
     tested = json.loads((tmp_path / "tested" / "test_results.json").read_text())
     validated = json.loads((tmp_path / "moved" / "results.json").read_text())
     assert tested == validated
