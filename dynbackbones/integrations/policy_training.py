@@ -146,7 +146,7 @@ class _PolicyTraining:
 
     def before_backbone(self, backbone: BlockDropBackbone, args: tuple) -> None:
         """Keeps the backbone's input for `after_model`, and lets the policy network see it."""
-        if self._comparing or not (backbone.training and torch.is_grad_enabled()):
+        if self._comparing or not backbone.records_auxiliary:
             return
         self._images = args[0]
         backbone.policy.train()

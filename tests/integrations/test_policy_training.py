@@ -151,6 +151,8 @@ def test_only_training_with_gradients_learns(detector, images):
     handle = attach_policy_training(detector, needs_block(0))
     with torch.no_grad():
         assert list(detector(images)) == ["loss_task"]
+    with detector.backbone.no_auxiliary():
+        assert list(detector(images)) == ["loss_task"]
     assert isinstance(detector.eval()(images), torch.Tensor)
     assert "loss_policy" in detector.train()(images)
     handle.remove()
@@ -209,7 +211,7 @@ def test_every_parameter_takes_part_in_distributed_training(images):
     store = torch.distributed.HashStore()
     torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
     try:
-        model = nn.parallel.DistributedDataParallel(detector, broadcast_buffers=False)
+        model = nn.parallel.DistributedDataParallel(detector)
         for _ in range(2):  # the second forward pass complains of what the first one missed
             sum(model(images).values()).backward()
     finally:
