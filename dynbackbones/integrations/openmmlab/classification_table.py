@@ -241,7 +241,8 @@ class _Clock:
 
 def _settings(cfg: Config) -> str:
     """Digest of everything in a config; tells another table's cells from this one's."""
-    return hashlib.sha256(cfg.pretty_text.encode()).hexdigest()[:16]
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _finished(folder: Path, settings: str) -> dict[str, Any] | None:
