@@ -7,7 +7,7 @@ import torch
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import launch
+from dynbackbones.integrations import launch, runner
 from dynbackbones.integrations.torchvision import engine, hooks
 from dynbackbones.integrations.torchvision.config import config_of
 
@@ -185,10 +185,10 @@ def test_random_states_come_back(tmp_path):
         # The global generator is what is tested.
         return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
 
-    torch.save(hooks.random_state(), tmp_path / "state.pth")
+    torch.save(runner.random_state(), tmp_path / "state.pth")
     before = draw()
     assert draw() != before
-    hooks.set_random_state(torch.load(tmp_path / "state.pth", weights_only=True))
+    runner.set_random_state(torch.load(tmp_path / "state.pth", weights_only=True))
     assert draw() == before
 
 
