@@ -277,21 +277,24 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
         networks = [run["networks"][stage] for run in runs]
         yield f"### {title}"
         yield ""
-        yield "| policy | accuracy, % | blocks | accuracy with blocks rounded up | 10^6 MACs |"
-        yield "|---|---|---|---|---|"
-        full = [network["full"] for network in networks]
-        yield _row("all blocks", full, [run["num_blocks"] for run in runs])
+        yield (
+            "| policy | accuracy, % | learned minus it | blocks | accuracy, blocks rounded up | "
+            "10^6 MACs |"
+        )
+        yield "|---|---|---|---|---|---|"
         learned = [network["learned"] for network in networks]
-        yield _row("learned", learned, [entry["mean_actions"] for entry in learned])
+        full = [network["full"] for network in networks]
+        yield _row("all blocks", full, learned, [run["num_blocks"] for run in runs])
+        yield _row("learned", learned, None, [entry["mean_actions"] for entry in learned])
         for kind in (*PATTERNS, SEARCHED):
             fixed = [network[kind] for network in networks]
-            up = [entry["up"]["accuracy"] for entry in fixed]
-            yield _row(_NAMES[kind], fixed, [entry["blocks"] for entry in fixed], _spread(up))
+            up = _spread([entry["up"]["accuracy"] for entry in fixed])
+            yield _row(_NAMES[kind], fixed, learned, [entry["blocks"] for entry in fixed], up)
         for kind in (*PATTERNS, SEARCHED):
             tuned = [network[kind].get("finetuned") for network in networks]
             if all(tuned):
                 name = f"{_NAMES[kind]}, network fine-tuned with it"
-                yield _row(name, tuned, [entry["blocks"] for entry in tuned])
+                yield _row(name, tuned, learned, [entry["blocks"] for entry in tuned])
         yield ""
         yield "| learned policy | " + " | ".join(f"seed {seed}" for seed in results) + " |"
         yield "|---" * (len(runs) + 1) + "|"
@@ -303,16 +306,23 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
             ("share of the most frequent", "largest_policy_share"),
             ("entropy of the policies, bits", "policy_entropy_bits"),
         ):
-            yield f"| {label} | " + " | ".join(f"{entry[key]:.3g}" for entry in learned) + " |"
+            values = (f"{round(entry[key], 6):.3g}" for entry in learned)
+            yield f"| {label} | {' | '.join(values)} |"
         yield ""
     total = sum(sum(run["cpu_seconds"].values()) for run in runs)
     yield f"{len(runs)} seeds, {total / 60:.0f} minutes of processor time."
 
 
-def _row(name: str, entries: list[dict], blocks: list[float], up: str = "") -> str:
-    accuracy = _spread([entry["accuracy"] for entry in entries])
+def _row(
+    name: str, entries: list[dict], learned: list[dict] | None, blocks: list[float], up: str = ""
+) -> str:
+    accuracies = [entry["accuracy"] for entry in entries]
     macs = _spread([1e3 * entry["gmacs"] for entry in entries])
-    return f"| {name} | {accuracy} | {_spread(blocks, 2)} | {up} | {macs} |"
+    gain = ""
+    if learned is not None:
+        pairs = zip(learned, accuracies, strict=True)
+        gain = _spread([entry["accuracy"] - accuracy for entry, accuracy in pairs])
+    return f"| {name} | {_spread(accuracies)} | {gain} | {_spread(blocks, 2)} | {up} | {macs} |"
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:
