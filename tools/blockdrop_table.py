@@ -8,7 +8,14 @@ Finished cells are not run again. Results: FOLDER/table.json and FOLDER/table.md
 """
 
 from dynbackbones.integrations import launch
-from dynbackbones.integrations.openmmlab.classification_table import main
+
+
+def main() -> None:
+    launch.check_installed("openmmlab")
+    from dynbackbones.integrations.openmmlab import classification_table
+
+    classification_table.main()
+
 
 if __name__ == "__main__":
     launch.run(main)

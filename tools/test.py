@@ -6,7 +6,14 @@ python tools/test.py CONFIG CHECKPOINT [--work-dir FOLDER] [--tta] [--launcher p
 """
 
 from dynbackbones.integrations import launch
-from dynbackbones.integrations.openmmlab.launch import test
+
+
+def main() -> None:
+    launch.check_installed("openmmlab")
+    from dynbackbones.integrations.openmmlab.launch import test
+
+    test()
+
 
 if __name__ == "__main__":
-    launch.run(test)
+    launch.run(main)

@@ -6,7 +6,14 @@ python tools/train.py CONFIG [--work-dir FOLDER] [--resume [CHECKPOINT]] [--amp]
 """
 
 from dynbackbones.integrations import launch
-from dynbackbones.integrations.openmmlab.launch import train
+
+
+def main() -> None:
+    launch.check_installed("openmmlab")
+    from dynbackbones.integrations.openmmlab.launch import train
+
+    train()
+
 
 if __name__ == "__main__":
-    launch.run(train)
+    launch.run(main)

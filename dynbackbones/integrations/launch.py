@@ -24,6 +24,7 @@ _REQUIREMENTS = {
         ("torchvision", "mmengine", "cv2", "pycocotools", "tensorboard"),
         "run: pip install 'dynbackbones[detection]'",
     ),
+    "openmmlab": (("mmengine", "cv2"), "run: pip install 'dynbackbones[openmmlab]'"),
 }
 _CHECKPOINTS = "*.pth"
 
@@ -79,11 +80,23 @@ def choose_engine(requested: str) -> tuple[str, str]:
         engine, reason = "torchvision", "detectron2 is not installed"
     else:
         engine, reason = requested, "--engine says so"
+    check_installed(engine)
+    return engine, reason
+
+
+def check_installed(engine: str) -> None:
+    """Look for what an engine needs, without importing any of it.
+
+    Args:
+        engine: ``detectron2``, ``torchvision`` or ``openmmlab``.
+
+    Raises:
+        UserError: something is not installed.
+    """
     modules, remedy = _REQUIREMENTS[engine]
     missing = [name for name in modules if not _installed(name)]
     if missing:
         raise UserError(f"engine {engine} needs {', '.join(missing)}: {remedy}")
-    return engine, reason
 
 
 def has_checkpoints(output_dir: str | os.PathLike) -> bool:

@@ -49,6 +49,12 @@ def test_missing_requirements_are_named(monkeypatch):
         launch.choose_engine("auto")
 
 
+def test_openmmlab_missing_is_said(monkeypatch):
+    installed(monkeypatch, "torchvision", "cv2")
+    with pytest.raises(UserError, match=r"openmmlab needs mmengine: .*\[openmmlab\]"):
+        launch.check_installed("openmmlab")
+
+
 def test_choosing_an_engine_imports_nothing(monkeypatch):
     before = set(sys.modules)
     launch.choose_engine("torchvision")
