@@ -7,7 +7,6 @@ losses over the batch: what gives the loss of each image is the caller's to say.
 Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018, section 3.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,17 +19,8 @@ from torch.utils.hooks import RemovableHandle
 from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.auxiliary import find_backbones
-from dynbackbones.policy import (
-    bound_probabilities,
-    force_on,
-    greedy_actions,
-    learned_actions,
-    policy_entropy,
-    policy_gradient_loss,
-    sample_actions,
-    scheduled_count,
-    usage_reward,
-)
+from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
+from dynbackbones.policy.learning import check_at_least_zero
 
 ImageLosses = Callable[[nn.Module, tuple, dict], Tensor]
 """From a model in training mode and the arguments that it was called with to the task's loss of
@@ -38,15 +28,13 @@ each image, (N,). It may call the model, which then does not learn the policy on
 
 
 @dataclass(frozen=True)
-class RewardOptions:
+class RewardOptions(PolicyLearning):
     """What a policy is rewarded for, and how fast it learns.
 
     Attributes:
-        gamma: penalty of an image on which the policy does not succeed; see `usage_reward`.
-        tolerance: share by which an image's loss may exceed that of the full network.
-        alpha: bound of the probabilities that actions are drawn from; see `bound_probabilities`.
-        entropy_weight: of the policies' mean entropy (nats), which is rewarded; the paper has none,
-            the authors' code 0.1.
+        gamma, alpha, entropy_weight: see `PolicyLearning`.
+        tolerance: share by which an image's loss may exceed that of the full network for the policy
+            to succeed on it.
         loss_weight: of the policy's loss beside the task's.
         curriculum: share of training in which the number of learned blocks rises from the last one
             to all of them, the others staying on; 0 learns all from the start. Where a policy
@@ -56,22 +44,16 @@ class RewardOptions:
         ValueError: one of them is out of range.
     """
 
-    gamma: float = 5.0
     tolerance: float = 0.1
-    alpha: float = 0.8
-    entropy_weight: float = 0.0
     loss_weight: float = 1.0
     curriculum: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "tolerance", "entropy_weight", "loss_weight"):
-            value = getattr(self, name)
-            if not (value >= 0 and math.isfinite(value)):
-                raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+        super().__post_init__()
+        for name in ("tolerance", "loss_weight"):
+            check_at_least_zero(name, getattr(self, name))
         if not 0 <= self.curriculum <= 1:
             raise ValueError(f"curriculum must lie in [0, 1], got {self.curriculum}")
-        if not 0.5 < self.alpha <= 1:
-            raise ValueError(f"alpha must lie in (0.5, 1], got {self.alpha}")
 
 
 def attach_policy_training(
@@ -164,27 +146,16 @@ class _PolicyTraining:
         backbone = _backbone_of(model)
         decisions = backbone.decisions
         probabilities = backbone.policy_probabilities(images, decisions.image_sizes)
-        bounded = bound_probabilities(probabilities, self._options.alpha)
-        learned = self._learned(backbone)
-        sampled, greedy = (
-            force_on(actions, learned)
-            for actions in (sample_actions(bounded), greedy_actions(probabilities))
-        )
-        full = torch.ones_like(greedy)
+        proposal = self._options.propose(probabilities, self._learned(backbone))
+        full = torch.ones_like(proposal.greedy)
         with self._compare(model):
-            losses = self._losses_with([full, greedy, sampled], model, args, kwargs)
+            limit, *losses = self._losses_with(
+                [full, proposal.sampled, proposal.greedy], model, args, kwargs
+            )
         backbone.decisions = decisions
-        limit = losses[0] * (1 + self._options.tolerance)
-        baseline, reward = (
-            usage_reward(actions, loss <= limit, self._options.gamma)
-            for actions, loss in zip((greedy, sampled), losses[1:], strict=True)
-        )
-        loss = policy_gradient_loss(
-            bounded, sampled, reward - baseline, learned.to(bounded.device)
-        )
-        if self._options.entropy_weight:
-            entropy = policy_entropy(bounded[:, learned]).mean()
-            loss = loss - self._options.entropy_weight * entropy
+        limit = limit * (1 + self._options.tolerance)
+        learned = self._options.losses(proposal, *(loss <= limit for loss in losses))
+        loss = sum(value for name, value in learned.items() if "loss" in name)
         return {**output, "loss_policy": self._options.loss_weight * loss}
 
     def _learned(self, backbone: BlockDropBackbone) -> Tensor:

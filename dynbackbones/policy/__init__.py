@@ -8,6 +8,8 @@ from dynbackbones.policy.actions import sample_actions as sample_actions
 from dynbackbones.policy.curriculum import force_on as force_on
 from dynbackbones.policy.curriculum import learned_actions as learned_actions
 from dynbackbones.policy.curriculum import scheduled_count as scheduled_count
+from dynbackbones.policy.learning import PolicyLearning as PolicyLearning
+from dynbackbones.policy.learning import PolicyProposal as PolicyProposal
 from dynbackbones.policy.network import PolicyNetwork as PolicyNetwork
 from dynbackbones.policy.network import PolicyResNet8 as PolicyResNet8
 from dynbackbones.policy.network import PolicyResNet10 as PolicyResNet10

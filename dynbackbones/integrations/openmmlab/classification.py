@@ -22,9 +22,8 @@ from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.classification_data import PackedImages as PackedImages
 from dynbackbones.integrations.openmmlab.classification_metrics import BlockUsage as BlockUsage
-from dynbackbones.integrations.openmmlab.policy_learning import PolicyLearning
 from dynbackbones.integrations.openmmlab.weights import without_new_policy
-from dynbackbones.policy import learned_actions, scheduled_count
+from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
 
 PLAIN, CURRICULUM, JOINT = STAGES = ("plain", "curriculum", "joint")
 
@@ -101,7 +100,10 @@ class BlockDropClassifier(ImageClassifier):
                 "BlockDropClassifier needs a head and a BlockDrop backbone (BlockDropResNet, "
                 f"BlockDropCifarResNet), got backbone {kind} and head {head}"
             )
-        learning = PolicyLearning(gamma, alpha, entropy_weight)
+        try:
+            learning = PolicyLearning(gamma, alpha, entropy_weight)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         policy_training = "frozen" if stage == PLAIN else "reinforce"
         super().__init__(
             {**backbone, "policy_training": policy_training},

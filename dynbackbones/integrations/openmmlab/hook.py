@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from dynbackbones.backbones import Backbone
 from dynbackbones.integrations import runner as around
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
 from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
 
 
@@ -32,17 +33,26 @@ class DynamicBackboneHook(Hook):
     Args:
         by_epoch: move the schedules once per epoch instead of every iteration.
         selector_interval: iterations between logs of single selectors.
+        policy: options of `RewardOptions`, for a segmentor whose BlockDrop backbone has
+            ``policy_training="reinforce"``.
 
     Raises:
-        ValueError: the model has no backbone of this package, or a head's channels do not match.
+        ValueError: the model has no backbone of this package, a head's channels do not match, or
+            there is no policy to train where options for it are given.
     """
 
     # Before the logger (BELOW_NORMAL) and before checkpoints are written (VERY_LOW).
     priority = "NORMAL"
 
-    def __init__(self, by_epoch: bool = False, selector_interval: int = 50) -> None:
+    def __init__(
+        self,
+        by_epoch: bool = False,
+        selector_interval: int = 50,
+        policy: Mapping[str, Any] | None = None,
+    ) -> None:
         self.by_epoch = by_epoch
         self.selector_interval = selector_interval
+        self.policy = policy
         self._attached_to: nn.Module | None = None
         self._states = around.RandomStates()
         self._before_val: dict[str, Any] | None = None
@@ -54,6 +64,7 @@ class DynamicBackboneHook(Hook):
             return
         attach_auxiliary_losses(model)
         check_heads(model)
+        learn_policy(model, self.policy)
         model.register_forward_pre_hook(_pass_image_sizes, with_kwargs=True)
         for backbone in find_backbones(model):
             backbone.register_forward_hook(self._meter.record)

@@ -95,8 +95,10 @@ def tiny_config(tiny_root, monkeypatch, tmp_path):
         _shrink(cfg._cfg_dict, tiny_root)
         cfg.model.data_preprocessor.size = CROP
         cfg.model.backbone.pop("init_cfg", None)
-        for head in (cfg.model.decode_head, cfg.model.auxiliary_head):
-            head.channels = 16
+        cfg.load_from = None
+        for head in ("decode_head", "auxiliary_head"):
+            if head in cfg.model:
+                cfg.model[head].channels = 16
         for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
             loader.num_workers = 0
             loader.persistent_workers = False

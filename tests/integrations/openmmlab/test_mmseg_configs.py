@@ -30,7 +30,15 @@ if __name__ == "__main__":
 def test_there_are_the_promised_configs():
     assert sum("voc12aug-513x513" in name for name in NAMES) == 8
     assert sum("camvid" in name for name in NAMES) == 2
-    assert "demo/sar_pspnet.py" in NAMES
+    assert {"demo/sar_semantic_fpn.py", "demo/blockdrop_semantic_fpn.py"} <= set(NAMES)
+
+
+def kind_of(name):
+    """What the config's name begins with: the backbone, unless it is a plain one."""
+    for kind in ("sar", "blockdrop"):
+        if Path(name).name.startswith(kind):
+            return kind
+    return "plain"
 
 
 @pytest.fixture
@@ -54,8 +62,8 @@ def test_a_config_builds_and_does_a_forward_and_backward_pass(segmentor, attache
     # SyncBN needs a GPU; in a run of one process mmengine reverts it.
     model = revert_sync_batchnorm(model)
     losses = model(torch.randn(2, 3, 65, 65), samples, mode="loss")
-    dynamic = "sar" in name
-    assert ("loss_activation_rate" in losses) == dynamic
+    assert ("loss_activation_rate" in losses) == (kind_of(name) == "sar")
+    assert ("loss_policy" in losses) == (kind_of(name) == "blockdrop")
     total, logged = model.parse_losses(losses)
     assert torch.isfinite(total)
     parts = [value for key, value in logged.items() if "loss" in key and key != "loss"]
@@ -71,12 +79,13 @@ def test_a_config_says_what_its_name_says(name):
     cfg = Config.fromfile(CONFIGS / name)
     assert "dynbackbones.integrations.openmmlab" in cfg.custom_imports.imports
     assert [hook.type for hook in cfg.custom_hooks] == ["DynamicBackboneHook", "RegionPictureHook"]
-    dynamic = Path(name).name.startswith("sar")
-    assert cfg.model.backbone.type == ("SARResNet" if dynamic else "StaticResNet")
-    assert cfg.model.backbone.output_stride == 16
+    kind = kind_of(name)
+    types = {"sar": "SARResNet", "blockdrop": "BlockDropResNet", "plain": "StaticResNet"}
+    assert cfg.model.backbone.type == types[kind]
+    assert cfg.model.backbone.get("output_stride") == (16 if name.startswith("mmseg") else None)
     # One decoder, one schedule, one set of data: only the backbone differs.
     twin = name.replace("sar-", "").replace("sar_", "")
-    if dynamic:
+    if kind == "sar":
         plain = Config.fromfile(CONFIGS / twin).to_dict()
         ours = cfg.to_dict()
         assert ours["model"].pop("backbone") != plain["model"].pop("backbone")
@@ -87,7 +96,7 @@ def test_a_config_says_what_its_name_says(name):
         assert cfg.model.data_preprocessor.size == cfg.crop_size == (513, 513)
         assert cfg.model.decode_head.type == ("PSPHead" if "pspnet" in name else "ASPPHead")
         options = cfg.model.backbone
-        if dynamic:
+        if kind == "sar":
             assert (options.groups, options.base_scale, options.alpha) == (2, 4, 1)
             assert options.target_rate == 0.5
 
@@ -109,7 +118,7 @@ def test_a_config_runs_in_somebody_elses_script(config_file, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["mmseg/sar-r50_deeplabv3_4xb4-20k_voc12aug-513x513.py", "demo/pspnet.py"]
+    "name", ["mmseg/sar-r50_deeplabv3_4xb4-20k_voc12aug-513x513.py", "demo/semantic_fpn.py"]
 )
 def test_a_config_trains_and_evaluates_under_a_plain_runner(tiny_config, tmp_path, name):
     cfg = tiny_config(name, train_cfg__max_iters=1, train_cfg__val_interval=1)

@@ -3,8 +3,7 @@ import math
 import pytest
 import torch
 
-from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.policy_learning import PolicyLearning, PolicyProposal
+from dynbackbones.policy import PolicyLearning, PolicyProposal
 
 
 def proposal(probabilities, sampled, greedy, learned=None):
@@ -70,11 +69,11 @@ def test_proposals_are_bounded_and_force_on_what_is_not_learned():
         ({"gamma": -1}, "gamma must be a finite number of at least 0, got -1"),
         ({"gamma": math.inf}, "gamma must be a finite number"),
         ({"gamma": math.nan}, "gamma must be a finite number"),
-        ({"alpha": 0.5}, r"alpha must be in \(0.5, 1\], got 0.5"),
-        ({"alpha": 1.1}, r"alpha must be in \(0.5, 1\], got 1.1"),
+        ({"alpha": 0.5}, r"alpha must lie in \(0.5, 1\], got 0.5"),
+        ({"alpha": 1.1}, r"alpha must lie in \(0.5, 1\], got 1.1"),
         ({"entropy_weight": -0.1}, "entropy_weight must be a finite number of at least 0"),
     ],
 )
 def test_options_out_of_range_are_refused(options, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(ValueError, match=message):
         PolicyLearning(**options)

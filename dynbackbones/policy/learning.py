@@ -1,25 +1,25 @@
-"""One step of BlockDrop's policy learning, whatever tells whether a prediction is right.
+"""One step of BlockDrop's policy learning, whatever tells whether a policy succeeds on an image.
 
 Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018, sections 3.2, 3.3.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from dynbackbones.errors import UserError
-from dynbackbones.policy import (
+from dynbackbones.policy.actions import (
     bound_probabilities,
-    force_on,
     greedy_actions,
     policy_entropy,
     policy_gradient_loss,
     sample_actions,
-    usage_reward,
 )
+from dynbackbones.policy.curriculum import force_on
+from dynbackbones.policy.rewards import usage_reward
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,28 @@ class PolicyProposal:
         return (self.sampled != self.greedy).any(dim=1)
 
 
+def check_at_least_zero(name: str, value: float) -> None:
+    """Refuses what is not a finite number of at least 0.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not (value >= 0 and math.isfinite(value)):
+        raise ValueError(f"{name} must be a finite number of at least 0, got {value}")
+
+
 @dataclass(frozen=True)
 class PolicyLearning:
     """Options and losses of the policy gradient.
 
     Attributes:
-        gamma: penalty of a wrong prediction; see `usage_reward`.
+        gamma: penalty of an image on which the policy does not succeed; see `usage_reward`.
         alpha: bound of the probabilities; see `bound_probabilities`.
         entropy_weight: of the policy's mean entropy (nats), which is rewarded; the paper has none,
             the authors' code 0.1.
 
     Raises:
-        UserError: one of them is out of range.
+        ValueError: one of them is out of range.
     """
 
     gamma: float = 5.0
@@ -63,17 +73,10 @@ class PolicyLearning:
     entropy_weight: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, right, allowed in (
-            ("gamma", 0 <= self.gamma < float("inf"), "a finite number of at least 0"),
-            ("alpha", 0.5 < self.alpha <= 1, "in (0.5, 1]"),
-            (
-                "entropy_weight",
-                0 <= self.entropy_weight < float("inf"),
-                "a finite number of at least 0",
-            ),
-        ):
-            if not right:
-                raise UserError(f"{name} must be {allowed}, got {getattr(self, name)}")
+        for name in ("gamma", "entropy_weight"):
+            check_at_least_zero(name, getattr(self, name))
+        if not 0.5 < self.alpha <= 1:
+            raise ValueError(f"alpha must lie in (0.5, 1], got {self.alpha}")
 
     def propose(self, probabilities: Tensor, learned: Tensor) -> PolicyProposal:
         """Draws actions.
@@ -98,7 +101,7 @@ class PolicyLearning:
 
         Args:
             proposal: what was tried.
-            sampled_right, greedy_right: (N,) bool, whether the predictions were right.
+            sampled_right, greedy_right: (N,) bool, whether the policies succeeded.
         """
         reward = usage_reward(proposal.sampled, sampled_right, self.gamma)
         baseline = usage_reward(proposal.greedy, greedy_right, self.gamma)

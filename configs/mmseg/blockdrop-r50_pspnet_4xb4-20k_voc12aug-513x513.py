@@ -1,0 +1,15 @@
+# Goes on from the plain segmentor of r50_pspnet_4xb4-20k_voc12aug-513x513.py and learns which
+# blocks each image needs. With policy_training="frozen" tools/test.py gives the plain segmentor's
+# results.
+_base_ = [
+    "_base_/models/pspnet_blockdrop-r50.py",
+    "_base_/datasets/voc12aug.py",
+    "_base_/schedules/20k.py",
+    "_base_/runtime.py",
+]
+load_from = "work_dirs/r50_pspnet_4xb4-20k_voc12aug-513x513/iter_20000.pth"
+optim_wrapper = dict(
+    optimizer=dict(lr=0.001),
+    # Rewards of single samples are noisy.
+    paramwise_cfg=dict(custom_keys={".policy.": dict(lr_mult=0.1)}),
+)
