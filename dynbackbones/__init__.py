@@ -17,6 +17,7 @@ from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones
 from dynbackbones.calibration import calibrate as calibrate
+from dynbackbones.inference import optimize_for_inference as optimize_for_inference
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses
 
 __version__ = "0.1.0"

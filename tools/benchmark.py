@@ -18,7 +18,11 @@ from dynbackbones.analysis.latency import (
     latency_table,
 )
 
-TREATMENT = "eager, BatchNorm not folded, float32"
+TREATMENTS = {
+    "eager": "eager, BatchNorm not folded, float32",
+    "folded": "eager, BatchNorm folded, channels-last, float32",
+    "packed": "BatchNorm folded, channels-last, weights in oneDNN's layout, float32",
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -58,6 +62,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=["sparse", "masked", "auto"],
         choices=["sparse", "masked", "auto"],
         help="of the dynamic backbones",
+    )
+    parser.add_argument(
+        "--treatment",
+        choices=list(TREATMENTS),
+        default="eager",
+        help="of all backbones alike; folded and packed are optimize_for_inference without and "
+        "with pack",
     )
     parser.add_argument("--repeats", type=int, default=20, help="measured rounds")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
@@ -139,6 +150,12 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     nets = {name: dynbackbones.build_backbone(name).to(args.device) for name in args.backbones}
     images = torch.randn(args.batch_size, 3, *args.size, device=args.device)
+    if args.treatment != "eager":
+        nets = {
+            name: dynbackbones.optimize_for_inference(net, pack=args.treatment == "packed")
+            for name, net in nets.items()
+        }
+        images = images.contiguous(memory_format=torch.channels_last)
     timings = compare(
         nets,
         images,
@@ -156,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
-    print(f"all backbones: {TREATMENT}; random regions or blocks; MACs for each image\n")
+    print(f"all backbones: {TREATMENTS[args.treatment]}; random regions or blocks; MACs for each image\n")
     print(latency_table(timings))
     for name in args.backbones:
         rate = break_even_rate(timings, name)
@@ -172,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
             "device": args.device,
             "threads": args.threads,
             "torch": torch.__version__,
-            "treatment": TREATMENT,
+            "treatment": TREATMENTS[args.treatment],
             "results": [timing.to_dict(timings[0]) for timing in timings],
             "usage_fits": fits,
         }

@@ -15,6 +15,9 @@ from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
 SPARSE_RATE_LIMIT = 0.5
 """Share of refined pixels up to which ``execution="auto"`` computes a stage sparsely on a CPU."""
 
+BLEND_CHUNK = 2**18
+"""Values that are fused at a time: 1 MiB."""
+
 
 class StageOutput(NamedTuple):
     """What a SAR stage returns.
@@ -73,9 +76,12 @@ class Fusion(nn.Module):
         base = self.base_projection(base)
         refinement = self.refinement_projection(refinement)
         weight = self.attention(grid.image_mean(base, self.base_scale))[:, :, None, None]
-        height, width = grid.size
         # By a fixed factor, so that a pixel's partner does not depend on how a batch is padded.
-        upsampled = F.interpolate(base, scale_factor=self.base_scale)[..., :height, :width]
+        scale, (height, width) = self.base_scale, grid.size
+        in_place = not torch.is_grad_enabled() and height % scale == width % scale == 0
+        if in_place and refinement.is_contiguous(memory_format=torch.channels_last):
+            return _blend_(weight * base, 1 - weight, refinement, scale)
+        upsampled = F.interpolate(base, scale_factor=scale)[..., :height, :width]
         return F.relu(weight * upsampled + (1 - weight) * refinement, inplace=True)
 
     def macs(self, height: int, width: int) -> int:
@@ -86,6 +92,28 @@ class Fusion(nn.Module):
             + _conv_weights(self.base_projection) * base
             + _conv_weights(self.refinement_projection) * height * width
         )
+
+
+def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:
+    """``relu(upsampled base + weight * refinement)``, in the memory of the refinement.
+
+    Line by line, so that a line is still in a core's cache for the ReLU.
+
+    Args:
+        base: (N, C, H / scale, W / scale).
+        weight: (N, C, 1, 1).
+        refinement: (N, C, H, W), channels-last.
+        scale: pixels of the refinement per pixel of the base, on each axis.
+    """
+    n, channels, height, width = refinement.shape
+    lines = refinement.permute(0, 2, 3, 1).view(n, height // scale, scale, -1, scale, channels)
+    base = base.permute(0, 2, 3, 1).unsqueeze(2).unsqueeze(4)
+    weight = weight.view(n, 1, 1, 1, channels)
+    step = max(BLEND_CHUNK // (n * scale * width * channels), 1)
+    for start in range(0, lines.shape[1], step):
+        part = lines[:, start : start + step]
+        torch.addcmul(base[:, start : start + step], part, weight.unsqueeze(1), out=part).relu_()
+    return refinement
 
 
 def _projection(in_channels: int, channels: int, norm: NormLayer) -> nn.Module:
@@ -248,12 +276,13 @@ class SARStage(nn.Module):
 
     def _refine(self, x: Tensor, masks: Tensor, grid: RegionGrid, execution: str) -> Tensor:
         pixels = grid.expand(masks)
-        sparse = self._runs_sparse(pixels, execution)
-        for block, mask in zip(self.refinement, pixels.unbind(dim=1), strict=True):
-            if sparse:
-                x = sparse_forward(block, x, SelectedPixels.from_mask(mask, block.dilation))
-            else:
+        if not self._runs_sparse(pixels, execution):
+            for block, mask in zip(self.refinement, pixels.unbind(dim=1), strict=True):
                 x = block(x, mask)
+            return x
+        tables = SelectedPixels.from_masks(pixels, self.refinement[0].dilation)
+        for index, (block, table) in enumerate(zip(self.refinement, tables, strict=True)):
+            x = sparse_forward(block, x, table, in_place=index > 0)
         return x
 
     def _runs_sparse(self, pixels: Tensor, execution: str) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from torch import nn
+from torch import Tensor, nn
 
 NormLayer = Callable[[int], nn.Module]
 
@@ -34,29 +34,34 @@ def norm_layer(norm: str | NormLayer) -> NormLayer:
 
 
 def has_affine_form(norm: nn.Module) -> bool:
-    """Whether `affine_of` can express what a norm layer does in evaluation."""
-    return all(
+    """Whether `absorbed` can express what a norm layer does in evaluation."""
+    return isinstance(norm, nn.Identity) or all(
         getattr(norm, name, None) is not None
         for name in ("weight", "bias", "running_mean", "running_var")
     )
 
 
-def affine_of(norm: nn.Module):
-    """The per-channel scale and shift that a norm layer with fixed statistics applies.
+def absorbed(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of one convolution that does what a convolution and a norm layer do.
 
     Args:
-        norm: a batch norm in evaluation mode or a frozen one; both name their four tensors alike.
+        conv: the convolution.
+        norm: a batch norm in evaluation mode or a frozen one (both name their four tensors alike),
+            or the identity.
 
     Returns:
-        ``(scale, shift)``, each of shape (C,): the layer computes ``scale * x + shift``.
+        The weight, shaped as that of ``conv``, and the bias, (C,).
 
     Raises:
-        ValueError: the layer keeps no running statistics.
+        ValueError: the norm layer keeps no running statistics.
     """
     if not has_affine_form(norm):
         raise ValueError(
             f"sparse execution needs norm layers with running statistics and affine parameters, "
             f"got {type(norm).__name__}; use execution='masked'"
         )
+    bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+    if isinstance(norm, nn.Identity):
+        return conv.weight, bias
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return scale, norm.bias - norm.running_mean * scale
+    return conv.weight * scale.view(-1, 1, 1, 1), (bias - norm.running_mean) * scale + norm.bias

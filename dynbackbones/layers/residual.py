@@ -88,6 +88,8 @@ class ResidualBlock(nn.Module, ABC):
     Attributes:
         activation_checkpointing: compute the block's activations a second time in the backward
             pass instead of keeping them; see `set_activation_checkpointing`.
+        packed: the convolutions are `PackedConv2d` without norm layers behind them; see
+            `dynbackbones.optimize_for_inference`.
 
     Shape:
         (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
@@ -98,6 +100,7 @@ class ResidualBlock(nn.Module, ABC):
 
     expansion = 1
     activation_checkpointing = False
+    packed = False
 
     def __init__(
         self,
@@ -175,6 +178,8 @@ class ResidualBlock(nn.Module, ABC):
             mask: (N, groups, H, W); multiplies the input of every convolution and the branch's
                 output (only where the stride is 1).
         """
+        if self.packed and mask is None:
+            return self._packed_residual(x)
         for index, (conv, bn) in enumerate(self.residual_layers()):
             if index:
                 x = self.relu(x)
@@ -182,6 +187,12 @@ class ResidualBlock(nn.Module, ABC):
                 x = mask_groups(x, mask)
             x = bn(conv(x))
         return x if mask is None else mask_groups(x, mask)
+
+    def _packed_residual(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        *first, (last, _) = self.residual_layers()
+        for conv, _ in first:
+            x = conv(x, relu=True)
+        return last(x, add, relu)
 
     def shortcut(self, x: Tensor) -> Tensor:
         """The path around the residual branch: the identity, or pooling and projection."""
@@ -193,6 +204,8 @@ class ResidualBlock(nn.Module, ABC):
         return self._forward(x, mask)
 
     def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        if self.packed and mask is None:
+            return self._packed_residual(x, self.shortcut(x), self.final_relu)
         out = self.residual(x, mask) + self.shortcut(x)
         return self.relu(out) if self.final_relu else out
 

@@ -3,19 +3,24 @@
 The selected pixels of all images and channel groups are gathered once into compact rows. 1x1
 convolutions are matrix products on these rows; a 3x3 convolution first collects its nine
 neighbours through an index table in which every pixel that is not selected points at one row of
-zeros, as the mask in front of the convolution demands. The result is added to the shortcut.
+zeros, as the mask in front of the convolution demands. The result is added to the shortcut at the
+selected pixels and written back there; nothing else of the feature map is touched.
 
-Shapes: N images, G channel groups, H x W pixels, P selected (group, image, pixel) triples.
+Shapes: N images, B blocks, G channel groups, H x W pixels, P selected (group, image, pixel)
+triples of a block.
 """
 
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynbackbones.layers.norm import affine_of
+from dynbackbones.layers.norm import absorbed
 from dynbackbones.layers.residual import ResidualBlock
+
+CHUNK = 2**19
+"""Values that are gathered at a time: 2 MiB."""
 
 
 @dataclass(frozen=True)
@@ -26,43 +31,73 @@ class SelectedPixels:
         rows: (P,) index of each selected pixel in a feature map viewed as
             (N * H * W * G, channels / G), ordered by group.
         counts: selected pixels of each group; they sum to P.
-        neighbours: (P, 9) index into the P rows of each pixel's 3x3 neighbourhood, P for a
-            neighbour that is not selected or outside the map.
+        neighbours: (P, 9) index of each pixel's 3x3 neighbourhood into the P rows with a row of
+            zeros before them: 0 is a neighbour that is not selected or outside the map.
     """
 
     rows: Tensor
     counts: list[int]
     neighbours: Tensor
 
+    def parts(self, width: int) -> list[tuple[int, slice]]:
+        """Groups and ranges of pixels whose gathered values stay in a core's cache.
+
+        Args:
+            width: values that are gathered for a pixel.
+        """
+        # Where gradients are computed every part would copy the feature map.
+        length = len(self.rows) + 1 if torch.is_grad_enabled() else max(CHUNK // width, 64)
+        parts, start = [], 0
+        for group, count in enumerate(self.counts):
+            stop = start + count
+            parts += [(group, slice(i, min(i + length, stop))) for i in range(start, stop, length)]
+            start = stop
+        return parts
+
     @classmethod
     def from_mask(cls, mask: Tensor, dilation: int = 1) -> "SelectedPixels":
-        """Builds the tables of a bool mask (N, G, H, W) for 3x3 kernels of this dilation."""
-        n, groups, height, width = mask.shape
-        group, image, y, x = mask.transpose(0, 1).nonzero(as_tuple=True)
-        selected = len(group)
-        rows = ((image * height + y) * width + x) * groups + group
+        """The tables of a bool mask (N, G, H, W) for 3x3 kernels of this dilation."""
+        (tables,) = cls.from_masks(mask.unsqueeze(1), dilation)
+        return tables
 
-        padded_height, padded_width = height + 2 * dilation, width + 2 * dilation
-        slots = torch.full(
-            (groups * n * padded_height * padded_width,), selected, device=mask.device
-        )
-        centre = (group * n + image) * padded_height + y + dilation
-        centre = centre * padded_width + x + dilation
-        slots[centre] = torch.arange(selected, device=mask.device)
-        steps = torch.arange(-1, 2, device=mask.device) * dilation
-        offsets = (steps.unsqueeze(1) * padded_width + steps).flatten()
+    @classmethod
+    def from_masks(cls, masks: Tensor, dilation: int = 1) -> list["SelectedPixels"]:
+        """The tables of all blocks of a stage: bool masks (N, B, G, H, W) to B tables."""
+        n, blocks, groups, height, width = masks.shape
+        masks = masks.permute(1, 2, 0, 3, 4)
+        # One transfer from the device for all blocks.
+        counts = masks.sum(dim=(2, 3, 4)).tolist()
+        sizes = [sum(block) for block in counts]
+        pixel = n * height * width
+        place = masks.reshape(-1).nonzero().squeeze(1)
+        rows = place % pixel * groups + place // pixel % groups
+
+        line, x = place // width, place % width
+        padded = width + 2 * dilation
+        centre = (line + (line // height * 2 + 1) * dilation) * padded + x + dilation
+        lines = blocks * groups * n * (height + 2 * dilation)
+        slots = torch.zeros(lines * padded, dtype=torch.long, device=masks.device)
+        for part in centre.split(sizes):
+            slots[part] = torch.arange(1, len(part) + 1, device=masks.device)
+        steps = torch.arange(-1, 2, device=masks.device) * dilation
+        offsets = (steps.unsqueeze(1) * padded + steps).flatten()
         neighbours = slots[centre.unsqueeze(1) + offsets]
-        counts = mask.sum(dim=(0, 2, 3)).tolist()
-        return cls(rows, counts, neighbours)
+        parts = zip(rows.split(sizes), counts, neighbours.split(sizes), strict=True)
+        return [cls(*part) for part in parts]
 
 
-def sparse_forward(block: ResidualBlock, x: Tensor, pixels: SelectedPixels) -> Tensor:
+def sparse_forward(
+    block: ResidualBlock, x: Tensor, pixels: SelectedPixels, *, in_place: bool = False
+) -> Tensor:
     """What ``block(x, mask)`` gives, computing the residual branch at selected pixels only.
 
     Args:
         block: with stride 1; its norm layers must have fixed statistics.
         x: (N, in_channels, H, W).
         pixels: tables of the block's mask.
+        in_place: overwrite ``x`` where no gradients are computed. Only for a block whose shortcut
+            is the identity, and an ``x`` that is channels-last and, if the block ends with a ReLU,
+            not negative.
 
     Returns:
         (N, out_channels, H, W), channels-last in memory.
@@ -71,37 +106,91 @@ def sparse_forward(block: ResidualBlock, x: Tensor, pixels: SelectedPixels) -> T
         ValueError: a norm layer of the block keeps no running statistics.
     """
     n, _, height, width = x.shape
-    channels_last = x.permute(0, 2, 3, 1).contiguous()
-    rows = channels_last.view(-1, block.in_channels // block.groups)[pixels.rows]
-    for index, (conv, bn) in enumerate(block.residual_layers()):
-        if index:
-            rows = rows.relu_()
-        rows = _grouped_product(rows, conv, bn, pixels)
-
-    shortcut = block.shortcut(x).permute(0, 2, 3, 1)
-    # A copy also where the shortcut is the input itself, which the caller may still need.
-    out = (
-        shortcut.contiguous()
-        if block.downsample is not None
-        else shortcut.clone(memory_format=torch.contiguous_format)
-    )
-    out.view(-1, block.out_channels // block.groups).index_add_(0, pixels.rows, rows.to(out.dtype))
-    if block.final_relu:
+    flat = x.permute(0, 2, 3, 1).contiguous().view(-1, block.in_channels // block.groups)
+    if in_place:
+        out = flat
+    else:
+        shortcut = block.shortcut(x).permute(0, 2, 3, 1)
+        # A copy also where the shortcut is the input itself, which the caller may still need.
+        out = (
+            shortcut.contiguous()
+            if block.downsample is not None
+            else shortcut.clone(memory_format=torch.contiguous_format)
+        ).view(-1, block.out_channels // block.groups)
+    *first, last = _steps(block)
+    rows = None
+    for step in first:
+        rows = _collect(step, flat, rows, pixels)
+    for group, part in pixels.parts(last.width):
+        result = last.run(flat, rows, pixels, group, part)
+        place = pixels.rows[part]
+        result = result.add_(out.index_select(0, place))
+        if block.final_relu and in_place:
+            result = result.relu_()
+        # Gradients need what they have saved as it was.
+        write = torch.Tensor.index_copy if torch.is_grad_enabled() else torch.Tensor.index_copy_
+        out = write(out, 0, place, result.to(out.dtype))
+    if block.final_relu and not in_place:
         out = out.relu_()
     return out.view(n, height, width, block.out_channels).permute(0, 3, 1, 2)
 
 
-def _grouped_product(
-    rows: Tensor, conv: nn.Conv2d, bn: nn.Module, pixels: SelectedPixels
+@dataclass(frozen=True)
+class _Step:
+    """Layers that compute one row each without looking at others, but for the first layer.
+
+    Attributes:
+        weights: of each layer the matrices of its groups.
+        biases: likewise.
+        neighbours: whether the first layer is a 3x3 convolution.
+        ends: whether no ReLU follows the last layer.
+        width: values that are gathered for a row.
+    """
+
+    weights: list[tuple[Tensor, ...]]
+    biases: list[tuple[Tensor, ...]]
+    neighbours: bool
+    ends: bool
+    width: int
+
+    def run(
+        self, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels, group: int, part: slice
+    ) -> Tensor:
+        """The layers' result for some pixels of one group."""
+        if self.neighbours:
+            result = rows.index_select(0, pixels.neighbours[part].flatten())
+            result = result.view(-1, self.width)
+        else:
+            result = flat.index_select(0, pixels.rows[part])
+        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            result = F.linear(result, weight[group], bias[group])
+            if not self.ends or index < len(self.weights) - 1:
+                result = result.relu_()
+        return result
+
+
+def _steps(block: ResidualBlock) -> list[_Step]:
+    """A block's layers, cut before each 3x3 convolution, whose input must be complete."""
+    layers = block.residual_layers()
+    cuts = [i for i, (conv, _) in enumerate(layers) if conv.kernel_size == (3, 3)]
+    steps = []
+    for start, stop in zip([0, *cuts], [*cuts, len(layers)], strict=True):
+        weights, biases = [], []
+        for conv, norm in layers[start:stop]:
+            weight, bias = absorbed(conv, norm)
+            # The order of gathered neighbours; no copy if the weight is channels-last.
+            weights.append(weight.permute(0, 2, 3, 1).flatten(1).chunk(conv.groups))
+            biases.append(bias.chunk(conv.groups))
+        width = weights[0][0].shape[1] if weights else block.in_channels // block.groups
+        neighbours = start in cuts and stop > start
+        steps.append(_Step(weights, biases, neighbours, stop == len(layers), width))
+    return steps
+
+
+def _collect(
+    step: _Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels
 ) -> Tensor:
-    """Convolution and norm of compact rows: (P, C_in / G) to (P, C_out / G)."""
-    scale, shift = affine_of(bn)
-    weight = conv.weight * scale.view(-1, 1, 1, 1)
-    if conv.kernel_size == (3, 3):
-        rows = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-        rows = rows[pixels.neighbours].flatten(1)
-        weight = weight.permute(0, 2, 3, 1)  # the order of the gathered neighbours
-    weights = weight.flatten(1).chunk(conv.groups)
-    shifts = shift.chunk(conv.groups)
-    parts = zip(rows.split(pixels.counts), weights, shifts, strict=True)
-    return torch.cat([F.linear(part, w, b) for part, w, b in parts])
+    """The results of a step for all pixels, with a row of zeros before them."""
+    parts = [step.run(flat, rows, pixels, *part) for part in pixels.parts(step.width)]
+    width = step.weights[-1][0].shape[0] if step.weights else step.width
+    return torch.cat([flat.new_zeros(1, width), *parts])

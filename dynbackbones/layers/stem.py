@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.packed import PackedConv2d
 from dynbackbones.layers.residual import conv3x3, strided
 
 IMAGENET_STEM_CHANNELS = 64
@@ -42,6 +43,8 @@ def add_cifar_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None
 
 def run_stem(module: nn.Module, images: Tensor) -> Tensor:
     """The output of a module's stem."""
+    if isinstance(module.conv1, PackedConv2d):
+        return module.maxpool(module.conv1(images, relu=True))
     return module.maxpool(module.relu(module.bn1(module.conv1(images))))
 
 

@@ -56,9 +56,39 @@ def test_tables_of_a_small_mask():
     pixels = SelectedPixels.from_mask(mask)
     assert pixels.rows.tolist() == [0, 1, 4]
     assert pixels.counts == [3]
-    none = 3
-    assert pixels.neighbours[0].tolist() == [none, none, none, none, 0, 1, none, none, 2]
-    assert pixels.neighbours[2].tolist() == [0, 1, none, none, 2, none, none, none, none]
+    none = 0
+    assert pixels.neighbours[0].tolist() == [none, none, none, none, 1, 2, none, none, 3]
+    assert pixels.neighbours[2].tolist() == [1, 2, none, none, 3, none, none, none, none]
+
+
+def test_tables_of_a_stage_are_those_of_its_blocks():
+    masks = torch.rand(2, 3, 2, 5, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    for number, together in enumerate(SelectedPixels.from_masks(masks, dilation=2)):
+        alone = SelectedPixels.from_mask(masks[:, number], dilation=2)
+        assert together.counts == alone.counts
+        assert torch.equal(together.rows, alone.rows)
+        assert torch.equal(together.neighbours, alone.neighbours)
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_a_block_may_write_into_its_input(block):
+    generator = torch.Generator().manual_seed(0)
+    module = block(16, 16, groups=2).eval()
+    perturb(module, generator)
+    x = torch.randn(2, 16, 6, 5, generator=generator).relu()
+    mask = torch.rand(2, 2, 6, 5, generator=generator) < 0.5
+    with torch.no_grad():
+        expected = module(x, mask)
+        x = x.contiguous(memory_format=torch.channels_last)
+        out = sparse_forward(module, x, SelectedPixels.from_mask(mask), in_place=True)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+    assert out.data_ptr() == x.data_ptr()
+    x = torch.randn(2, 16, 6, 5, generator=generator).relu()
+    x = x.contiguous(memory_format=torch.channels_last).requires_grad_()
+    wanted, *_ = torch.autograd.grad(module(x, mask).square().sum(), x)
+    out = sparse_forward(module, x, SelectedPixels.from_mask(mask), in_place=True)
+    gradient, *_ = torch.autograd.grad(out.square().sum(), x)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_norm_without_statistics_is_refused():

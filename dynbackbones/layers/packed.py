@@ -1,0 +1,90 @@
+"""Convolutions for inference on CPUs: weights in oneDNN's own layout, ReLU and sums fused.
+
+PyTorch's convolution brings its weight into the layout that oneDNN computes in at every call, which
+takes as long as the product itself where a feature map is small. These are the operators that
+`torch.compile` with freezing calls.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def can_pack() -> bool:
+    """Whether this build of PyTorch has oneDNN's convolutions with reordered weights."""
+    return (
+        torch.backends.mkldnn.is_available()
+        and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
+        and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    )
+
+
+class PackedConv2d(nn.Conv2d):
+    """An `nn.Conv2d` that also keeps its weight reordered; to be used for inference alone.
+
+    The best layout depends on the input's shape and the number of threads, and a wrong one can be
+    fifty times slower. So a weight is reordered at the first call with a shape, for the first
+    `shapes` of them; for others, for inputs that are not float32 on a CPU, and where gradients are
+    asked for, this is the ordinary convolution. Loading other weights does not reorder anew.
+
+    Args:
+        conv: shares its parameters; zero padding.
+
+    Shape:
+        (N, C_in, H, W) to (N, C_out, H_out, W_out).
+    """
+
+    shapes = 2
+    """Each takes the memory of the weight."""
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,
+            conv.stride,
+            conv.padding,
+            conv.dilation,
+            conv.groups,
+            conv.bias is not None,
+            device="meta",
+        )
+        self.weight, self.bias = conv.weight, conv.bias
+        self._reordered: dict[tuple, Tensor] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Reordered weights can be neither copied nor saved.
+        return {**self.__dict__, "_reordered": {}}
+
+    def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        """The convolution of ``x``, plus ``add`` of the output's shape, with a ReLU at the end."""
+        weight = self._weight_for(x)
+        if weight is None:
+            out = super().forward(x)
+            out = out if add is None else out.add_(add)
+            return F.relu(out, inplace=True) if relu else out
+        geometry = self.padding, self.stride, self.dilation, self.groups
+        if add is None:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, weight, self.bias, *geometry, "relu" if relu else "none", [], ""
+            )
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, add, weight, self.bias, *geometry, "add", 1.0, "relu" if relu else None, [], None
+        )
+
+    def _weight_for(self, x: Tensor) -> Tensor | None:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+            return None
+        key = (*x.shape, torch.get_num_threads())
+        if key not in self._reordered and len(self._reordered) < self.shapes:
+            self._reordered[key] = torch._C._nn.mkldnn_reorder_conv2d_weight(
+                self.weight.detach().to_mkldnn(),
+                self.padding,
+                self.stride,
+                self.dilation,
+                self.groups,
+                list(x.shape),
+            )
+        return self._reordered.get(key)
