@@ -173,7 +173,8 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
-    print(f"all backbones: {TREATMENTS[args.treatment]}; random regions or blocks; MACs for each image\n")
+    treatment = TREATMENTS[args.treatment]
+    print(f"all backbones: {treatment}; random regions or blocks; MACs for each image\n")
     print(latency_table(timings))
     for name in args.backbones:
         rate = break_even_rate(timings, name)
@@ -189,7 +190,7 @@ def main(argv: list[str] | None = None) -> None:
             "device": args.device,
             "threads": args.threads,
             "torch": torch.__version__,
-            "treatment": TREATMENTS[args.treatment],
+            "treatment": treatment,
             "results": [timing.to_dict(timings[0]) for timing in timings],
             "usage_fits": fits,
         }

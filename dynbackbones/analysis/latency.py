@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -11,7 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.backbones.base import DynamicBackbone
 from dynbackbones.backbones.decisions import BlockDropDecisions, Decisions
+
+DRAWS = 5
+"""Random choices that a measurement goes through."""
 
 
 @dataclass(frozen=True)
@@ -144,19 +149,23 @@ def candidates_of(
         images: (N, 3, H, W) input.
         rates: shares of regions or blocks that a random choice keeps.
         executions: of "sparse", "masked", "auto".
-        seed: of the masks, the same for every execution.
+        seed: of the first of `DRAWS` choices, which take turns and are the same for every
+            execution.
     """
 
     def forward() -> object:
         return net(images)
 
-    if not hasattr(net, "select"):
+    if not isinstance(net, DynamicBackbone):
         return [Candidate(name, forward)]
 
     def context(execution: str, rate: float) -> Callable[[], AbstractContextManager]:
+        # What is chosen matters for the cost of a BlockDrop network, whose blocks differ.
+        chosen = itertools.cycle([_drawn(net, images, rate, seed + i) for i in range(DRAWS)])
+
         def enter() -> AbstractContextManager:
             net.execution = execution
-            return net.select("random", rate=rate, seed=seed)
+            return net.select(next(chosen))
 
         return enter
 
@@ -165,6 +174,15 @@ def candidates_of(
         for rate in rates
         for execution in executions
     ]
+
+
+@torch.inference_mode()
+def _drawn(net: nn.Module, images: Tensor, rate: float, seed: int) -> Tensor | dict[str, Tensor]:
+    """Random decisions as values, so that drawing them is not timed."""
+    with net.select("random", rate=rate, seed=seed):
+        net(images)
+    decisions = net.decisions
+    return decisions.policy if isinstance(decisions, BlockDropDecisions) else decisions.masks
 
 
 @torch.inference_mode()
@@ -196,11 +214,13 @@ def compare(
             name, net, images, rates=rates, executions=executions, seed=seed
         )
     for candidate in candidates:
-        with candidate.context():
-            candidate.forward()
-        decisions = nets[candidate.backbone].decisions
-        macs.append(float(decisions.macs.mean()))
-        blocks.append(_blocks_kept(decisions))
+        seen = []
+        for _ in range(1 if candidate.rate is None else DRAWS):
+            with candidate.context():
+                candidate.forward()
+            seen.append(nets[candidate.backbone].decisions)
+        macs.append(statistics.fmean(float(decisions.macs.mean()) for decisions in seen))
+        blocks.append(_blocks_kept(seen[0]))
     synchronize = _synchronizer(images.device)
     seconds = measure(
         candidates, repeats=repeats, warmup=warmup, synchronize=synchronize, progress=progress

@@ -1,14 +1,29 @@
 """The contract of backbones: features out, decisions and auxiliary losses out of band."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Decisions
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+REMEMBERED = 1024
+"""Results that a backbone keeps, such as costs of image sizes."""
+
+
+def remember(known: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
+    """``make(key)``, from a dict that keeps a limited number of results."""
+    if key not in known:
+        if len(known) >= REMEMBERED:
+            known.clear()
+        known[key] = make(key)
+    return known[key]
 
 
 class FeatureInfo(NamedTuple):

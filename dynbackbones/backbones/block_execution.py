@@ -111,6 +111,8 @@ def _run_kept(block: ResidualBlock, x: Tensor, kept: Tensor, in_place: bool) -> 
         in_place: whether ``x`` may be overwritten where no gradients are computed, which saves
             a copy of the images that drop the block.
     """
+    if block.packed and not torch.is_grad_enabled():
+        return _run_each(block, x, kept, in_place)
     index = kept.nonzero().squeeze(1).to(x.device)
     inputs = x.index_select(0, index)
     # In the order of the plain block, which another process may be running: synchronised batch
@@ -123,6 +125,16 @@ def _run_kept(block: ResidualBlock, x: Tensor, kept: Tensor, in_place: bool) -> 
     if torch.is_grad_enabled() or (identity and not in_place):
         return shortcut.index_copy(0, index, out)
     return shortcut.index_copy_(0, index, out)
+
+
+def _run_each(block: ResidualBlock, x: Tensor, kept: Tensor, in_place: bool) -> Tensor:
+    """As `_run_kept`, image by image: packed weights are for a shape, and sub-batches have many."""
+    shortcut = block.shortcut(x)
+    out = x.clone() if shortcut is x and not in_place else shortcut
+    for index in kept.nonzero().flatten().tolist():
+        image = slice(index, index + 1)
+        out[image] = block.add_residual(x[image], out[image])
+    return out
 
 
 def _residual(block: ResidualBlock, x: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.base import DynamicBackbone, remember
 from dynbackbones.backbones.block_execution import DroppableStage, blocks_to_synchronise
 from dynbackbones.backbones.block_selection import BlockSelection
 from dynbackbones.backbones.decisions import BlockDropDecisions
@@ -21,7 +21,6 @@ from dynbackbones.policy.actions import check_actions, greedy_actions
 from dynbackbones.policy.network import PolicyNetwork
 
 POLICY_TRAININGS = ("frozen", "reinforce")
-COST_CACHE_SIZE = 1024
 
 Size = tuple[int, int]
 
@@ -241,11 +240,7 @@ class BlockDropBackbone(DynamicBackbone):
 
     def _costs_of(self, size: Size) -> tuple[float, Tensor]:
         """Multiply-accumulates that always run, and (K,) float64 of each residual branch."""
-        if size not in self._costs:
-            if len(self._costs) >= COST_CACHE_SIZE:
-                self._costs.clear()
-            self._costs[size] = self._count(size)
-        return self._costs[size]
+        return remember(self._costs, size, self._count)
 
     def _count(self, size: Size) -> tuple[float, Tensor]:
         static, residual = stem_macs(self, *size), []

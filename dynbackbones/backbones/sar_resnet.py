@@ -12,7 +12,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone, FeatureInfo
+from dynbackbones.backbones.base import DynamicBackbone, FeatureInfo, remember
 from dynbackbones.backbones.decisions import SARDecisions, StageRegions
 from dynbackbones.backbones.region_selection import RegionSelection
 from dynbackbones.backbones.resnet import (
@@ -119,6 +119,7 @@ class SARResNet(DynamicBackbone):
         self.loss_weight = loss_weight
         self.loss_reduction = loss_reduction
         self._selection = _as_selection(selection)
+        self._static_macs: dict[tuple[int, int], float] = {}
 
         block, counts = LAYOUTS[depth]
         make_norm = norm_layer(norm)
@@ -271,8 +272,8 @@ class SARResNet(DynamicBackbone):
         return SARDecisions(sizes, macs, regions, sampled)
 
     def _macs_of(self, outputs: dict[str, StageOutput], sizes: list[tuple[int, int]]) -> Tensor:
-        static = {size: self.macs(*size, activation_rate=0) for size in set(sizes)}
-        macs = torch.tensor([static[size] for size in sizes], dtype=torch.float64)
+        static = [remember(self._static_macs, size, self._count_static) for size in sizes]
+        macs = torch.tensor(static, dtype=torch.float64)
         pixels = [
             (output.masks * output.grid.areas[:, None, None]).sum(dim=(2, 3, 4))
             for output in outputs.values()
@@ -280,6 +281,9 @@ class SARResNet(DynamicBackbone):
         costs = [self.stages()[name].macs_per_refined_pixel() for name in outputs]
         # One transfer from the device for all stages.
         return macs + torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
+
+    def _count_static(self, size: tuple[int, int]) -> float:
+        return self.macs(*size, activation_rate=0)
 
     def macs(self, height: int, width: int, activation_rate: float = 1.0) -> float:
         """Multiply-accumulates for an image of this size in pixels, at an activation rate.

@@ -69,6 +69,8 @@ class RegionGrid:
         )
         self.areas = heights.unsqueeze(2) * widths.unsqueeze(1)
         self.valid = self.areas > 0
+        # All selectors of a stage pool with the same weights.
+        self._pooling: dict[int, list[Tensor]] = {}
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -96,15 +98,18 @@ class RegionGrid:
         Returns:
             (N, C, R, S); zero for cells outside the image.
         """
-        weights = []
-        for axis, edges in enumerate((self.row_edges, self.col_edges)):
-            clipped = self._clipped(edges, axis)
-            lower = clipped[:, :-1] // scale
-            upper = -(-clipped[:, 1:] // scale)
-            upper = torch.where(clipped[:, 1:] > clipped[:, :-1], upper, lower)
-            weights.append(averaging_weights(lower, upper, x.shape[2 + axis]).to(x.dtype))
-        by_row, by_col = (w.unsqueeze(1) for w in weights)
+        if scale not in self._pooling:
+            self._pooling[scale] = [self._pooling_weights(axis, scale) for axis in (0, 1)]
+        by_row, by_col = (weights.to(x.dtype) for weights in self._pooling[scale])
         return by_row @ x @ by_col.transpose(-1, -2)
+
+    def _pooling_weights(self, axis: int, scale: int) -> Tensor:
+        """(N or 1, 1, cells, length) along an axis of a map of ``scale`` times lower resolution."""
+        clipped = self._clipped((self.row_edges, self.col_edges)[axis], axis)
+        lower = clipped[:, :-1] // scale
+        upper = -(-clipped[:, 1:] // scale)
+        upper = torch.where(clipped[:, 1:] > clipped[:, :-1], upper, lower)
+        return averaging_weights(lower, upper, -(-self.size[axis] // scale)).unsqueeze(1)
 
     def image_mean(self, x: Tensor, scale: int) -> Tensor:
         """Global average pooling over what lies inside each image; arguments of `average_pool`.

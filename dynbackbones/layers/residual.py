@@ -204,9 +204,16 @@ class ResidualBlock(nn.Module, ABC):
         return self._forward(x, mask)
 
     def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if self.packed and mask is None:
-            return self._packed_residual(x, self.shortcut(x), self.final_relu)
+        if mask is None:
+            return self.add_residual(x, self.shortcut(x))
         out = self.residual(x, mask) + self.shortcut(x)
+        return self.relu(out) if self.final_relu else out
+
+    def add_residual(self, x: Tensor, shortcut: Tensor) -> Tensor:
+        """What the block makes of its input, given the output of its shortcut for it."""
+        if self.packed:
+            return self._packed_residual(x, shortcut, self.final_relu)
+        out = self.residual(x) + shortcut
         return self.relu(out) if self.final_relu else out
 
     def residual_macs(self, height: int, width: int) -> int:

@@ -81,7 +81,8 @@ class SelectedPixels:
             slots[part] = torch.arange(1, len(part) + 1, device=masks.device)
         steps = torch.arange(-1, 2, device=masks.device) * dilation
         offsets = (steps.unsqueeze(1) * padded + steps).flatten()
-        neighbours = slots[centre.unsqueeze(1) + offsets]
+        near = centre.unsqueeze(1) + offsets
+        neighbours = slots.index_select(0, near.flatten()).view_as(near)
         parts = zip(rows.split(sizes), counts, neighbours.split(sizes), strict=True)
         return [cls(*part) for part in parts]
 

@@ -43,7 +43,7 @@ def add_cifar_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None
 
 def run_stem(module: nn.Module, images: Tensor) -> Tensor:
     """The output of a module's stem."""
-    if isinstance(module.conv1, PackedConv2d):
+    if isinstance(module.conv1, PackedConv2d) and isinstance(module.bn1, nn.Identity):
         return module.maxpool(module.conv1(images, relu=True))
     return module.maxpool(module.relu(module.bn1(module.conv1(images))))
 

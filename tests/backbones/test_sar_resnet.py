@@ -140,10 +140,13 @@ def test_macs_of_the_paper(options, rate, giga):
 def test_macs_are_what_sparse_execution_computes(depth):
     net = build(depth, execution="sparse")
     images = torch.randn(1, 3, 101, 67)
+    dynbackbones.calibrate(net, images, target_rate=0.5)
     analysis = FlopCountAnalysis(net, images)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counted = analysis.by_operator()
-    assert 0 < net.decisions.activation_rate.item() < 1
+    # A trace leaves out what nobody reads, such as the selectors of a stage without regions.
+    rates = net.decisions.summary()
+    assert all(0 < rates[f"activation_rate_res{stage}"].item() < 1 for stage in (2, 3, 4))
     expected = pytest.approx(net.decisions.macs.item(), rel=1e-6)
     assert counted["conv"] + counted["linear"] == expected
 

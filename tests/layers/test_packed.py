@@ -1,0 +1,68 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from dynbackbones.layers.packed import PackedConv2d, can_pack
+
+pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
+
+CONVS = [
+    {"kernel_size": 1},
+    {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 3, "padding": 2, "dilation": 2, "groups": 2},
+]
+
+
+@pytest.fixture(params=CONVS, ids=str)
+def conv(request):
+    torch.manual_seed(0)
+    return nn.Conv2d(8, 16, **request.param)
+
+
+@pytest.fixture
+def images():
+    return torch.randn(2, 8, 9, 7, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("add", [False, True])
+def test_it_is_the_convolution(conv, images, layout, relu, add):
+    with torch.inference_mode():
+        images = images.contiguous(memory_format=layout)
+        expected = conv(images)
+        other = torch.randn_like(expected) if add else None
+        expected = expected + other if add else expected
+        out = PackedConv2d(conv)(images, other, relu)
+    torch.testing.assert_close(out, expected.relu() if relu else expected)
+
+
+def test_it_packs_for_the_first_shapes_only(conv):
+    packed = PackedConv2d(conv)
+    with torch.no_grad():
+        for size in (5, 6, 7, 5):
+            x = torch.randn(1, 8, size, size)
+            torch.testing.assert_close(packed(x, relu=True), conv(x).relu())
+    assert len(packed._reordered) == packed.shapes == 2
+
+
+def test_gradients_and_other_types_take_the_ordinary_convolution(conv, images):
+    packed = PackedConv2d(conv)
+    packed(images).sum().backward()
+    assert conv.weight.grad is not None
+    with torch.no_grad():
+        assert packed.double()(images.double()).dtype == torch.float64
+    assert packed._reordered == {}
+
+
+def test_copies_and_pickles_work(conv, images):
+    packed = PackedConv2d(conv)
+    with torch.no_grad():
+        expected = packed(images)
+        for twin in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+            assert torch.equal(twin(images), expected)
+    assert packed.state_dict().keys() == conv.state_dict().keys()
