@@ -12,8 +12,11 @@ from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_r
 from dynbackbones.layers.residual import ResidualBlock, conv1x1, strided
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
 
-SPARSE_RATE_LIMIT = 0.5
+SPARSE_RATE_LIMIT = 0.65
 """Share of refined pixels up to which ``execution="auto"`` computes a stage sparsely on a CPU."""
+
+SPARSE_PIXELS = 10_000
+"""Pixels of an image's feature map from which it does so at any rate."""
 
 BLEND_CHUNK = 2**18
 """Values that are fused at a time: 1 MiB."""
@@ -290,7 +293,10 @@ class SARStage(nn.Module):
             return False
         if execution == "sparse":
             return True
-        if pixels.device.type != "cpu" or pixels.float().mean() > SPARSE_RATE_LIMIT:
+        if pixels.device.type != "cpu":
+            return False
+        large = pixels.shape[-2] * pixels.shape[-1] >= SPARSE_PIXELS
+        if not large and pixels.float().mean() > SPARSE_RATE_LIMIT:
             return False
         norms = (norm for block in self.refinement for _, norm in block.residual_layers())
         return all(has_affine_form(norm) for norm in norms)

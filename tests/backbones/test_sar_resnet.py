@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dynbackbones
+from dynbackbones.layers import sparse_forward
 
 
 def trained_like(net, seed=0):
@@ -401,6 +402,23 @@ def test_wrong_progress_and_unknown_name():
         build().set_progress(1.5)
     with pytest.raises(ValueError, match="did you mean 'sar_resnet50'"):
         dynbackbones.build_backbone("sar_resnet5")
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "sparse"), [(64, 0.6, True), (64, 0.7, False), (400, 1.0, True)]
+)
+def test_auto_goes_by_rate_and_size(monkeypatch, size, rate, sparse):
+    calls = []
+
+    def counted(block, *args, **kwargs):
+        calls.append(block)
+        return sparse_forward(block, *args, **kwargs)
+
+    monkeypatch.setattr("dynbackbones.backbones.sar_stage.sparse_forward", counted)
+    net = build()
+    with torch.no_grad(), net.select("random", rate=rate):
+        net(torch.randn(1, 3, size, size))
+    assert (net.layer1.refinement[0] in calls) == sparse
 
 
 def test_auto_runs_other_norms_masked_and_sparse_refuses_them():
