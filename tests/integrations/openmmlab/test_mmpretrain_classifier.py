@@ -214,7 +214,7 @@ def test_a_checkpoint_may_lack_the_policy_until_joint_training():
     [
         ({"stage": "first"}, "stage must be one of plain, curriculum, joint, got 'first'"),
         ({"gamma": -1}, "gamma must be a finite number"),
-        ({"alpha": 0.4}, "alpha must be in"),
+        ({"alpha": 0.4}, "alpha must lie in"),
         ({"entropy_weight": -1}, "entropy_weight must be"),
         ({"curriculum_share": 0}, r"curriculum_share must lie in \(0, 1\], got 0"),
         (

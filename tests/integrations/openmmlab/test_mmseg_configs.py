@@ -28,7 +28,7 @@ if __name__ == "__main__":
 
 
 def test_there_are_the_promised_configs():
-    assert sum("voc12aug-513x513" in name for name in NAMES) == 8
+    assert sum("voc12aug-513x513" in name for name in NAMES) == 9
     assert sum("camvid" in name for name in NAMES) == 2
     assert {"demo/sar_semantic_fpn.py", "demo/blockdrop_semantic_fpn.py"} <= set(NAMES)
 
