@@ -1,47 +1,50 @@
-"""The spending knob: meet an activation rate in evaluation without retraining."""
+"""The spending knob: meet an activation rate or block usage in evaluation without retraining."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
+from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.blockdrop import BlockDropBackbone
 from dynbackbones.backbones.sar_resnet import SARResNet
-from dynbackbones.layers.regions import RegionSelector
 
 
 @torch.no_grad()
 def calibrate(
-    net: SARResNet,
+    net: DynamicBackbone,
     images: Tensor | Iterable[Tensor],
     *,
     target_rate: float,
     tolerance: float = 0.01,
     max_steps: int = 20,
 ) -> float:
-    """Shifts the decision thresholds so that a trained network meets an activation rate.
+    """Shifts the decision thresholds so that a trained network meets a rate.
 
-    All selectors get the same threshold on their logit difference, found by bisection, so that
-    blocks keep spending where they were trained to. The threshold is saved with the weights.
+    That is the activation rate of a SAR network, the block usage of a BlockDrop network. All
+    selectors get the same threshold on their logit difference, the policy network one on its
+    logits, found by bisection, so that computation is still spent where the network was trained to.
+    The threshold is saved with the weights.
 
     Args:
         net: the backbone; its mode is restored, and where this fails its thresholds.
         images: (N, in_channels, H, W), normalised as in training, or batches of these; without
             padding, which would count like the images.
-        target_rate: mean activation rate to reach, in [0, 1].
+        target_rate: mean activation rate or block usage to reach, in [0, 1].
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
 
     Returns:
-        The activation rate reached; where decisions are tied it can miss the target.
+        The rate reached; where decisions are tied it can miss the target.
 
     Raises:
         ValueError: an argument is out of range, there are no images, the decisions are
-            overridden, or the network chooses no regions.
+            overridden, or the network takes none.
     """
-    if not isinstance(net, SARResNet):
+    if not isinstance(net, SARResNet | BlockDropBackbone):
         raise ValueError(
-            f"calibrate shifts the thresholds of region selectors, which a "
-            f"{type(net).__name__} does not have; give it a SARResNet"
+            f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
+            "take; give it a SAR or BlockDrop network"
         )
     if net.selection is not None:
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
@@ -52,20 +55,20 @@ def calibrate(
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
-    was_training, before = net.training, [s.threshold.clone() for s in _selectors(net)]
+    was_training, before = net.training, [value.clone() for value in _thresholds(net)]
     net.eval()
     try:
         return _bisect(net, batches, target_rate, tolerance, max_steps)
     except BaseException:
-        for selector, threshold in zip(_selectors(net), before, strict=True):
-            selector.threshold.copy_(threshold)
+        for threshold, value in zip(_thresholds(net), before, strict=True):
+            threshold.copy_(value)
         raise
     finally:
         net.train(was_training)
 
 
 def _bisect(
-    net: SARResNet, batches: list[Tensor], target: float, tolerance: float, max_steps: int
+    net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
 ) -> float:
     low, high = -1.0, 1.0  # thresholds that select at least and at most the target
     while _rate_at(net, batches, low) < target and low > -1e4:
@@ -85,19 +88,23 @@ def _bisect(
     return best_rate
 
 
-def _rate_at(net: SARResNet, batches: list[Tensor], threshold: float) -> float:
+def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> float:
     _set_threshold(net, threshold)
     rates = []
     for batch in batches:
         net(batch)
-        rates.append(net.decisions.activation_rate)
+        decisions = net.decisions
+        is_sar = isinstance(net, SARResNet)
+        rates.append(decisions.activation_rate if is_sar else decisions.block_usage)
     return float(torch.cat(rates).mean())
 
 
-def _set_threshold(net: SARResNet, threshold: float) -> None:
-    for selector in _selectors(net):
-        selector.threshold.fill_(threshold)
+def _set_threshold(net: DynamicBackbone, threshold: float) -> None:
+    for value in _thresholds(net):
+        value.fill_(threshold)
 
 
-def _selectors(net: SARResNet) -> list[RegionSelector]:
-    return [selector for stage in net.stages().values() for selector in stage.selectors]
+def _thresholds(net: DynamicBackbone) -> list[Tensor]:
+    if isinstance(net, BlockDropBackbone):
+        return [net.policy.threshold]
+    return [selector.threshold for stage in net.stages().values() for selector in stage.selectors]

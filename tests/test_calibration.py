@@ -57,9 +57,21 @@ def test_an_override_is_refused_and_a_failure_changes_nothing():
     assert all(s.threshold == 0 for stage in net.stages().values() for s in stage.selectors)
 
 
-@pytest.mark.parametrize("name", ["blockdrop_cifar_resnet20", "resnet18"])
-def test_networks_without_regions_are_refused(name):
-    with pytest.raises(ValueError, match="region selectors, which a .*ResNet does not have"):
+def test_block_usage_is_met_too():
+    torch.manual_seed(0)
+    net = dynbackbones.build_backbone("blockdrop_cifar_resnet20")
+    torch.nn.init.normal_(net.policy.fc.weight, std=3.0)
+    images = torch.randn(16, 3, 32, 32)
+    reached = dynbackbones.calibrate(net, images, target_rate=0.4, tolerance=0.02)
+    assert reached == pytest.approx(0.4, abs=0.04)
+    other = dynbackbones.build_backbone("blockdrop_cifar_resnet20").eval()
+    other.load_state_dict(net.state_dict())
+    other(images)
+    assert other.decisions.block_usage.mean().item() == pytest.approx(reached, abs=1e-6)
+
+
+def test_networks_without_decisions_are_refused():
+    with pytest.raises(ValueError, match="decisions, which a ResNet does not take"):
         dynbackbones.calibrate(
-            dynbackbones.build_backbone(name), torch.randn(1, 3, 64, 64), target_rate=0.5
+            dynbackbones.build_backbone("resnet18"), torch.randn(1, 3, 64, 64), target_rate=0.5
         )

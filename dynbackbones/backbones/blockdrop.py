@@ -159,7 +159,7 @@ class BlockDropBackbone(DynamicBackbone):
         with torch.set_grad_enabled(learning):
             probabilities = self._probabilities(images, sizes)
         if self._selection is None:
-            actions = greedy_actions(probabilities)
+            actions = greedy_actions(probabilities, self.policy.threshold.sigmoid())
         else:
             actions = self._selection.policy(len(images), self.block_counts).to(images.device)
         features = self._run_stages(images, actions, probabilities if learning else None)

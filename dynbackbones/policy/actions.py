@@ -25,9 +25,9 @@ def bound_probabilities(probabilities: Tensor, alpha: float = 0.8) -> Tensor:
     return alpha * probabilities + (1 - alpha) * (1 - probabilities)
 
 
-def greedy_actions(probabilities: Tensor) -> Tensor:
-    """The most probable actions: (N, K) probabilities to (N, K) bool."""
-    return probabilities.detach() > 0.5
+def greedy_actions(probabilities: Tensor, threshold: float | Tensor = 0.5) -> Tensor:
+    """The actions that are more probable than ``threshold``: (N, K) to (N, K) bool."""
+    return probabilities.detach() > threshold
 
 
 def sample_actions(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:

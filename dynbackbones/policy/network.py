@@ -33,6 +33,10 @@ class PolicyNetwork(nn.Module):
 
     Shape:
         (N, in_channels, H, W) to (N, K) float32 in [0, 1], differentiable.
+
+    Attributes:
+        threshold: in evaluation an action is taken where its logit exceeds this buffer; 0 takes
+            what is more probable than not. Set by `dynbackbones.calibrate`.
     """
 
     initial_logit = 1.0
@@ -53,6 +57,7 @@ class PolicyNetwork(nn.Module):
             self.add_module(f"layer{index}", nn.Sequential(stage))
             before = width
         self.fc = nn.Linear(before, num_actions)
+        self.register_buffer("threshold", torch.zeros(()))
 
     def _init_weights(self) -> None:
         for module in self.modules():
