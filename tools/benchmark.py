@@ -5,13 +5,16 @@ import argparse
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 import dynbackbones
+from dynbackbones.analysis.breakdown import breakdown
 from dynbackbones.analysis.latency import (
     Timing,
+    backbone_of,
     break_even_rate,
     compare,
     fit_usage,
@@ -36,6 +39,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=dynbackbones.list_backbones(),
         metavar="NAME",
         help="what to compare; the first is the reference of all ratios",
+    )
+    parser.add_argument(
+        "--detectors",
+        nargs="+",
+        metavar="CONFIG",
+        help="in place of --backbones: whole detectors of the torchvision engine, with random "
+        "weights; MACs are those of their backbones",
     )
     parser.add_argument("--size", nargs=2, type=int, default=[224, 224], metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=1)
@@ -70,6 +80,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="of all backbones alike; folded and packed are optimize_for_inference without and "
         "with pack",
     )
+    parser.add_argument(
+        "--breakdown", action="store_true", help="also where the time of each goes, on a CPU"
+    )
     parser.add_argument("--repeats", type=int, default=20, help="measured rounds")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
@@ -91,9 +104,38 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if args.usage < 3:
             parser.error(f"--usage must be at least 3, a line fits any two; got {args.usage}")
         args.rates = [index / (args.usage - 1) for index in range(args.usage)]
+    if args.breakdown and (args.detectors or args.device != "cpu"):
+        parser.error("--breakdown is for --backbones on --device cpu")
     if args.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: no CUDA device was found; use --device cpu")
     return args
+
+
+def build(args: argparse.Namespace) -> dict[str, torch.nn.Module]:
+    """The networks to compare, all treated alike."""
+    if args.detectors:
+        from dynbackbones.integrations.torchvision.config import load_config
+        from dynbackbones.integrations.torchvision.detectors import build_detector
+
+        nets = {Path(file).stem: build_detector(load_config(file)) for file in args.detectors}
+    else:
+        nets = {name: dynbackbones.build_backbone(name) for name in args.backbones}
+    if args.treatment != "eager":
+        pack = args.treatment == "packed"
+        nets = {
+            name: dynbackbones.optimize_for_inference(net, pack=pack) for name, net in nets.items()
+        }
+    return {name: net.to(args.device).eval() for name, net in nets.items()}
+
+
+def print_breakdown(net: torch.nn.Module, images: torch.Tensor, args: argparse.Namespace) -> None:
+    """One line with the parts of a backbone's time, at the first of the rates."""
+    with ExitStack() as stack:
+        if isinstance(net, dynbackbones.DynamicBackbone):
+            net.execution = args.execution[0]
+            stack.enter_context(net.select("random", rate=args.rates[0], seed=args.seed))
+        parts = breakdown(net, images, repeats=args.repeats)
+    print(", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items()))
 
 
 def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
@@ -107,7 +149,7 @@ def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
 
 
 def usage_fits(
-    timings: list[Timing], nets: dict[str, dynbackbones.Backbone]
+    timings: list[Timing], nets: dict[str, torch.nn.Module]
 ) -> list[dict[str, str | float]]:
     """The line of time against blocks kept of each BlockDrop backbone and execution.
 
@@ -117,7 +159,7 @@ def usage_fits(
     for name, execution in dict.fromkeys(
         (t.candidate.backbone, t.candidate.execution) for t in timings if t.blocks is not None
     ):
-        fit = fit_usage(timings, name, execution, nets[name].num_blocks)
+        fit = fit_usage(timings, name, execution, backbone_of(nets[name]).num_blocks)
         if fit is None:
             continue
         static = timings[0].candidate.execution is None
@@ -148,13 +190,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    nets = {name: dynbackbones.build_backbone(name).to(args.device) for name in args.backbones}
+    nets = build(args)
     images = torch.randn(args.batch_size, 3, *args.size, device=args.device)
     if args.treatment != "eager":
-        nets = {
-            name: dynbackbones.optimize_for_inference(net, pack=args.treatment == "packed")
-            for name, net in nets.items()
-        }
         images = images.contiguous(memory_format=torch.channels_last)
     timings = compare(
         nets,
@@ -176,10 +214,15 @@ def main(argv: list[str] | None = None) -> None:
     treatment = TREATMENTS[args.treatment]
     print(f"all backbones: {treatment}; random regions or blocks; MACs for each image\n")
     print(latency_table(timings))
-    for name in args.backbones:
+    for name in nets:
         rate = break_even_rate(timings, name)
         if rate is not None:
             print(f"\n{name}: sparse execution is faster than masked up to a rate of {rate:.2f}")
+    if args.breakdown:
+        print(f"\nmilliseconds, {args.execution[0]} at rate {args.rates[0]}:")
+        for name, net in nets.items():
+            print(f"{name}: ", end="")
+            print_breakdown(net, images, args)
     fits = usage_fits(timings, nets)
     if fits:
         print("\n" + "\n".join(describe_fit(fit) for fit in fits))

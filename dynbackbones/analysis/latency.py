@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.base import Backbone, DynamicBackbone
 from dynbackbones.backbones.decisions import BlockDropDecisions, Decisions
+from dynbackbones.integrations.auxiliary import find_backbones
 
 DRAWS = 5
 """Random choices that a measurement goes through."""
@@ -141,11 +142,12 @@ def candidates_of(
     executions: Sequence[str],
     seed: int = 0,
 ) -> list[Candidate]:
-    """What there is to time in one backbone: each execution at each rate, or a static net once.
+    """What there is to time in one network: each execution at each rate, or a static net once.
 
     Args:
         name: shown in tables.
-        net: a backbone of this package in evaluation mode.
+        net: in evaluation mode; a backbone of this package, or a detector of torchvision with one
+            inside, which then takes the images as a list.
         images: (N, 3, H, W) input.
         rates: shares of regions or blocks that a random choice keeps.
         executions: of "sparse", "masked", "auto".
@@ -153,19 +155,21 @@ def candidates_of(
             execution.
     """
 
-    def forward() -> object:
-        return net(images)
+    backbone, inputs = backbone_of(net), images if isinstance(net, Backbone) else list(images)
 
-    if not isinstance(net, DynamicBackbone):
+    def forward() -> object:
+        return net(inputs)
+
+    if not isinstance(backbone, DynamicBackbone):
         return [Candidate(name, forward)]
 
     def context(execution: str, rate: float) -> Callable[[], AbstractContextManager]:
         # What is chosen matters for the cost of a BlockDrop network, whose blocks differ.
-        chosen = itertools.cycle([_drawn(net, images, rate, seed + i) for i in range(DRAWS)])
+        chosen = itertools.cycle([_drawn(backbone, forward, rate, seed + i) for i in range(DRAWS)])
 
         def enter() -> AbstractContextManager:
-            net.execution = execution
-            return net.select(next(chosen))
+            backbone.execution = execution
+            return backbone.select(next(chosen))
 
         return enter
 
@@ -176,12 +180,26 @@ def candidates_of(
     ]
 
 
+def backbone_of(net: nn.Module) -> Backbone:
+    """The one backbone of this package that a network is or contains.
+
+    Raises:
+        ValueError: there is none, or several.
+    """
+    found = find_backbones(net)
+    if len(found) != 1:
+        raise ValueError(f"{type(net).__name__} has {len(found)} backbones of this package, not 1")
+    return found[0]
+
+
 @torch.inference_mode()
-def _drawn(net: nn.Module, images: Tensor, rate: float, seed: int) -> Tensor | dict[str, Tensor]:
+def _drawn(
+    backbone: DynamicBackbone, forward: Callable[[], object], rate: float, seed: int
+) -> Tensor | dict[str, Tensor]:
     """Random decisions as values, so that drawing them is not timed."""
-    with net.select("random", rate=rate, seed=seed):
-        net(images)
-    decisions = net.decisions
+    with backbone.select("random", rate=rate, seed=seed):
+        forward()
+    decisions = backbone.decisions
     return decisions.policy if isinstance(decisions, BlockDropDecisions) else decisions.masks
 
 
@@ -197,15 +215,15 @@ def compare(
     seed: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Timing]:
-    """Times backbones side by side on the same input.
+    """Times networks side by side on the same input.
 
     Args:
-        nets: dict from name to backbone, all on the device of ``images``.
+        nets: dict from name to network, all on the device of ``images``.
         images, rates, executions, seed: see `candidates_of`.
         repeats, warmup, progress: see `measure`.
 
     Returns:
-        A `Timing` for each candidate, the first backbone's first.
+        A `Timing` for each candidate, the first network's first; MACs are those of its backbone.
     """
     candidates, macs, blocks = [], [], []
     for name, net in nets.items():
@@ -218,7 +236,7 @@ def compare(
         for _ in range(1 if candidate.rate is None else DRAWS):
             with candidate.context():
                 candidate.forward()
-            seen.append(nets[candidate.backbone].decisions)
+            seen.append(backbone_of(nets[candidate.backbone]).decisions)
         macs.append(statistics.fmean(float(decisions.macs.mean()) for decisions in seen))
         blocks.append(_blocks_kept(seen[0]))
     synchronize = _synchronizer(images.device)
