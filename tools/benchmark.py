@@ -2,6 +2,7 @@
 """Compares the latency of backbones side by side, interleaved in one run on this machine."""
 
 import argparse
+import importlib.util
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,9 @@ from dynbackbones.analysis.latency import (
     fit_usage,
     latency_table,
 )
+from dynbackbones.analysis.latency_plot import plot_latency
+from dynbackbones.errors import UserError
+from dynbackbones.integrations import launch
 
 TREATMENTS = {
     "eager": "eager, BatchNorm not folded, float32",
@@ -36,9 +40,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--backbones",
         nargs="+",
         default=["resnet50", "sar_resnet50"],
-        choices=dynbackbones.list_backbones(),
         metavar="NAME",
-        help="what to compare; the first is the reference of all ratios",
+        help="what to compare, of this package or torchvision:NAME or timm:NAME; the first is the "
+        "reference of all ratios",
     )
     parser.add_argument(
         "--detectors",
@@ -81,6 +85,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "with pack",
     )
     parser.add_argument(
+        "--selection",
+        default="random",
+        choices=["random", "uniform", "center", "first", "distributed"],
+        help="which regions (random, uniform, center) or blocks (random, first, distributed) run",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw latency against rate (needs matplotlib)"
+    )
+    parser.add_argument(
         "--breakdown", action="store_true", help="also where the time of each goes, on a CPU"
     )
     parser.add_argument("--repeats", type=int, default=20, help="measured rounds")
@@ -111,6 +124,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return args
 
 
+def build_named(name: str) -> torch.nn.Module:
+    """A network by its name.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    library, _, model = name.rpartition(":")
+    if library in ("torchvision", "timm"):
+        if importlib.util.find_spec(library) is None:
+            raise UserError(f"--backbones {name}: {library} is not installed")
+        if library == "torchvision":
+            from torchvision.models import get_model as create
+        else:
+            from timm import create_model as create
+        try:
+            return create(model)
+        except (ValueError, RuntimeError) as error:
+            raise UserError(f"--backbones: {library} has no model {model}") from error
+    if name not in dynbackbones.list_backbones():
+        known = ", ".join(dynbackbones.list_backbones())
+        raise UserError(f"--backbones {name} is not known; known are {known}")
+    return dynbackbones.build_backbone(name)
+
+
 def build(args: argparse.Namespace) -> dict[str, torch.nn.Module]:
     """The networks to compare, all treated alike."""
     if args.detectors:
@@ -119,8 +156,13 @@ def build(args: argparse.Namespace) -> dict[str, torch.nn.Module]:
 
         nets = {Path(file).stem: build_detector(load_config(file)) for file in args.detectors}
     else:
-        nets = {name: dynbackbones.build_backbone(name) for name in args.backbones}
+        nets = {name: build_named(name) for name in args.backbones}
     if args.treatment != "eager":
+        for name, net in nets.items():
+            if backbone_of(net) is None:
+                raise UserError(
+                    f"{name} cannot be treated like the others: leave --treatment {args.treatment}"
+                )
         pack = args.treatment == "packed"
         nets = {
             name: dynbackbones.optimize_for_inference(net, pack=pack) for name, net in nets.items()
@@ -128,12 +170,27 @@ def build(args: argparse.Namespace) -> dict[str, torch.nn.Module]:
     return {name: net.to(args.device).eval() for name, net in nets.items()}
 
 
+def check_selection(net: torch.nn.Module, selection: str) -> None:
+    """Makes sure that a network knows this kind of choice.
+
+    Raises:
+        UserError: it does not.
+    """
+    backbone = backbone_of(net)
+    if isinstance(backbone, dynbackbones.DynamicBackbone):
+        try:
+            with backbone.select(selection):
+                pass
+        except ValueError as error:
+            raise UserError(f"--selection {selection}: {error}") from error
+
+
 def print_breakdown(net: torch.nn.Module, images: torch.Tensor, args: argparse.Namespace) -> None:
     """One line with the parts of a backbone's time, at the first of the rates."""
     with ExitStack() as stack:
         if isinstance(net, dynbackbones.DynamicBackbone):
             net.execution = args.execution[0]
-            stack.enter_context(net.select("random", rate=args.rates[0], seed=args.seed))
+            stack.enter_context(net.select(args.selection, rate=args.rates[0], seed=args.seed))
         parts = breakdown(net, images, repeats=args.repeats)
     print(", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items()))
 
@@ -191,6 +248,8 @@ def main(argv: list[str] | None = None) -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     nets = build(args)
+    for net in nets.values():
+        check_selection(net, args.selection)
     images = torch.randn(args.batch_size, 3, *args.size, device=args.device)
     if args.treatment != "eager":
         images = images.contiguous(memory_format=torch.channels_last)
@@ -201,6 +260,7 @@ def main(argv: list[str] | None = None) -> None:
         executions=args.execution,
         repeats=args.repeats,
         warmup=args.warmup,
+        selection=args.selection,
         seed=args.seed,
         progress=show_rounds,
     )
@@ -212,7 +272,7 @@ def main(argv: list[str] | None = None) -> None:
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
     treatment = TREATMENTS[args.treatment]
-    print(f"all backbones: {treatment}; random regions or blocks; MACs for each image\n")
+    print(f"all backbones: {treatment}; {args.selection} regions or blocks; MACs for each image\n")
     print(latency_table(timings))
     for name in nets:
         rate = break_even_rate(timings, name)
@@ -226,6 +286,8 @@ def main(argv: list[str] | None = None) -> None:
     fits = usage_fits(timings, nets)
     if fits:
         print("\n" + "\n".join(describe_fit(fit) for fit in fits))
+    if args.plot is not None:
+        plot_latency(timings, args.plot)
     if args.json is not None:
         report = {
             "size": args.size,
@@ -242,4 +304,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    launch.run(main)

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
+from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone
@@ -140,22 +141,25 @@ def candidates_of(
     *,
     rates: Sequence[float],
     executions: Sequence[str],
+    selection: str = "random",
     seed: int = 0,
 ) -> list[Candidate]:
     """What there is to time in one network: each execution at each rate, or a static net once.
 
     Args:
         name: shown in tables.
-        net: in evaluation mode; a backbone of this package, or a detector of torchvision with one
-            inside, which then takes the images as a list.
+        net: in evaluation mode; a backbone of this package, a detector of torchvision with one
+            inside, which then takes the images as a list, or any other network.
         images: (N, 3, H, W) input.
-        rates: shares of regions or blocks that a random choice keeps.
+        rates: shares of regions or blocks that are kept.
         executions: of "sparse", "masked", "auto".
+        selection: which ones; see `RegionSelection` and `BlockSelection`.
         seed: of the first of `DRAWS` choices, which take turns and are the same for every
             execution.
     """
 
-    backbone, inputs = backbone_of(net), images if isinstance(net, Backbone) else list(images)
+    backbone = backbone_of(net)
+    inputs = images if backbone in (net, None) else list(images)
 
     def forward() -> object:
         return net(inputs)
@@ -165,7 +169,8 @@ def candidates_of(
 
     def context(execution: str, rate: float) -> Callable[[], AbstractContextManager]:
         # What is chosen matters for the cost of a BlockDrop network, whose blocks differ.
-        chosen = itertools.cycle([_drawn(backbone, forward, rate, seed + i) for i in range(DRAWS)])
+        draws = [_drawn(backbone, forward, selection, rate, seed + i) for i in range(DRAWS)]
+        chosen = itertools.cycle(draws)
 
         def enter() -> AbstractContextManager:
             backbone.execution = execution
@@ -180,24 +185,28 @@ def candidates_of(
     ]
 
 
-def backbone_of(net: nn.Module) -> Backbone:
-    """The one backbone of this package that a network is or contains.
+def backbone_of(net: nn.Module) -> Backbone | None:
+    """The one backbone of this package that a network is or contains, if any.
 
     Raises:
-        ValueError: there is none, or several.
+        ValueError: there are several.
     """
     found = find_backbones(net)
-    if len(found) != 1:
+    if len(found) > 1:
         raise ValueError(f"{type(net).__name__} has {len(found)} backbones of this package, not 1")
-    return found[0]
+    return found[0] if found else None
 
 
 @torch.inference_mode()
 def _drawn(
-    backbone: DynamicBackbone, forward: Callable[[], object], rate: float, seed: int
+    backbone: DynamicBackbone,
+    forward: Callable[[], object],
+    selection: str,
+    rate: float,
+    seed: int,
 ) -> Tensor | dict[str, Tensor]:
-    """Random decisions as values, so that drawing them is not timed."""
-    with backbone.select("random", rate=rate, seed=seed):
+    """Decisions as values, so that drawing them is not timed."""
+    with backbone.select(selection, rate=rate, seed=seed):
         forward()
     decisions = backbone.decisions
     return decisions.policy if isinstance(decisions, BlockDropDecisions) else decisions.masks
@@ -212,6 +221,7 @@ def compare(
     executions: Sequence[str] = ("auto",),
     repeats: int = 20,
     warmup: int = 3,
+    selection: str = "random",
     seed: int = 0,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[Timing]:
@@ -219,7 +229,7 @@ def compare(
 
     Args:
         nets: dict from name to network, all on the device of ``images``.
-        images, rates, executions, seed: see `candidates_of`.
+        images, rates, executions, selection, seed: see `candidates_of`.
         repeats, warmup, progress: see `measure`.
 
     Returns:
@@ -229,14 +239,25 @@ def compare(
     for name, net in nets.items():
         net.eval()
         candidates += candidates_of(
-            name, net, images, rates=rates, executions=executions, seed=seed
+            name,
+            net,
+            images,
+            rates=rates,
+            executions=executions,
+            selection=selection,
+            seed=seed,
         )
     for candidate in candidates:
+        net = nets[candidate.backbone]
+        if backbone_of(net) is None:
+            macs.append(_counted_macs(net, images))
+            blocks.append(None)
+            continue
         seen = []
         for _ in range(1 if candidate.rate is None else DRAWS):
             with candidate.context():
                 candidate.forward()
-            seen.append(backbone_of(nets[candidate.backbone]).decisions)
+            seen.append(backbone_of(net).decisions)
         macs.append(statistics.fmean(float(decisions.macs.mean()) for decisions in seen))
         blocks.append(_blocks_kept(seen[0]))
     synchronize = _synchronizer(images.device)
@@ -244,6 +265,13 @@ def compare(
         candidates, repeats=repeats, warmup=warmup, synchronize=synchronize, progress=progress
     )
     return [Timing(*parts) for parts in zip(candidates, seconds, macs, blocks, strict=True)]
+
+
+def _counted_macs(net: nn.Module, images: Tensor) -> float:
+    counter = FlopCountAnalysis(net, images[:1])
+    counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    counts = counter.by_operator()
+    return float(counts["conv"] + counts["linear"])
 
 
 def _blocks_kept(decisions: Decisions) -> float | None:

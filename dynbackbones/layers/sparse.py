@@ -188,9 +188,7 @@ def _steps(block: ResidualBlock) -> list[_Step]:
     return steps
 
 
-def _collect(
-    step: _Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels
-) -> Tensor:
+def _collect(step: _Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels) -> Tensor:
     """The results of a step for all pixels, with a row of zeros before them."""
     parts = [step.run(flat, rows, pixels, *part) for part in pixels.parts(step.width)]
     width = step.weights[-1][0].shape[0] if step.weights else step.width

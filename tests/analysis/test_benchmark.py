@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from dynbackbones.errors import UserError
+
 ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/benchmark.py"
 
@@ -71,10 +73,43 @@ def test_benchmark_fits_a_line_to_block_usage(tmp_path):
     assert fit["reference"] == "cifar_resnet20" and 0 <= fit["r_squared"] <= 1
 
 
+def test_benchmark_times_detectors_and_prepared_networks(tmp_path):
+    file = tmp_path / "figures.json"
+    configs = [ROOT / f"configs/demo/{name}.yaml" for name in ("retinanet", "sar_retinanet")]
+    options = "--size 64 96 --repeats 1 --warmup 0 --rates 0.5 --execution auto --treatment packed"
+    result = run("--detectors", *configs, *options.split(), "--json", file)
+    assert result.returncode == 0, result.stderr
+    assert "weights in oneDNN's layout" in result.stdout
+    rows = json.loads(file.read_text())["results"]
+    assert [row["backbone"] for row in rows] == ["retinanet", "sar_retinanet"]
+    assert rows[1]["macs"] < rows[0]["macs"]
+
+
+def test_benchmark_breaks_times_down():
+    arguments = "--backbones resnet18 sar_resnet18 --size 64 64 --repeats 1 --warmup 0 --rates 0.5"
+    options = "--execution sparse --breakdown --treatment folded"
+    result = run(*arguments.split(), *options.split())
+    assert result.returncode == 0, result.stderr
+    assert "milliseconds, sparse at rate 0.5:" in result.stdout
+    assert "sar_resnet18: stem" in result.stdout and "fusion" in result.stdout
+
+
+def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "new" / "latency.png"
+    arguments = "--backbones torchvision:resnet18 sar_resnet18 --size 64 64 --repeats 1 --warmup 0"
+    options = "--rates 0.25 0.75 --execution sparse --selection center"
+    result = run(*arguments.split(), *options.split(), "--plot", plot)
+    assert result.returncode == 0, result.stderr
+    assert "\ntorchvision:resnet18 " in result.stdout
+    assert "center regions or blocks" in result.stdout
+    assert plot.read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--backbones", "resnet51"], "resnet51"),
+        (["--breakdown", "--detectors", "x.yaml"], "--breakdown is for --backbones"),
         (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),
         (["--usage", "2"], "--usage must be at least 3"),
         (["--repeats", "0"], "--repeats must be at least 1"),
@@ -86,3 +121,20 @@ def test_benchmark_names_a_wrong_option(benchmark_tool, capsys, arguments, messa
         benchmark_tool.parse_args(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--backbones resnet51", "--backbones resnet51 is not known; known are .*resnet50"),
+        ("--backbones torchvision:nosuch", "torchvision has no model nosuch"),
+        (
+            "--backbones torchvision:resnet18 --treatment packed",
+            "torchvision:resnet18 cannot be treated like the others",
+        ),
+        ("--backbones sar_resnet18 --selection first", "--selection first: "),
+    ],
+)
+def test_benchmark_refuses_networks_that_do_not_fit(benchmark_tool, arguments, message):
+    with pytest.raises(UserError, match=message):
+        benchmark_tool.main(arguments.split())
