@@ -55,12 +55,12 @@ def calibrate(
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
-    was_training, before = net.training, [value.clone() for value in _thresholds(net)]
+    was_training, before = net.training, [value.clone() for value in thresholds(net)]
     net.eval()
     try:
         return _bisect(net, batches, target_rate, tolerance, max_steps)
     except BaseException:
-        for threshold, value in zip(_thresholds(net), before, strict=True):
+        for threshold, value in zip(thresholds(net), before, strict=True):
             threshold.copy_(value)
         raise
     finally:
@@ -100,11 +100,12 @@ def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> f
 
 
 def _set_threshold(net: DynamicBackbone, threshold: float) -> None:
-    for value in _thresholds(net):
+    for value in thresholds(net):
         value.fill_(threshold)
 
 
-def _thresholds(net: DynamicBackbone) -> list[Tensor]:
+def thresholds(net: DynamicBackbone) -> list[Tensor]:
+    """The buffers that `calibrate` sets."""
     if isinstance(net, BlockDropBackbone):
         return [net.policy.threshold]
     return [selector.threshold for stage in net.stages().values() for selector in stage.selectors]

@@ -21,7 +21,7 @@ from dynbackbones.analysis.latency import (
     fit_usage,
     latency_table,
 )
-from dynbackbones.analysis.latency_plot import plot_latency
+from dynbackbones.analysis.latency_plot import plot_latency, plot_spending
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
 
@@ -50,6 +50,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="CONFIG",
         help="in place of --backbones: whole detectors of the torchvision engine, with random "
         "weights; MACs are those of their backbones",
+    )
+    parser.add_argument(
+        "--calibrate",
+        metavar="CONFIG",
+        help="in place of --backbones: a trained detector of the torchvision engine, calibrated to "
+        "each of the rates without training; its AP against its time on DATASETS.TEST",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="for --calibrate; by default those of its OUTPUT_DIR"
     )
     parser.add_argument("--size", nargs=2, type=int, default=[224, 224], metavar=("H", "W"))
     parser.add_argument("--batch-size", type=int, default=1)
@@ -117,6 +126,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if args.usage < 3:
             parser.error(f"--usage must be at least 3, a line fits any two; got {args.usage}")
         args.rates = [index / (args.usage - 1) for index in range(args.usage)]
+    if args.weights and not args.calibrate:
+        parser.error("--weights goes with --calibrate")
+    if args.calibrate and args.device != "cpu":
+        parser.error("--calibrate measures on --device cpu")
     if args.breakdown and (args.detectors or args.device != "cpu"):
         parser.error("--breakdown is for --backbones on --device cpu")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -243,10 +256,41 @@ def describe_fit(fit: dict[str, str | float]) -> str:
     )
 
 
+def calibrated(args: argparse.Namespace) -> None:
+    """The spending curve of a trained detector."""
+    from dynbackbones.integrations.torchvision import spending
+    from dynbackbones.integrations.torchvision.config import load_config
+    from dynbackbones.integrations.torchvision.predictor import load_predictor
+
+    cfg = load_config(
+        args.calibrate,
+        ["MODEL.DEVICE", "cpu", *(["MODEL.WEIGHTS", args.weights] if args.weights else [])],
+    )
+    detector = load_predictor(cfg).model
+    if args.treatment != "eager":
+        detector = dynbackbones.optimize_for_inference(detector, pack=args.treatment == "packed")
+    points = spending.spending_curve(cfg, detector, args.rates, progress=show_rounds)
+    print(
+        f"{args.calibrate}, one image at a time, {args.threads} thread(s), "
+        f"{TREATMENTS[args.treatment]}\n"
+    )
+    print(spending.spending_table(points))
+    if args.plot is not None:
+        labels = [f"{point.rate:.2f}" for point in points]
+        aps = [point.ap for point in points]
+        plot_spending([point.seconds for point in points], aps, labels, args.plot)
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps([vars(point) for point in points], indent=2) + "\n")
+
+
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    if args.calibrate:
+        calibrated(args)
+        return
     nets = build(args)
     for net in nets.values():
         check_selection(net, args.selection)

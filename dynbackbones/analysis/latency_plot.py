@@ -56,3 +56,28 @@ def plot_latency(timings: Sequence[Timing], file: Path) -> None:
     axes.legend()
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, dpi=120)
+
+
+def plot_spending(
+    seconds: Sequence[float], aps: Sequence[float], labels: Sequence[str], file: Path
+) -> None:
+    """Draws average precision against time for each rate; needs matplotlib.
+
+    Args:
+        seconds: per image.
+        aps: average precision in percent.
+        labels: of the points.
+        file: see `plot_latency`.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    milliseconds = [1e3 * value for value in seconds]
+    axes.plot(milliseconds, aps, marker="o")
+    for point in zip(milliseconds, aps, labels, strict=True):
+        axes.annotate(point[2], point[:2], xytext=(4, -12), textcoords="offset points")
+    axes.set_xlabel("milliseconds for an image")
+    axes.set_ylabel("AP")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)

@@ -109,6 +109,7 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--weights", "x.pth"], "--weights goes with --calibrate"),
         (["--breakdown", "--detectors", "x.yaml"], "--breakdown is for --backbones"),
         (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),
         (["--usage", "2"], "--usage must be at least 3"),
