@@ -22,14 +22,16 @@ from dynbackbones.analysis.latency import (
     latency_table,
 )
 from dynbackbones.analysis.latency_plot import plot_latency, plot_spending
+from dynbackbones.analysis.memory import peak_memory
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import launch
 
 TREATMENTS = {
-    "eager": "eager, BatchNorm not folded, float32",
-    "folded": "eager, BatchNorm folded, channels-last, float32",
-    "packed": "BatchNorm folded, channels-last, weights in oneDNN's layout, float32",
+    "eager": "eager, BatchNorm not folded",
+    "folded": "eager, BatchNorm folded, channels-last",
+    "packed": "BatchNorm folded, channels-last, weights in oneDNN's layout",
 }
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -103,10 +105,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--plot", type=Path, metavar="FILE", help="draw latency against rate (needs matplotlib)"
     )
     parser.add_argument(
+        "--memory", action="store_true", help="also the peak memory of a forward pass of each"
+    )
+    parser.add_argument(
         "--breakdown", action="store_true", help="also where the time of each goes, on a CPU"
     )
     parser.add_argument("--repeats", type=int, default=20, help="measured rounds")
     parser.add_argument("--warmup", type=int, default=3, help="rounds before them")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="of weights and images"
+    )
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of weights, input and masks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
@@ -126,10 +134,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         if args.usage < 3:
             parser.error(f"--usage must be at least 3, a line fits any two; got {args.usage}")
         args.rates = [index / (args.usage - 1) for index in range(args.usage)]
+    if args.dtype != "float32" and (args.treatment == "packed" or args.calibrate):
+        parser.error(f"--dtype {args.dtype} is not for --treatment packed or --calibrate")
     if args.weights and not args.calibrate:
         parser.error("--weights goes with --calibrate")
     if args.calibrate and args.device != "cpu":
         parser.error("--calibrate measures on --device cpu")
+    if args.memory and args.detectors:
+        parser.error("--memory is for --backbones")
     if args.breakdown and (args.detectors or args.device != "cpu"):
         parser.error("--breakdown is for --backbones on --device cpu")
     if args.device == "cuda" and not torch.cuda.is_available():
@@ -180,7 +192,7 @@ def build(args: argparse.Namespace) -> dict[str, torch.nn.Module]:
         nets = {
             name: dynbackbones.optimize_for_inference(net, pack=pack) for name, net in nets.items()
         }
-    return {name: net.to(args.device).eval() for name, net in nets.items()}
+    return {name: net.to(args.device, DTYPES[args.dtype]).eval() for name, net in nets.items()}
 
 
 def check_selection(net: torch.nn.Module, selection: str) -> None:
@@ -206,6 +218,19 @@ def print_breakdown(net: torch.nn.Module, images: torch.Tensor, args: argparse.N
             stack.enter_context(net.select(args.selection, rate=args.rates[0], seed=args.seed))
         parts = breakdown(net, images, repeats=args.repeats)
     print(", ".join(f"{name} {1e3 * seconds:.1f}" for name, seconds in parts.items()))
+
+
+def print_memory(
+    nets: dict[str, torch.nn.Module], images: torch.Tensor, args: argparse.Namespace
+) -> None:
+    """The peak memory of each backbone, at the first of the rates and executions."""
+    execution, rate = args.execution[0], args.rates[0]
+    print(f"\npeak memory beyond network and images, {execution} at rate {rate}:")
+    reference = None
+    for name, net in nets.items():
+        peak = peak_memory(net, images, execution=execution, selection=args.selection, rate=rate)
+        reference = reference or peak
+        print(f"{name}: {peak / 2**20:.0f} MiB, ratio {peak / reference:.2f}")
 
 
 def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
@@ -294,7 +319,7 @@ def main(argv: list[str] | None = None) -> None:
     nets = build(args)
     for net in nets.values():
         check_selection(net, args.selection)
-    images = torch.randn(args.batch_size, 3, *args.size, device=args.device)
+    images = torch.randn(args.batch_size, 3, *args.size).to(args.device, DTYPES[args.dtype])
     if args.treatment != "eager":
         images = images.contiguous(memory_format=torch.channels_last)
     timings = compare(
@@ -315,13 +340,15 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
-    treatment = TREATMENTS[args.treatment]
+    treatment = f"{TREATMENTS[args.treatment]}, {args.dtype}"
     print(f"all backbones: {treatment}; {args.selection} regions or blocks; MACs for each image\n")
     print(latency_table(timings))
     for name in nets:
         rate = break_even_rate(timings, name)
         if rate is not None:
             print(f"\n{name}: sparse execution is faster than masked up to a rate of {rate:.2f}")
+    if args.memory:
+        print_memory(nets, images, args)
     if args.breakdown:
         print(f"\nmilliseconds, {args.execution[0]} at rate {args.rates[0]}:")
         for name, net in nets.items():

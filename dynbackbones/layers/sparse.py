@@ -11,6 +11,7 @@ triples of a block.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -39,12 +40,27 @@ class SelectedPixels:
     counts: list[int]
     neighbours: Tensor
 
-    def parts(self, width: int) -> list[tuple[int, slice]]:
-        """Groups and ranges of pixels whose gathered values stay in a core's cache.
+    @cached_property
+    def slots(self) -> Tensor:
+        """(P,) index of each pixel where the groups are padded to the length of the longest."""
+        groups = len(self.counts)
+        group = self.rows % groups
+        counts = torch.tensor(self.counts, device=self.rows.device)
+        starts = counts.cumsum(0) - counts
+        position = torch.arange(len(self.rows), device=self.rows.device) - starts[group]
+        return group * max(self.counts) + position
+
+    def parts(self, width: int) -> list[tuple[int | None, slice]]:
+        """Groups and ranges of pixels that are computed at a time.
+
+        On a CPU their gathered values stay in a core's cache; elsewhere all groups (None) are one
+        part, since launching kernels takes time.
 
         Args:
             width: values that are gathered for a pixel.
         """
+        if self.rows.device.type != "cpu":
+            return [(None, slice(0, len(self.rows)))]
         # Where gradients are computed every part would copy the feature map.
         length = len(self.rows) + 1 if torch.is_grad_enabled() else max(CHUNK // width, 64)
         parts, start = [], 0
@@ -155,19 +171,39 @@ class _Step:
     width: int
 
     def run(
-        self, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels, group: int, part: slice
+        self,
+        flat: Tensor,
+        rows: Tensor | None,
+        pixels: SelectedPixels,
+        group: int | None,
+        part: slice,
     ) -> Tensor:
-        """The layers' result for some pixels of one group."""
+        """The layers' result for some pixels of one group, or for all pixels of all groups."""
         if self.neighbours:
             result = rows.index_select(0, pixels.neighbours[part].flatten())
             result = result.view(-1, self.width)
         else:
             result = flat.index_select(0, pixels.rows[part])
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            result = F.linear(result, weight[group], bias[group])
+            if group is None:
+                result = _product_of_groups(result, weight, bias, pixels)
+            else:
+                result = F.linear(result, weight[group], bias[group])
             if not self.ends or index < len(self.weights) - 1:
                 result = result.relu_()
         return result
+
+
+def _product_of_groups(
+    rows: Tensor, weights: tuple[Tensor, ...], biases: tuple[Tensor, ...], pixels: SelectedPixels
+) -> Tensor:
+    """One product for all groups, whose rows are padded to the longest."""
+    if len(weights) == 1 or not len(rows):
+        return F.linear(rows, weights[0], biases[0])
+    padded = rows.new_zeros(len(weights) * max(pixels.counts), rows.shape[1])
+    padded = padded.index_copy(0, pixels.slots, rows).view(len(weights), -1, rows.shape[1])
+    bias, weight = torch.stack(biases).unsqueeze(1), torch.stack(weights).transpose(1, 2)
+    return torch.baddbmm(bias, padded, weight).flatten(0, 1).index_select(0, pixels.slots)
 
 
 def _steps(block: ResidualBlock) -> list[_Step]:

@@ -87,10 +87,11 @@ def test_benchmark_times_detectors_and_prepared_networks(tmp_path):
 
 def test_benchmark_breaks_times_down():
     arguments = "--backbones resnet18 sar_resnet18 --size 64 64 --repeats 1 --warmup 0 --rates 0.5"
-    options = "--execution sparse --breakdown --treatment folded"
+    options = "--execution sparse --breakdown --memory --treatment folded --dtype bfloat16"
     result = run(*arguments.split(), *options.split())
     assert result.returncode == 0, result.stderr
     assert "milliseconds, sparse at rate 0.5:" in result.stdout
+    assert "sar_resnet18: " in result.stdout and " MiB, ratio " in result.stdout
     assert "sar_resnet18: stem" in result.stdout and "fusion" in result.stdout
 
 
@@ -109,6 +110,8 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--dtype", "bfloat16", "--treatment", "packed"], "--dtype bfloat16 is not for"),
+        (["--memory", "--detectors", "x.yaml"], "--memory is for --backbones"),
         (["--weights", "x.pth"], "--weights goes with --calibrate"),
         (["--breakdown", "--detectors", "x.yaml"], "--breakdown is for --backbones"),
         (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),

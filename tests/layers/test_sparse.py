@@ -70,6 +70,37 @@ def test_tables_of_a_stage_are_those_of_its_blocks():
         assert torch.equal(together.neighbours, alone.neighbours)
 
 
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+def test_groups_are_one_product_on_other_devices(monkeypatch, groups, rate):
+    generator = torch.Generator().manual_seed(0)
+    module = Bottleneck(16, 32, groups=groups).eval()
+    perturb(module, generator)
+    x = torch.randn(2, 16, 6, 5, generator=generator)
+    # Groups of different lengths.
+    shares = torch.linspace(rate, rate / 2, groups).view(1, groups, 1, 1)
+    mask = torch.rand(2, groups, 6, 5, generator=generator) < shares
+    everything = [(None, slice(0, int(mask.sum())))]
+    monkeypatch.setattr(SelectedPixels, "parts", lambda self, width: everything)
+    with torch.no_grad():
+        out = sparse_forward(module, x, SelectedPixels.from_mask(mask))
+        torch.testing.assert_close(out, module(x, mask), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("groups", [1, 2])
+def test_sparse_equals_masked_on_cuda(groups):
+    generator = torch.Generator().manual_seed(0)
+    module = Bottleneck(16, 32, groups=groups).eval()
+    perturb(module, generator)
+    module.cuda()
+    x = torch.randn(2, 16, 9, 7, generator=generator).cuda()
+    mask = (torch.rand(2, groups, 9, 7, generator=generator) < 0.5).cuda()
+    with torch.no_grad():
+        out = sparse_forward(module, x, SelectedPixels.from_mask(mask))
+        torch.testing.assert_close(out, module(x, mask), rtol=1e-3, atol=1e-3)
+
+
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
 def test_a_block_may_write_into_its_input(block):
     generator = torch.Generator().manual_seed(0)
