@@ -45,8 +45,9 @@ test-slow: $(call installed,dev) ## run the tests that take minutes
 lint: $(call installed,dev) ## check style
 	$(PYTHON) -m ruff check .
 
+# Nothing else should run during a measurement, and waking threads up would count.
 bench: $(call installed,demo) ## measure the backbones on this machine
-	$(PYTHON) tools/benchmark.py
+	env -u OMP_WAIT_POLICY $(PYTHON) tools/benchmark.py --treatment packed
 
 $(VENV)/.installed-%: setup.py
 	python3 -m venv $(VENV)

@@ -6,6 +6,7 @@ broadcast over a batch.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynbackbones.layers.gumbel import gumbel_select
@@ -69,6 +70,7 @@ class RegionGrid:
         )
         self.areas = heights.unsqueeze(2) * widths.unsqueeze(1)
         self.valid = self.areas > 0
+        self._cell_size = cell_size
         # All selectors of a stage pool with the same weights.
         self._pooling: dict[int, list[Tensor]] = {}
 
@@ -98,10 +100,19 @@ class RegionGrid:
         Returns:
             (N, C, R, S); zero for cells outside the image.
         """
+        window = self._window(scale)
+        if window:
+            return F.avg_pool2d(x, window)
         if scale not in self._pooling:
             self._pooling[scale] = [self._pooling_weights(axis, scale) for axis in (0, 1)]
         by_row, by_col = (weights.to(x.dtype) for weights in self._pooling[scale])
         return by_row @ x @ by_col.transpose(-1, -2)
+
+    def _window(self, scale: int) -> int:
+        """Edge of every cell in a map of ``scale`` times lower resolution; 0 where they differ."""
+        cell = self._cell_size
+        tiles = cell and not self.padded and all(length % cell == 0 for length in self.size)
+        return cell // scale if tiles and cell % scale == 0 else 0
 
     def _pooling_weights(self, axis: int, scale: int) -> Tensor:
         """(N or 1, 1, cells, length) along an axis of a map of ``scale`` times lower resolution."""
