@@ -10,7 +10,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from fvcore.nn import FlopCountAnalysis
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone
@@ -268,6 +267,9 @@ def compare(
 
 
 def _counted_macs(net: nn.Module, images: Tensor) -> float:
+    # Imported on use: it scripts functions, which torch warns of.
+    from fvcore.nn import FlopCountAnalysis
+
     counter = FlopCountAnalysis(net, images[:1])
     counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counts = counter.by_operator()
