@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dynbackbones.backbones.base import DynamicBackbone
 from dynbackbones.backbones.blockdrop import BlockDropBackbone
-from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.backbones.sar import SARBackbone
 
 
 @torch.no_grad()
@@ -41,7 +41,7 @@ def calibrate(
         ValueError: an argument is out of range, there are no images, the decisions are
             overridden, or the network takes none.
     """
-    if not isinstance(net, SARResNet | BlockDropBackbone):
+    if not isinstance(net, SARBackbone | BlockDropBackbone):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
             "take; give it a SAR or BlockDrop network"
@@ -94,7 +94,7 @@ def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> f
     for batch in batches:
         net(batch)
         decisions = net.decisions
-        is_sar = isinstance(net, SARResNet)
+        is_sar = isinstance(net, SARBackbone)
         rates.append(decisions.activation_rate if is_sar else decisions.block_usage)
     return float(torch.cat(rates).mean())
 

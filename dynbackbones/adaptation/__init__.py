@@ -4,6 +4,7 @@ Wu, Image and Video Understanding with Constrained Resources (dissertation, 2020
 equations are cited; also Wu et al., DCAN, ECCV 2018.
 """
 
+from dynbackbones.adaptation.building import build_generator as build_generator
 from dynbackbones.adaptation.decoder import MirroredDecoder as MirroredDecoder
 from dynbackbones.adaptation.encoder import VGGEncoder as VGGEncoder
 from dynbackbones.adaptation.encoder import build_encoder as build_encoder

@@ -12,4 +12,5 @@ from dynbackbones.backbones.decisions import SARDecisions as SARDecisions
 from dynbackbones.backbones.factory import build_backbone as build_backbone
 from dynbackbones.backbones.factory import list_backbones as list_backbones
 from dynbackbones.backbones.resnet import ResNet as ResNet
+from dynbackbones.backbones.sar_cifar_resnet import SARCifarResNet as SARCifarResNet
 from dynbackbones.backbones.sar_resnet import SARResNet as SARResNet

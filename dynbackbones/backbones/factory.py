@@ -3,7 +3,13 @@
 import difflib
 from functools import partial
 
-from dynbackbones.backbones import blockdrop_resnet, cifar_resnet, resnet, sar_resnet
+from dynbackbones.backbones import (
+    blockdrop_resnet,
+    cifar_resnet,
+    resnet,
+    sar_cifar_resnet,
+    sar_resnet,
+)
 from dynbackbones.backbones.base import Backbone
 
 _CONSTRUCTORS = {
@@ -16,6 +22,10 @@ _CONSTRUCTORS = {
     **{
         f"cifar_resnet{depth}": partial(cifar_resnet.CifarResNet, depth)
         for depth in cifar_resnet.DEPTHS
+    },
+    **{
+        f"sar_cifar_resnet{depth}": partial(sar_cifar_resnet.SARCifarResNet, depth)
+        for depth in sar_cifar_resnet.DEPTHS
     },
     **{
         f"blockdrop_cifar_resnet{depth}": partial(blockdrop_resnet.BlockDropCifarResNet, depth)

@@ -4,12 +4,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynbackbones.backbones.sar_fusion import BaseAlone, Fusion, RefinementAlone
 from dynbackbones.layers.norm import NormLayer, has_affine_form
 from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_rates
-from dynbackbones.layers.residual import ResidualBlock, conv1x1, strided
+from dynbackbones.layers.residual import ResidualBlock, strided
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
 
 SPARSE_RATE_LIMIT = 0.65
@@ -17,10 +17,6 @@ SPARSE_RATE_LIMIT = 0.65
 
 SPARSE_PIXELS = 10_000
 """Pixels of an image's feature map from which it does so at any rate."""
-
-BLEND_CHUNK = 2**18
-"""Values that are fused at a time: 1 MiB."""
-
 
 class StageOutput(NamedTuple):
     """What a SAR stage returns.
@@ -42,93 +38,6 @@ class StageOutput(NamedTuple):
     grid: RegionGrid
 
 
-class Fusion(nn.Module):
-    """Channel-wise weighted sum of both branches (SAR, eq. 5).
-
-    Args:
-        base_channels: of the base branch; projected to ``channels`` where they differ.
-        refinement_channels: of the refinement branch, likewise.
-        channels: C of the output.
-        base_scale: pixels of the refinement branch per pixel of the base branch, on each axis.
-        norm: constructor of the norm layers.
-    """
-
-    reduction = 16
-
-    def __init__(
-        self,
-        base_channels: int,
-        refinement_channels: int,
-        channels: int,
-        base_scale: int,
-        norm: NormLayer,
-    ) -> None:
-        super().__init__()
-        self.base_scale = base_scale
-        self.base_projection = _projection(base_channels, channels, norm)
-        self.refinement_projection = _projection(refinement_channels, channels, norm)
-        self.attention = nn.Sequential(
-            nn.Linear(channels, channels // self.reduction, bias=False),
-            nn.ReLU(inplace=True),
-            nn.Linear(channels // self.reduction, channels, bias=False),
-            nn.Sigmoid(),
-        )
-
-    def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
-        """Fuses (N, _, H / base_scale, W / base_scale) with (N, _, H, W) to (N, C, H, W)."""
-        base = self.base_projection(base)
-        refinement = self.refinement_projection(refinement)
-        weight = self.attention(grid.image_mean(base, self.base_scale))[:, :, None, None]
-        # By a fixed factor, so that a pixel's partner does not depend on how a batch is padded.
-        scale, (height, width) = self.base_scale, grid.size
-        in_place = not torch.is_grad_enabled() and height % scale == width % scale == 0
-        if in_place and refinement.is_contiguous(memory_format=torch.channels_last):
-            return _blend_(weight * base, 1 - weight, refinement, scale)
-        upsampled = F.interpolate(base, scale_factor=scale)[..., :height, :width]
-        return F.relu(weight * upsampled + (1 - weight) * refinement, inplace=True)
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates for a refinement branch of this size in pixels."""
-        base = strided(height, self.base_scale) * strided(width, self.base_scale)
-        return (
-            sum(p.numel() for p in self.attention.parameters())
-            + _conv_weights(self.base_projection) * base
-            + _conv_weights(self.refinement_projection) * height * width
-        )
-
-
-def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:
-    """``relu(upsampled base + weight * refinement)``, in the memory of the refinement.
-
-    Line by line, so that a line is still in a core's cache for the ReLU.
-
-    Args:
-        base: (N, C, H / scale, W / scale).
-        weight: (N, C, 1, 1).
-        refinement: (N, C, H, W), channels-last.
-        scale: pixels of the refinement per pixel of the base, on each axis.
-    """
-    n, channels, height, width = refinement.shape
-    lines = refinement.permute(0, 2, 3, 1).view(n, height // scale, scale, -1, scale, channels)
-    base = base.permute(0, 2, 3, 1).unsqueeze(2).unsqueeze(4)
-    weight = weight.view(n, 1, 1, 1, channels)
-    step = max(BLEND_CHUNK // (n * scale * width * channels), 1)
-    for start in range(0, lines.shape[1], step):
-        part = lines[:, start : start + step]
-        torch.addcmul(base[:, start : start + step], part, weight.unsqueeze(1), out=part).relu_()
-    return refinement
-
-
-def _projection(in_channels: int, channels: int, norm: NormLayer) -> nn.Module:
-    if in_channels == channels:
-        return nn.Identity()
-    return nn.Sequential(conv1x1(in_channels, channels), norm(channels))
-
-
-def _conv_weights(module: nn.Module) -> int:
-    return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Conv2d))
-
-
 class SARStage(nn.Module):
     """Spatially adaptive feature refinement in place of a ResNet stage (SAR, III-A and fig. 2).
 
@@ -147,6 +56,8 @@ class SARStage(nn.Module):
         dilation: of all 3x3 convolutions.
         selector_margin: see `RegionSelector`.
         norm: constructor of the norm layers.
+        branches: ``"both"``; ``"base"`` for the base branch alone; or ``"refinement"``, where the
+            base branch serves the selectors alone.
     """
 
     def __init__(
@@ -167,6 +78,7 @@ class SARStage(nn.Module):
         dilation: int,
         selector_margin: float,
         norm: NormLayer,
+        branches: str = "both",
     ) -> None:
         super().__init__()
         self.groups = groups
@@ -175,6 +87,7 @@ class SARStage(nn.Module):
         self.grid_size = grid_size
         base_channels, refinement_channels = channels // alpha, int(channels * beta)
         last = blocks - 2
+        refined_blocks = 0 if branches == "base" else blocks - 1
 
         self.base_pool = nn.AvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
         self.base = nn.ModuleList(
@@ -190,7 +103,8 @@ class SARStage(nn.Module):
             for index in range(blocks - 1)
         )
         self.selectors = nn.ModuleList(
-            RegionSelector(base_channels, groups, selector_margin, norm) for _ in self.base
+            RegionSelector(base_channels, groups, selector_margin, norm)
+            for _ in range(refined_blocks)
         )
         self.refinement = nn.ModuleList(
             block(
@@ -201,9 +115,14 @@ class SARStage(nn.Module):
                 final_relu=index < last or refinement_channels != channels,
                 norm=norm,
             )
-            for index in range(blocks - 1)
+            for index in range(refined_blocks)
         )
-        self.fusion = Fusion(base_channels, refinement_channels, channels, base_scale, norm)
+        if branches == "base":
+            self.fusion = BaseAlone(base_channels, channels, base_scale, norm)
+        elif branches == "refinement":
+            self.fusion = RefinementAlone(refinement_channels, channels, norm)
+        else:
+            self.fusion = Fusion(base_channels, refinement_channels, channels, base_scale, norm)
         self.transition = block(
             channels,
             channels,
@@ -255,7 +174,7 @@ class SARStage(nn.Module):
             if self.training:
                 # Selectors without any gradient would stop DDP.
                 base = base + 0 * masks.sum()
-            masks = override(len(self.base), self.groups, grid)
+            masks = override(len(self.refinement), self.groups, grid)
         elif self.training:
             rates = activation_rates(masks, grid.valid).transpose(0, 1)
         refined = self._refine(x, masks, grid, execution)
@@ -268,6 +187,9 @@ class SARStage(nn.Module):
         self, base_outputs: list[Tensor], grid: RegionGrid, temperature: float
     ) -> tuple[Tensor, Tensor]:
         """Masks with gradient (in training) and argmax masks, each (N, blocks, G, R, S)."""
+        if not self.selectors:
+            none = grid.valid.new_zeros(len(base_outputs[0]), 0, self.groups, *grid.shape)
+            return none, none
         masks, argmax = [], []
         for selector, base in zip(self.selectors, base_outputs, strict=True):
             logits = selector(base, grid, self.base_scale)
@@ -278,6 +200,8 @@ class SARStage(nn.Module):
         return (torch.stack(masks, dim=1) if masks else argmax), argmax
 
     def _refine(self, x: Tensor, masks: Tensor, grid: RegionGrid, execution: str) -> Tensor:
+        if not self.refinement:
+            return x
         pixels = grid.expand(masks)
         if not self._runs_sparse(pixels, execution):
             for block, mask in zip(self.refinement, pixels.unbind(dim=1), strict=True):
@@ -308,10 +232,10 @@ class SARStage(nn.Module):
         if self.base_scale == 4:
             base = strided(height, 2), strided(width, 2)
         total = 0
-        for block, selector in zip(self.base, self.selectors, strict=True):
+        for block in self.base:
             total += block.macs(*base)
             base = strided(height, self.base_scale), strided(width, self.base_scale)
-            total += selector.macs(*base, cells)
+        total += sum(selector.macs(*base, cells) for selector in self.selectors)
         total += sum(block.shortcut_macs(height, width) for block in self.refinement)
         return total + self.fusion.macs(height, width) + self.transition.macs(height, width)
 

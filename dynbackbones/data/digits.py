@@ -86,7 +86,7 @@ def write_digits(
     meta = {"version": VERSION, "seed": seed, "num_train": num_train, "num_val": num_val}
     if _is_written(folder, meta):
         return folder
-    samples, labels = _load_samples()
+    samples, labels = load_samples()
     _logger.info("writing the demo dataset (%d images) to %s", num_train + num_val, folder)
     temporary = folder.with_name(f".digits-{uuid.uuid4().hex}")
     try:
@@ -124,8 +124,12 @@ def split_samples(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     return {split: np.sort(np.concatenate(parts)) for split, parts in chosen.items()}
 
 
-def _load_samples() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's samples (n, 8, 8) in [0, 1] of the classes used, and their labels (n,)."""
+def load_samples(num_classes: int = len(CLASSES)) -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's samples (n, 8, 8) in [0, 1] of the first classes, and their labels (n,).
+
+    Raises:
+        UserError: scikit-learn or Pillow is missing.
+    """
     # Here and not above: the core package does without both.
     try:
         import PIL.Image  # noqa: F401  (named here, before the first image needs it)
@@ -135,7 +139,7 @@ def _load_samples() -> tuple[np.ndarray, np.ndarray]:
             f"the demo dataset needs {error.name}; install it with pip install 'dynbackbones[demo]'"
         ) from error
     digits = load_digits()
-    used = digits.target < len(CLASSES)
+    used = digits.target < num_classes
     return digits.images[used] / 16, digits.target[used]
 
 

@@ -56,7 +56,7 @@ def compose(rng: np.random.Generator, samples: np.ndarray, labels: np.ndarray) -
         if place is None:
             continue
         rows, columns = place
-        image[rows, columns] = _paint(rng, image[rows, columns], ink)
+        image[rows, columns] = paint(rng, image[rows, columns], ink)
         inside = ink > 0.5
         mask[rows, columns][inside] = label + 1
         taken[rows, columns] = True
@@ -142,7 +142,7 @@ def _free_place(
     return None
 
 
-def _paint(rng: np.random.Generator, patch: np.ndarray, ink: np.ndarray) -> np.ndarray:
+def paint(rng: np.random.Generator, patch: np.ndarray, ink: np.ndarray) -> np.ndarray:
     """Lays a digit in a colour that stands out over a patch (h, w, 3) of the background."""
     grey = patch.mean()
     contrast = rng.uniform(*CONTRAST)

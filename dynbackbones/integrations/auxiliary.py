@@ -7,7 +7,7 @@ from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone
 from dynbackbones.backbones.blockdrop import BlockDropBackbone
-from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.backbones.sar import SARBackbone
 
 
 def find_backbones(model: nn.Module) -> list[Backbone]:
@@ -18,7 +18,7 @@ def find_backbones(model: nn.Module) -> list[Backbone]:
 def selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
     """Parameters of all region selectors inside a model, for a learning rate of their own."""
     for backbone in find_backbones(model):
-        if isinstance(backbone, SARResNet):
+        if isinstance(backbone, SARBackbone):
             yield from backbone.selector_parameters()
 
 

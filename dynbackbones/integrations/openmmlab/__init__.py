@@ -4,8 +4,8 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 
     custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"])
 
-backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet and
-              BlockDropCifarResNet (weights: their init_cfg)
+backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
+              SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
 hook          DynamicBackboneHook, all that training needs
 pictures      RegionPictureHook, what was refined, as pictures
 data          SeededSampler and SeededDataset for exact resume, CheckLabels
@@ -19,6 +19,7 @@ from dynbackbones.integrations.openmmlab.backbones import (
 )
 from dynbackbones.integrations.openmmlab.backbones import BlockDropResNet as BlockDropResNet
 from dynbackbones.integrations.openmmlab.backbones import CifarResNet as CifarResNet
+from dynbackbones.integrations.openmmlab.backbones import SARCifarResNet as SARCifarResNet
 from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
 from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
 from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels

@@ -10,7 +10,14 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dynbackbones.backbones import blockdrop_resnet, cifar_resnet, resnet, sar_resnet
+from dynbackbones.backbones import (
+    blockdrop_resnet,
+    cifar_resnet,
+    resnet,
+    sar_cifar_resnet,
+    sar_resnet,
+)
+from dynbackbones.backbones.region_selection import RegionSelection
 from dynbackbones.integrations.openmmlab.weights import load_pretrained
 from dynbackbones.layers.norm import NormLayer
 
@@ -278,6 +285,79 @@ class CifarResNet(OpenMMLabBackbone, cifar_resnet.CifarResNet, BaseModule):
             norm=norm_of(norm_cfg),
             freeze_at=freeze_at_of(frozen_stages, CIFAR_STAGES),
             activation_checkpointing=with_cp,
+        )
+        self._adapt(out_indices, norm_eval, init_cfg)
+
+
+@MODELS.register_module()
+class SARCifarResNet(OpenMMLabBackbone, sar_cifar_resnet.SARCifarResNet, BaseModule):
+    """`dynbackbones.SARCifarResNet` for OpenMMLab's libraries.
+
+    Args:
+        depth, in_channels, out_indices, norm_cfg, norm_eval, frozen_stages, with_cp, init_cfg: see
+            `CifarResNet`.
+        width, groups, base_scale, alpha, beta, branches, cell_size, grid_size, target_rate,
+            target_schedule, temperature, loss_weight, loss_reduction, selector_margin, execution:
+            see `dynbackbones.SARCifarResNet`.
+        selection: regions to refine instead of the learned ones; a name that `RegionSelection`
+            knows.
+        selection_rate: share of the regions that it selects.
+
+    Raises:
+        ValueError: an option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (2,),
+        norm_cfg: Mapping[str, Any] | None = None,
+        norm_eval: bool = False,
+        frozen_stages: int = -1,
+        with_cp: bool = False,
+        init_cfg: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = None,
+        width: float = 2,
+        groups: int = 2,
+        base_scale: int = 2,
+        alpha: int = 2,
+        beta: float = 1,
+        branches: str = "both",
+        cell_size: Sequence[int] = (8, 4, 4),
+        grid_size: int | None = None,
+        target_rate: float = 0.5,
+        target_schedule: str = "ramp",
+        temperature: Sequence[float] = (1.0, 0.01),
+        loss_weight: float = 1.0,
+        loss_reduction: str = "batch",
+        selector_margin: float = 9.0,
+        execution: str = "auto",
+        selection: str | None = None,
+        selection_rate: float = 0.5,
+    ) -> None:
+        super().__init__(
+            depth,
+            in_channels=in_channels,
+            norm=norm_of(norm_cfg),
+            freeze_at=freeze_at_of(frozen_stages, CIFAR_STAGES),
+            activation_checkpointing=with_cp,
+            width=width,
+            groups=groups,
+            base_scale=base_scale,
+            alpha=alpha,
+            beta=beta,
+            branches=branches,
+            cell_size=cell_size,
+            grid_size=grid_size,
+            target_rate=target_rate,
+            target_schedule=target_schedule,
+            temperature=tuple(temperature),
+            loss_weight=loss_weight,
+            loss_reduction=loss_reduction,
+            selector_margin=selector_margin,
+            execution=execution,
+            selection=None if selection is None else RegionSelection(selection, selection_rate),
         )
         self._adapt(out_indices, norm_eval, init_cfg)
 

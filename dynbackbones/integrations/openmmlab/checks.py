@@ -66,7 +66,32 @@ def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> 
     """
     for loader in dataloaders:
         for dataset in _datasets((cfg.get(loader) or {}).get("dataset")):
-            _check_dataset(dataset, f"{loader}: {dataset.get('type')}")
+            check_dataset(dataset, f"{loader}: {dataset.get('type')}")
+    for hook in cfg.get("custom_hooks") or []:
+        for dataset in _datasets(hook.get("target_dataset")):
+            check_dataset(dataset, f"{hook.type}: target_dataset: {dataset.get('type')}")
+
+
+def check_dataset(dataset: Mapping[str, Any], where: str) -> None:
+    """Makes sure that the folders and the split file that a dataset's config names are there.
+
+    Raises:
+        UserError: one is missing.
+    """
+    root = dataset.get("data_root") or ""
+    if root and not Path(root).is_dir():
+        raise UserError(
+            f"{where}: data_root {root} does not exist; put the dataset (or a link to it) there, "
+            "or change data_root"
+        )
+    for key, value in (dataset.get("data_prefix") or {}).items():
+        folder = Path(root, value) if isinstance(value, str) else None
+        if folder is not None and not folder.is_dir():
+            raise UserError(f"{where}: the folder {folder} of data_prefix.{key} does not exist")
+    if dataset.get("ann_file"):
+        file = Path(root, dataset["ann_file"])
+        if not file.exists():
+            raise UserError(f"{where}: the split file {file} of ann_file does not exist")
 
 
 def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
@@ -107,23 +132,6 @@ def _build_model(cfg: Config) -> nn.Module:
             raise
         reason = text.split(". Please check")[0]
         raise UserError(f"the config's model cannot be built: {reason}") from error
-
-
-def _check_dataset(dataset: Mapping[str, Any], where: str) -> None:
-    root = dataset.get("data_root") or ""
-    if root and not Path(root).is_dir():
-        raise UserError(
-            f"{where}: data_root {root} does not exist; put the dataset (or a link to it) there, "
-            "or change data_root"
-        )
-    for key, value in (dataset.get("data_prefix") or {}).items():
-        folder = Path(root, value) if isinstance(value, str) else None
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"{where}: the folder {folder} of data_prefix.{key} does not exist")
-    if dataset.get("ann_file"):
-        file = Path(root, dataset["ann_file"])
-        if not file.exists():
-            raise UserError(f"{where}: the split file {file} of ann_file does not exist")
 
 
 def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:

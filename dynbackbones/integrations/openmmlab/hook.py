@@ -7,9 +7,8 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object
-from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
-from mmengine.runner import IterBasedTrainLoop, Runner
+from mmengine.runner import Runner
 from torch import nn
 
 from dynbackbones import checkpoints
@@ -17,18 +16,18 @@ from dynbackbones.backbones import Backbone
 from dynbackbones.integrations import runner as around
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
 from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.resume import RandomStateHook
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
 
 
 @HOOKS.register_module()
-class DynamicBackboneHook(Hook):
+class DynamicBackboneHook(RandomStateHook):
     """Attaches auxiliary losses, drives schedules, logs decisions, keeps random states.
 
     Stands in ``custom_hooks``. Rates of each stage go into the log, those of each selector to the
     visualiser's backends; validation and test add mean MACs (``gmacs``) and rates per image to the
-    metrics. Checkpoints get the random states of all processes and lose mmengine's log history,
-    whose class only an unsafe loader would accept.
+    metrics. Checkpoints are those of `RandomStateHook`.
 
     Args:
         by_epoch: move the schedules once per epoch instead of every iteration.
@@ -41,21 +40,17 @@ class DynamicBackboneHook(Hook):
             there is no policy to train where options for it are given.
     """
 
-    # Before the logger (BELOW_NORMAL) and before checkpoints are written (VERY_LOW).
-    priority = "NORMAL"
-
     def __init__(
         self,
         by_epoch: bool = False,
         selector_interval: int = 50,
         policy: Mapping[str, Any] | None = None,
     ) -> None:
+        super().__init__()
         self.by_epoch = by_epoch
         self.selector_interval = selector_interval
         self.policy = policy
         self._attached_to: nn.Module | None = None
-        self._states = around.RandomStates()
-        self._before_val: dict[str, Any] | None = None
         self._meter = _DecisionMeter()
 
     def before_run(self, runner: Runner) -> None:
@@ -74,17 +69,10 @@ class DynamicBackboneHook(Hook):
         classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
         if classes:
             check_classes(around.unwrapped(runner), len(classes), "those of the dataset")
-        if runner.iter == 0:
-            # Weights to start from are no run to continue.
-            self._states.read({})
-        if not isinstance(runner.train_loop, IterBasedTrainLoop):
-            # Each epoch draws a number for its data loader, a resumed one too.
-            self._states.restore(runner)
+        super().before_train(runner)
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        # Not earlier: the one data loader of such a run draws when it is resumed, which the
-        # uninterrupted run did at its start.
-        self._states.restore(runner)
+        super().before_train_iter(runner, batch_idx, data_batch)
         if self.by_epoch:
             around.set_progress(runner, runner.epoch / runner.max_epochs)
         else:
@@ -95,21 +83,10 @@ class DynamicBackboneHook(Hook):
     ) -> None:
         selectors = self.every_n_train_iters(runner, self.selector_interval)
         around.log_decisions(runner, selectors)
-        if self.is_last_train_iter(runner) or any(
-            not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
-            for hook in runner.hooks
-            if isinstance(hook, CheckpointHook)
-        ):
-            self._states.collect()
-
-    def after_train_epoch(self, runner: Runner) -> None:
-        self._states.collect()
+        super().after_train_iter(runner, batch_idx, data_batch, outputs)
 
     def after_train(self, runner: Runner) -> None:
         around.set_progress(runner, 1.0)
-
-    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        self._states.write(checkpoint)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         # mmengine goes on with whatever fits, in a network that then is half random.
@@ -117,20 +94,10 @@ class DynamicBackboneHook(Hook):
         check_backbones(around.unwrapped(runner), state, "to load")
         # It also knows one layout only.
         checkpoint["state_dict"] = state
-        self._states.read(checkpoint)
-
-    def before_val(self, runner: Runner) -> None:
-        # A run resumed from here does not validate first, and must draw the same numbers.
-        self._before_val = around.random_state()
-
-    def after_val(self, runner: Runner) -> None:
-        if self._before_val is not None:
-            around.set_random_state(self._before_val)
-            self._before_val = None
+        super().after_load_checkpoint(runner, checkpoint)
 
     def before_val_epoch(self, runner: Runner) -> None:
-        # For the checkpoint of the best result, which is written after validation.
-        self._states.collect()
+        super().before_val_epoch(runner)
         self._meter.reset()
 
     def before_test_epoch(self, runner: Runner) -> None:

@@ -1,0 +1,152 @@
+"""What joins the branches of a SAR stage."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.regions import RegionGrid
+from dynbackbones.layers.residual import conv1x1, strided
+
+BLEND_CHUNK = 2**18
+"""Values that are fused at a time: 1 MiB."""
+
+BRANCHES = ("both", "base", "refinement")
+"""What a SAR stage's output is made of; one branch alone is an ablation (SAR, table I)."""
+
+
+class Fusion(nn.Module):
+    """Channel-wise weighted sum of both branches (SAR, eq. 5).
+
+    Args:
+        base_channels: of the base branch; projected to ``channels`` where they differ.
+        refinement_channels: of the refinement branch, likewise.
+        channels: C of the output.
+        base_scale: pixels of the refinement branch per pixel of the base branch, on each axis.
+        norm: constructor of the norm layers.
+    """
+
+    reduction = 16
+
+    def __init__(
+        self,
+        base_channels: int,
+        refinement_channels: int,
+        channels: int,
+        base_scale: int,
+        norm: NormLayer,
+    ) -> None:
+        super().__init__()
+        self.base_scale = base_scale
+        self.base_projection = _projection(base_channels, channels, norm)
+        self.refinement_projection = _projection(refinement_channels, channels, norm)
+        self.attention = nn.Sequential(
+            nn.Linear(channels, channels // self.reduction, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(channels // self.reduction, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
+        """Fuses (N, _, H / base_scale, W / base_scale) with (N, _, H, W) to (N, C, H, W)."""
+        base = self.base_projection(base)
+        refinement = self.refinement_projection(refinement)
+        weight = self.attention(grid.image_mean(base, self.base_scale))[:, :, None, None]
+        scale, (height, width) = self.base_scale, grid.size
+        in_place = not torch.is_grad_enabled() and height % scale == width % scale == 0
+        if in_place and refinement.is_contiguous(memory_format=torch.channels_last):
+            return _blend_(weight * base, 1 - weight, refinement, scale)
+        upsampled = _upsample(base, scale, grid)
+        return F.relu(weight * upsampled + (1 - weight) * refinement, inplace=True)
+
+    def macs(self, height: int, width: int) -> int:
+        """Multiply-accumulates for a refinement branch of this size in pixels."""
+        base = strided(height, self.base_scale) * strided(width, self.base_scale)
+        return (
+            sum(p.numel() for p in self.attention.parameters())
+            + _conv_weights(self.base_projection) * base
+            + _conv_weights(self.refinement_projection) * height * width
+        )
+
+
+class BaseAlone(nn.Module):
+    """The base branch in place of a `Fusion`.
+
+    Args:
+        base_channels, channels, base_scale, norm: see `Fusion`.
+    """
+
+    def __init__(
+        self, base_channels: int, channels: int, base_scale: int, norm: NormLayer
+    ) -> None:
+        super().__init__()
+        self.base_scale = base_scale
+        self.base_projection = _projection(base_channels, channels, norm)
+
+    def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
+        """See `Fusion.forward`."""
+        return F.relu(_upsample(self.base_projection(base), self.base_scale, grid), inplace=True)
+
+    def macs(self, height: int, width: int) -> int:
+        """See `Fusion.macs`."""
+        base = strided(height, self.base_scale) * strided(width, self.base_scale)
+        return _conv_weights(self.base_projection) * base
+
+
+class RefinementAlone(nn.Module):
+    """The refinement branch in place of a `Fusion`.
+
+    Args:
+        refinement_channels, channels, norm: see `Fusion`.
+    """
+
+    def __init__(self, refinement_channels: int, channels: int, norm: NormLayer) -> None:
+        super().__init__()
+        self.refinement_projection = _projection(refinement_channels, channels, norm)
+
+    def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
+        """See `Fusion.forward`."""
+        return F.relu(self.refinement_projection(refinement))
+
+    def macs(self, height: int, width: int) -> int:
+        """See `Fusion.macs`."""
+        return _conv_weights(self.refinement_projection) * height * width
+
+
+def _upsample(base: Tensor, scale: int, grid: RegionGrid) -> Tensor:
+    """(N, C, H / scale, W / scale) to (N, C, H, W), to the nearest pixel."""
+    height, width = grid.size
+    # By a fixed factor, so that a pixel's partner does not depend on how a batch is padded.
+    return F.interpolate(base, scale_factor=scale)[..., :height, :width]
+
+
+def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:
+    """``relu(upsampled base + weight * refinement)``, in the memory of the refinement.
+
+    Line by line, so that a line is still in a core's cache for the ReLU.
+
+    Args:
+        base: (N, C, H / scale, W / scale).
+        weight: (N, C, 1, 1).
+        refinement: (N, C, H, W), channels-last.
+        scale: pixels of the refinement per pixel of the base, on each axis.
+    """
+    n, channels, height, width = refinement.shape
+    lines = refinement.permute(0, 2, 3, 1).view(n, height // scale, scale, -1, scale, channels)
+    base = base.permute(0, 2, 3, 1).unsqueeze(2).unsqueeze(4)
+    weight = weight.view(n, 1, 1, 1, channels)
+    step = max(BLEND_CHUNK // (n * scale * width * channels), 1)
+    for start in range(0, lines.shape[1], step):
+        part = lines[:, start : start + step]
+        torch.addcmul(base[:, start : start + step], part, weight.unsqueeze(1), out=part).relu_()
+    return refinement
+
+
+def _projection(in_channels: int, channels: int, norm: NormLayer) -> nn.Module:
+    if in_channels == channels:
+        return nn.Identity()
+    return nn.Sequential(conv1x1(in_channels, channels), norm(channels))
+
+
+def _conv_weights(module: nn.Module) -> int:
+    return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Conv2d))
