@@ -7,6 +7,8 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
               SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
 hook          DynamicBackboneHook, all that training needs
+resume        RandomStateHook, exact resume of any other model's runs
+dcan          DCANHook, unsupervised domain adaptation of a segmentor
 pictures      RegionPictureHook, what was refined, as pictures
 data          SeededSampler and SeededDataset for exact resume, CheckLabels
 launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
@@ -25,5 +27,7 @@ from dynbackbones.integrations.openmmlab.backbones import StaticResNet as Static
 from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels
 from dynbackbones.integrations.openmmlab.data import SeededDataset as SeededDataset
 from dynbackbones.integrations.openmmlab.data import SeededSampler as SeededSampler
+from dynbackbones.integrations.openmmlab.dcan import DCANHook as DCANHook
 from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook
 from dynbackbones.integrations.openmmlab.pictures import RegionPictureHook as RegionPictureHook
+from dynbackbones.integrations.openmmlab.resume import RandomStateHook as RandomStateHook

@@ -7,14 +7,8 @@ an unfinished training continues from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
-import resource
-import statistics
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +18,15 @@ from mmengine.config import Config, DictAction
 
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
+from dynbackbones.integrations.openmmlab.cells import (
+    Clock,
+    finish,
+    finished,
+    settings_of,
+    spread,
+    train_in_a_process,
+    trained_results,
+)
 from dynbackbones.integrations.openmmlab.classification import CURRICULUM, JOINT, PLAIN, STAGES
 from dynbackbones.integrations.openmmlab.classification_evaluation import (
     PATTERNS,
@@ -33,11 +36,6 @@ from dynbackbones.integrations.openmmlab.classification_evaluation import (
     load_split,
 )
 
-_TRAIN = """
-from dynbackbones.integrations import launch
-from dynbackbones.integrations.openmmlab.launch import train
-launch.run(train)
-"""
 _NAMES = {
     "first": "first k",
     "random": "random k",
@@ -87,28 +85,6 @@ def _parser() -> argparse.ArgumentParser:
         "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of all three configs"
     )
     return parser
-
-
-def train_in_a_process(config: str, arguments: Sequence[str], folder: Path) -> None:
-    """Trains as tools/train.py does, in a process of its own.
-
-    Args:
-        config: file.
-        arguments: of tools/train.py beside it.
-        folder: for the output.
-
-    Raises:
-        UserError: the training failed.
-    """
-    log = folder / "output.txt"
-    with open(log, "a", encoding="utf-8") as file:
-        command = [sys.executable, "-c", _TRAIN, config, *arguments]
-        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
-    if code:
-        raise UserError(
-            f"training of cell {folder} ended with exit code {code}; see {log}, then run the same "
-            "command again"
-        )
 
 
 @dataclass(frozen=True)
@@ -175,29 +151,27 @@ class Table:
     def _train(self, seed: int, stage: str, name: str, options: list[str]) -> dict[str, Any]:
         folder = self.work_dir / f"seed{seed}" / name
         options = [*self.cfg_options, *options, f"randomness.seed={seed}"]
-        settings = _settings(self._config(stage, options))
-        done = _finished(folder, settings)
+        settings = settings_of(self._config(stage, options))
+        done = finished(folder, settings)
         if done is not None:
             return done
         folder.mkdir(parents=True, exist_ok=True)
         print(f"seed {seed}: {name}", flush=True)
-        clock = _Clock()
+        clock = Clock()
         arguments = ["--work-dir", os.fspath(folder), "--resume", "--cfg-options", *options]
         self.train(self.configs[stage], arguments, folder)
-        checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
-        metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        return _finish(folder, settings, clock, checkpoint=checkpoint, metrics=metrics)
+        return finish(folder, settings, clock, **trained_results(folder))
 
     def _evaluate(self, seed: int, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
         folder = self.work_dir / f"seed{seed}" / "evaluation"
         cfg = self._config(JOINT, self.cfg_options)
-        settings = _settings(cfg)
-        done = _finished(folder, settings)
+        settings = settings_of(cfg)
+        done = finished(folder, settings)
         if done is not None:
             return done
         folder.mkdir(parents=True, exist_ok=True)
         print(f"seed {seed}: evaluation", flush=True)
-        clock = _Clock()
+        clock = Clock()
         val = load_split(cfg.test_dataloader.dataset)
         calibration = load_split(cfg.calibration_dataset)
         networks, num_blocks = {}, 0
@@ -205,7 +179,7 @@ class Table:
             model = load_classifier(cfg, cells[stage]["checkpoint"])
             networks[stage] = compare(model, val, calibration)
             num_blocks = model.backbone.num_blocks
-        return _finish(folder, settings, clock, networks=networks, num_blocks=num_blocks)
+        return finish(folder, settings, clock, networks=networks, num_blocks=num_blocks)
 
     def _config(self, stage: str, options: list[str]) -> Config:
         cfg = checks.load_config(self.configs[stage])
@@ -219,51 +193,6 @@ class Table:
         content = {"configs": self.configs, "cfg_options": self.cfg_options, "seeds": results}
         (self.work_dir / "table.json").write_text(json.dumps(content, indent=1) + "\n")
         (self.work_dir / "table.md").write_text("\n".join(_markdown(results)) + "\n")
-
-
-class _Clock:
-    """Time since it was made: wall, and processor time of this process and its children."""
-
-    def __init__(self) -> None:
-        self._wall, self._cpu = time.perf_counter(), self._processor()
-
-    @staticmethod
-    def _processor() -> float:
-        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
-
-    def read(self) -> dict[str, float]:
-        return {
-            "seconds": round(time.perf_counter() - self._wall, 1),
-            "cpu_seconds": round(self._processor() - self._cpu, 1),
-        }
-
-
-def _settings(cfg: Config) -> str:
-    """Digest of everything in a config; tells another table's cells from this one's."""
-    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _finished(folder: Path, settings: str) -> dict[str, Any] | None:
-    file = folder / "cell.json"
-    if not file.exists():
-        return None
-    cell = json.loads(file.read_text(encoding="utf-8"))
-    if cell["settings"] != settings:
-        raise UserError(
-            f"cell {folder} was made with other settings; name another folder with --work-dir, or "
-            "delete it"
-        )
-    return cell
-
-
-def _finish(folder: Path, settings: str, clock: _Clock, **content: Any) -> dict[str, Any]:
-    cell = {"settings": settings, **clock.read(), **content}
-    part = folder / "cell.json.part"
-    part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / "cell.json")
-    return cell
 
 
 def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
@@ -288,7 +217,7 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
         yield _row("learned", learned, None, [entry["mean_actions"] for entry in learned])
         for kind in (*PATTERNS, SEARCHED):
             fixed = [network[kind] for network in networks]
-            up = _spread([entry["up"]["accuracy"] for entry in fixed])
+            up = spread([entry["up"]["accuracy"] for entry in fixed])
             yield _row(_NAMES[kind], fixed, learned, [entry["blocks"] for entry in fixed], up)
         for kind in (*PATTERNS, SEARCHED):
             tuned = [network[kind].get("finetuned") for network in networks]
@@ -317,15 +246,9 @@ def _row(
     name: str, entries: list[dict], learned: list[dict] | None, blocks: list[float], up: str = ""
 ) -> str:
     accuracies = [entry["accuracy"] for entry in entries]
-    macs = _spread([1e3 * entry["gmacs"] for entry in entries])
+    macs = spread([1e3 * entry["gmacs"] for entry in entries])
     gain = ""
     if learned is not None:
         pairs = zip(learned, accuracies, strict=True)
-        gain = _spread([entry["accuracy"] - accuracy for entry, accuracy in pairs])
-    return f"| {name} | {_spread(accuracies)} | {gain} | {_spread(blocks, 2)} | {up} | {macs} |"
-
-
-def _spread(values: Sequence[float], digits: int = 1) -> str:
-    mean = statistics.fmean(values)
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+        gain = spread([entry["accuracy"] - accuracy for entry, accuracy in pairs])
+    return f"| {name} | {spread(accuracies)} | {gain} | {spread(blocks, 2)} | {up} | {macs} |"

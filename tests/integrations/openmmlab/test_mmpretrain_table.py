@@ -13,8 +13,9 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import classification_evaluation as evaluation
 from dynbackbones.integrations.openmmlab import classification_table as table_module
 from dynbackbones.integrations.openmmlab import launch
+from dynbackbones.integrations.openmmlab.cells import train_in_a_process
 from dynbackbones.integrations.openmmlab.classification_evaluation import Split, compare
-from dynbackbones.integrations.openmmlab.classification_table import Table, train_in_a_process
+from dynbackbones.integrations.openmmlab.classification_table import Table
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKS = 9

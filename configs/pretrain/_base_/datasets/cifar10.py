@@ -31,5 +31,3 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = [dict(type="Accuracy", topk=1), dict(type="BlockUsage")]
-test_evaluator = val_evaluator

@@ -43,5 +43,3 @@ calibration_dataset = dict(
     test_mode=True,
 )
 test_dataloader = val_dataloader
-val_evaluator = [dict(type="Accuracy", topk=1), dict(type="BlockUsage")]
-test_evaluator = val_evaluator

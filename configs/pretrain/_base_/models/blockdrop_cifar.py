@@ -12,3 +12,5 @@ model = dict(
     neck=dict(type="GlobalAveragePooling"),
     head=dict(type="LinearClsHead", num_classes=10, in_channels=64, cal_acc=True),
 )
+val_evaluator = [dict(type="Accuracy", topk=1), dict(type="BlockUsage")]
+test_evaluator = val_evaluator

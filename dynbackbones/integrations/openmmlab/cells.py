@@ -1,0 +1,112 @@
+"""Cells of a table of experiments: made once, resumed where they stopped, never mixed up."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from dynbackbones.errors import UserError
+
+_TRAIN = """
+from dynbackbones.integrations import launch
+from dynbackbones.integrations.openmmlab.launch import train
+launch.run(train)
+"""
+
+
+def train_in_a_process(config: str, arguments: Sequence[str], folder: Path) -> None:
+    """Trains as tools/train.py does, in a process of its own.
+
+    Args:
+        config: file.
+        arguments: of tools/train.py beside it.
+        folder: for the output.
+
+    Raises:
+        UserError: the training failed.
+    """
+    log = folder / "output.txt"
+    with open(log, "a", encoding="utf-8") as file:
+        command = [sys.executable, "-c", _TRAIN, config, *arguments]
+        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
+    if code:
+        raise UserError(
+            f"training of cell {folder} ended with exit code {code}; see {log}, then run the same "
+            "command again"
+        )
+
+
+def trained_results(folder: Path) -> dict[str, Any]:
+    """What a training left in its work dir: its last ``checkpoint`` and its ``metrics``."""
+    checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
+    metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    return {"checkpoint": checkpoint, "metrics": metrics}
+
+
+class Clock:
+    """Time since it was made: wall, and processor time of this process and its children."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), self._processor()
+
+    @staticmethod
+    def _processor() -> float:
+        usages = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+    def read(self) -> dict[str, float]:
+        """``seconds`` and ``cpu_seconds``."""
+        return {
+            "seconds": round(time.perf_counter() - self._wall, 1),
+            "cpu_seconds": round(self._processor() - self._cpu, 1),
+        }
+
+
+def settings_of(cfg: Config) -> str:
+    """Digest of everything in a config; tells another table's cells from this one's."""
+    text = json.dumps(cfg.to_dict(), sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def finished(folder: Path, settings: str) -> dict[str, Any] | None:
+    """A cell that `finish` wrote; None where there is none.
+
+    Raises:
+        UserError: it was made with other settings.
+    """
+    file = folder / "cell.json"
+    if not file.exists():
+        return None
+    cell = json.loads(file.read_text(encoding="utf-8"))
+    if cell["settings"] != settings:
+        raise UserError(
+            f"cell {folder} was made with other settings; name another folder with --work-dir, or "
+            "delete it"
+        )
+    return cell
+
+
+def finish(folder: Path, settings: str, clock: Clock, **content: Any) -> dict[str, Any]:
+    """Writes a cell, complete or not at all, and returns it."""
+    cell = {"settings": settings, **clock.read(), **content}
+    part = folder / "cell.json.part"
+    part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
+    part.replace(folder / "cell.json")
+    return cell
+
+
+def spread(values: Sequence[float], digits: int = 1) -> str:
+    """Mean and sample standard deviation, as text."""
+    mean = statistics.fmean(values)
+    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
