@@ -12,6 +12,7 @@ from dynbackbones.backbones import Decisions as Decisions
 from dynbackbones.backbones import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones import FeatureInfo as FeatureInfo
 from dynbackbones.backbones import ResNet as ResNet
+from dynbackbones.backbones import SARCifarResNet as SARCifarResNet
 from dynbackbones.backbones import SARDecisions as SARDecisions
 from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone

@@ -8,12 +8,14 @@ pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
 from mmpretrain.registry import MODELS
+from mmpretrain.structures import DataSample
 
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import launch
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
-NAMES = sorted(path.name for path in CONFIGS.glob("*.py"))
+BLOCKDROP = sorted(path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py"))
+SAR = sorted({path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - set(BLOCKDROP))
 SMALL = [f"blockdrop_resnet20_cifar10-small_{stage}.py" for stage in
          ("1-plain", "2-curriculum", "3-joint")]  # fmt: skip
 IMAGES = 24
@@ -54,8 +56,8 @@ def weights(path):
     return torch.load(path, weights_only=True)["state_dict"]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_config_builds(name):
+@pytest.mark.parametrize("name", BLOCKDROP)
+def test_the_stages_of_blockdrop_build_on_each_other(name):
     cfg = Config.fromfile(CONFIGS / name)
     model = MODELS.build(cfg.model)
     depth = int(name.split("resnet")[1].split("_")[0])
@@ -68,6 +70,19 @@ def test_every_config_builds(name):
         folder = name.rpartition("_")[0]
         iterations = before.train_cfg.max_iters
         assert previous == f"work_dirs/{folder}_{stage}/iter_{iterations}.pth"
+
+
+@pytest.mark.parametrize("name", SAR)
+def test_sar_configs_and_their_baselines_train(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    for variant in cfg.get("variants", {"": {}}).values():
+        model_cfg = Config(cfg.to_dict())
+        model_cfg.merge_from_dict(dict(variant))
+        model = MODELS.build(model_cfg.model).train()
+        samples = [DataSample().set_gt_label(label) for label in (0, 1)]
+        losses = model(torch.randn(2, 3, 32, 32), samples, mode="loss")
+        losses["loss"].backward()
+        assert model.backbone.conv1.weight.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("depth", [32, 110])

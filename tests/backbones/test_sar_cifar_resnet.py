@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from dynbackbones import SARCifarResNet, SARDecisions
+
+
+def images(n=2, size=(32, 32), seed=0):
+    return torch.randn(n, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "macs"),
+    [
+        # SAR's tables I, II, III and XI; at lower targets the paper's networks stay above them.
+        ({"branches": "base", "alpha": 1}, 0, 82e6),
+        ({"groups": 2}, 0.7, 121e6),
+        ({"groups": 4}, 0.7, 84e6),
+        ({"alpha": 1}, 0.7, 160e6),
+        ({"alpha": 1, "base_scale": 4}, 0.7, 132e6),
+        ({"beta": 2}, 0.7, 344e6),
+    ],
+)
+def test_macs_of_the_papers_tables(options, rate, macs):
+    net = SARCifarResNet(32, **options)
+    assert net.macs(32, 32, rate) == pytest.approx(macs, rel=0.012)
+
+
+@pytest.mark.parametrize("branches", ["both", "refinement"])
+@pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
+def test_sparse_equals_masked(branches, rate):
+    net = SARCifarResNet(20, branches=branches, width=1).eval()
+    outputs = []
+    for execution in ("masked", "sparse"):
+        net.execution = execution
+        with torch.no_grad(), net.select("random", rate=rate):
+            outputs.append(net(images(size=(33, 40))))
+    for name, masked in outputs[0].items():
+        assert torch.allclose(masked, outputs[1][name], atol=1e-5), name
+
+
+def test_regions_form_the_papers_grids():
+    net = SARCifarResNet(20, width=1).eval()
+    net(images())
+    grids = {name: tuple(mask.shape[-2:]) for name, mask in net.decisions.masks.items()}
+    assert grids == {"res2": (4, 4), "res3": (4, 4), "res4": (2, 2)}
+
+
+def test_the_base_branch_alone_decides_nothing():
+    net = SARCifarResNet(20, branches="base", alpha=1, width=1)
+    names = " ".join(name for name, _ in net.named_parameters())
+    assert "refinement" not in names and "selectors" not in names
+    net.train()(images())["res4"].sum().backward()
+    assert net.auxiliary_losses() == {}
+    assert not isinstance(net.decisions, SARDecisions)
+    assert net.decisions.macs.tolist() == [net.macs(32, 32, 0.0)] * 2
+    assert net.macs(32, 32, 0.0) == net.macs(32, 32, 1.0)
+
+
+def test_without_the_base_branch_its_features_change_nothing_but_the_regions():
+    net = SARCifarResNet(20, branches="refinement", width=1).eval()
+    for parameter in net.layer1.base.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad(), net.select("all"):
+        without = net(images())["res2"]
+        for parameter in net.layer1.base.parameters():
+            torch.nn.init.ones_(parameter)
+        assert torch.equal(net(images())["res2"], without)
+        assert not torch.equal(SARCifarResNet(20, width=1).eval()(images())["res2"], without)
+
+
+def test_selectors_learn_from_the_refinement_branch_alone():
+    net = SARCifarResNet(20, branches="refinement", width=1, selector_margin=0).train()
+    net(images())["res4"].square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in net.layer1.selectors.parameters())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"depth": 18}, "depth must be one of 20, 32, 56, 110, got 18"),
+        ({"branches": "none"}, "branches must be one of both, base, refinement, got 'none'"),
+        ({"width": 0}, "width must be positive, got 0"),
+        ({"groups": 3}, "groups=3 does not divide"),
+    ],
+)
+def test_wrong_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        SARCifarResNet(**{"depth": 20, **options})

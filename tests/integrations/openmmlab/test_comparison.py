@@ -1,0 +1,92 @@
+import json
+
+import pytest
+
+pytest.importorskip("mmengine")
+
+from mmengine.config import Config
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.comparison import Comparison, main
+
+CONFIG = """
+model = dict(depth=20, cells=(8, 4, 4))
+randomness = dict(seed=0)
+variants = {"first": {}, "second, deeper": {"model.depth": 32, "model.cells": (4, 2, 1)}}
+variant_metrics = ["accuracy", "gmacs"]
+"""
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def trainer():
+    """Writes results that depend on depth and seed; remembers the configs it saw."""
+
+    def train(path, arguments, folder):
+        cfg = Config.fromfile(path)
+        train.configs.append(cfg)
+        assert arguments == ["--work-dir", str(folder), "--resume"]
+        depth, seed = cfg.model.depth, cfg.randomness.seed
+        results = {"accuracy": depth + 3 * seed**2, "other": 1}
+        results |= {"gmacs": 0.5} if depth == 20 else {}
+        (folder / "results.json").write_text(json.dumps(results))
+        (folder / "last_checkpoint").write_text("iter_1.pth")
+
+    train.configs = []
+    return train
+
+
+def comparison(config, tmp_path, trainer, options=()):
+    made = Comparison.from_file(config, tmp_path / "cells", dict(options))
+    return Comparison(made.cfg, made.variants, made.metrics, made.work_dir, trainer)
+
+
+def test_each_cell_trains_its_variant_and_seed(config, tmp_path, trainer):
+    cells = comparison(config, tmp_path, trainer, {"model.width": 2})
+    assert cells.run("second, deeper", 3)["metrics"]["accuracy"] == 32 + 27
+    (seen,) = trainer.configs
+    assert (seen.model.depth, seen.model.cells, seen.model.width) == (32, (4, 2, 1), 2)
+    assert seen.randomness.seed == 3
+    assert "variants" not in seen and "variant_metrics" not in seen
+
+
+def test_finished_cells_are_not_trained_again_nor_mixed_up(config, tmp_path, trainer):
+    first = comparison(config, tmp_path, trainer).run("first", 0)
+    assert comparison(config, tmp_path, trainer).run("first", 0) == first
+    assert len(trainer.configs) == 1
+    other = comparison(config, tmp_path, trainer, {"model.depth": 56})
+    with pytest.raises(UserError, match="cell .*first was made with other settings; name another"):
+        other.run("first", 0)
+
+
+def test_the_table_pairs_differences_by_seed(config, tmp_path, trainer):
+    cells = comparison(config, tmp_path, trainer)
+    results = {name: {seed: cells.run(name, seed) for seed in (0, 1)} for name in cells.variants}
+    cells.write(results)
+    rows = (tmp_path / "cells" / "table.md").read_text().splitlines()
+    # 20 and 23; 32 and 35: the seeds spread, the difference does not.
+    assert rows[2].startswith("| first | 21.50 ± 2.12 | 0.5000 ± 0.0000 |  | 2 |")
+    assert rows[3] == "| second, deeper | 33.50 ± 2.12 |  | 12.00 ± 0.00 | 2 |"
+    table = json.loads((tmp_path / "cells" / "table.json").read_text())
+    assert table["results"]["first"]["1"]["metrics"]["accuracy"] == 23
+
+
+@pytest.mark.parametrize("key", ["variants", "variant_metrics"])
+def test_a_config_without_variants_is_refused(tmp_path, key):
+    path = tmp_path / "config.py"
+    lines = CONFIG.splitlines()
+    path.write_text("\n".join(line for line in lines if not line.startswith(f"{key} ")))
+    with pytest.raises(UserError, match=f"config .*config.py has no {key}; it needs variants and"):
+        Comparison.from_file(path, tmp_path, {})
+
+
+def test_an_unknown_variant_is_refused_before_anything_is_trained(config, tmp_path):
+    with pytest.raises(UserError, match="variant 'third' is not in the config; it has first, sec"):
+        main([str(config), "--work-dir", str(tmp_path / "w"), "--variants", "first", "third"])
+    assert not (tmp_path / "w").exists()
