@@ -65,11 +65,13 @@ def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> 
         UserError: one is missing; names the dataset, the path and the key.
     """
     for loader in dataloaders:
-        for dataset in _datasets((cfg.get(loader) or {}).get("dataset")):
+        for dataset in datasets_in((cfg.get(loader) or {}).get("dataset")):
             check_dataset(dataset, f"{loader}: {dataset.get('type')}")
+    if "train_dataloader" not in dataloaders:
+        return
     for hook in cfg.get("custom_hooks") or []:
-        for dataset in _datasets(hook.get("target_dataset")):
-            check_dataset(dataset, f"{hook.type}: target_dataset: {dataset.get('type')}")
+        for dataset in datasets_in(hook.get("target_dataset")):
+            check_dataset(dataset, f"target_dataset: {dataset.get('type')}")
 
 
 def check_dataset(dataset: Mapping[str, Any], where: str) -> None:
@@ -134,14 +136,14 @@ def _build_model(cfg: Config) -> nn.Module:
         raise UserError(f"the config's model cannot be built: {reason}") from error
 
 
-def _datasets(dataset: Any) -> Iterator[Mapping[str, Any]]:
+def datasets_in(dataset: Any) -> Iterator[Mapping[str, Any]]:
     """The datasets inside wrappers such as ConcatDataset."""
     if isinstance(dataset, Mapping):
         inner = dataset.get("datasets") or dataset.get("dataset")
         if inner is None:
             yield dataset
         for item in inner if isinstance(inner, list | tuple) else [inner]:
-            yield from _datasets(item)
+            yield from datasets_in(item)
 
 
 def _transforms(value: Any, kind: str) -> Iterator[Mapping[str, Any]]:

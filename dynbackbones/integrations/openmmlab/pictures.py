@@ -131,16 +131,26 @@ def segmentation_picture(
     Returns:
         uint8, RGB.
     """
-    panels = [_titled(image, "image")]
+    panels = [titled(image, "image")]
     for title, labels in label_maps.items():
-        panels.append(_titled(_coloured(image, labels, palette), title))
+        panels.append(titled(_coloured(image, labels, palette), title))
     for stage, share in shares.items():
         shown = dimmed(image, share_in_image(share, image.shape[:2]))
         title = f"{stage}: {100 * float(share.mean()):.0f} % refined"
-        panels.append(_titled((255 * shown).round().astype(np.uint8), title))
+        panels.append(titled((255 * shown).round().astype(np.uint8), title))
     panels += [np.full_like(panels[0], 255)] * (-len(panels) % COLUMNS)
     rows = [np.concatenate(panels[i : i + COLUMNS], 1) for i in range(0, len(panels), COLUMNS)]
     return np.concatenate(rows)
+
+
+def titled(image: np.ndarray, title: str) -> np.ndarray:
+    """A picture (H, W, 3) uint8 under a line of text, with a white edge."""
+    header = np.full((TITLE_HEIGHT, image.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(
+        header, title, (3, TITLE_HEIGHT - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
+        cv2.LINE_AA,
+    )  # fmt: skip
+    return np.pad(np.concatenate([header, image]), ((0, 2), (0, 2), (0, 0)), constant_values=255)
 
 
 def _coloured(
@@ -151,12 +161,3 @@ def _coloured(
     result = image.astype(np.float64)
     result[known] += LABEL_OPACITY * (colours[labels[known]] - result[known])
     return result.round().astype(np.uint8)
-
-
-def _titled(image: np.ndarray, title: str) -> np.ndarray:
-    header = np.full((TITLE_HEIGHT, image.shape[1], 3), 255, dtype=np.uint8)
-    cv2.putText(
-        header, title, (3, TITLE_HEIGHT - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (0, 0, 0), 1,
-        cv2.LINE_AA,
-    )  # fmt: skip
-    return np.pad(np.concatenate([header, image]), ((0, 2), (0, 2), (0, 0)), constant_values=255)

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
-from mmengine.runner import Runner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.checks import check_dataset
+from dynbackbones.integrations.openmmlab.checks import check_dataset, datasets_in
 from dynbackbones.integrations.openmmlab.data import SeededDataset, SeededSampler
 from dynbackbones.integrations.runner import random_state, set_random_state
 
@@ -44,15 +45,13 @@ class TargetImages:
         seed = int(np.random.SeedSequence([seed, _STREAM]).generate_state(1)[0])
         self._batch_size = batch_size
         self._sampler = SeededSampler(images, seed=seed)
-        self._loader = Runner.build_dataloader(
-            {
-                "dataset": images,
-                "sampler": self._sampler,
-                "batch_size": batch_size,
-                "num_workers": num_workers,
-                "persistent_workers": num_workers > 0,
-            },
-            seed=seed,
+        self._loader = DataLoader(
+            images,
+            batch_size,
+            sampler=self._sampler,
+            num_workers=num_workers,
+            persistent_workers=num_workers > 0,
+            collate_fn=pseudo_collate,
         )
         self._batches: Iterator[dict] | None = None
 
@@ -128,7 +127,8 @@ def _build(dataset: Mapping[str, Any]) -> SeededDataset:
     if dataset["type"] == "SeededDataset":
         dataset = dataset["dataset"]
     check_unlabelled(dataset)
-    check_dataset(dataset, "target_dataset")
+    for part in datasets_in(dataset):
+        check_dataset(part, f"target_dataset: {part.get('type')}")
     try:
         built = DATASETS.build(dataset)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:

@@ -171,3 +171,56 @@ def attached():
         return model
 
     return attach
+
+
+@pytest.fixture(scope="session")
+def generator_file(tmp_path_factory):
+    """Weights of a whole style generator, not trained."""
+    from dynbackbones import checkpoints
+    from dynbackbones.adaptation import build_generator
+
+    torch.manual_seed(3)
+    path = tmp_path_factory.mktemp("generator") / "generator.pth"
+    generator = build_generator("small_vgg", encoder_weights="random")
+    checkpoints.save(path, generator.state_dict(), {})
+    return path
+
+
+@pytest.fixture
+def dcan_config(tiny_config, tiny_root, generator_file):
+    """A small config of a plain ResNet that adapts to the images of the validation set.
+
+    Options of DCANHook, and overrides as of `tiny_config`, which have two underscores.
+    """
+
+    def make(hook=True, name="mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py", **options):
+        overrides = {key: options.pop(key) for key in list(options) if "__" in key}
+        if "load_from" in options:
+            overrides["load_from"] = options.pop("load_from")
+        cfg = tiny_config(name, **overrides)
+        if hook:
+            cfg.custom_hooks = [*cfg.custom_hooks, dcan_options(tiny_root, generator_file, options)]
+        return cfg
+
+    return make
+
+
+def dcan_options(root, generator_file, options):
+    pipeline = [
+        {"type": "LoadImageFromFile"},
+        {"type": "RandomCrop", "crop_size": (48, 64)},
+        {"type": "PackSegInputs"},
+    ]
+    return {
+        "type": "DCANHook",
+        "target_dataset": {
+            "type": "BaseSegDataset",
+            "data_root": str(root / "camvid"),
+            "data_prefix": {"img_path": "img_dir/val"},
+            "pipeline": pipeline,
+        },
+        "generator": {"encoder": "small_vgg", "weights": str(generator_file)},
+        "num_workers": 0,
+        "picture_interval": 0,
+        **options,
+    }
