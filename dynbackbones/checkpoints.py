@@ -77,21 +77,20 @@ def state_dict_of(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> 
         raise UserError(
             f"{source} has no weights that this package knows: expected a dictionary of tensors, "
             f"bare or under {' or '.join(map(repr, _WEIGHT_KEYS))}; "
-            f"found {_listed(strangers) or 'an empty one'}"
+            f"found {listed(strangers) or 'an empty one'}"
         )
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     return state
 
 
-def check_architecture(
+def differences(
     model_state: Mapping[str, Tensor],
     file_state: Mapping[str, Tensor],
-    path: str | os.PathLike,
     *,
     optional: Collection[str] = (),
-) -> None:
-    """Makes sure that a file's weights fit a model exactly: the same keys, the same shapes.
+) -> list[str]:
+    """What keeps a file's weights from fitting a model exactly: other keys, other shapes.
 
     Batch norm's `num_batches_tracked` may be absent on either side: it has no part in what a
     network computes, and frozen batch norm does without.
@@ -99,12 +98,11 @@ def check_architecture(
     Args:
         model_state: the model's `state_dict()`.
         file_state: the file's weights, from `state_dict_of`.
-        path: names the file in the error message.
         optional: keys of the model that the file may lack if it has none of them, such as a
             policy network's.
 
-    Raises:
-        UserError: they differ; lists how many keys and the first few of each kind.
+    Returns:
+        For each kind of difference how many keys and the first few; empty if the weights fit.
     """
     excused = () if file_state.keys() & set(optional) else optional
     missing = _without_counters(model_state.keys() - file_state.keys() - set(excused))
@@ -114,8 +112,8 @@ def check_architecture(
         for key in sorted(model_state.keys() & file_state.keys())
         if file_state[key].shape != model_state[key].shape
     ]
-    findings = [
-        f"{len(keys)} {label} ({_listed(keys)})"
+    return [
+        f"{len(keys)} {label} ({listed(keys)})"
         for label, keys in (
             ("missing", missing),
             ("unexpected", unexpected),
@@ -123,6 +121,25 @@ def check_architecture(
         )
         if keys
     ]
+
+
+def check_architecture(
+    model_state: Mapping[str, Tensor],
+    file_state: Mapping[str, Tensor],
+    path: str | os.PathLike,
+    *,
+    optional: Collection[str] = (),
+) -> None:
+    """Makes sure that a file's weights fit a model exactly.
+
+    Args:
+        model_state, file_state, optional: see `differences`.
+        path: names the file in the error message.
+
+    Raises:
+        UserError: they differ; lists how many keys and the first few of each kind.
+    """
+    findings = differences(model_state, file_state, optional=optional)
     if findings:
         raise UserError(
             f"checkpoint {path} is of another architecture: of the model's {len(model_state)} keys "
@@ -131,7 +148,18 @@ def check_architecture(
         )
 
 
-def save(path: str | os.PathLike, state_dict: Mapping[str, Tensor], meta: dict[str, Any]) -> None:
+def listed(keys: Iterable[str]) -> str:
+    """The first few of some keys, for messages."""
+    keys = list(keys)
+    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+
+
+def save(
+    path: str | os.PathLike,
+    state_dict: Mapping[str, Tensor],
+    meta: dict[str, Any],
+    weights_key: str = "model",
+) -> None:
     """Writes `{"model": state_dict, "meta": meta}`; the file is either complete or not there.
 
     Args:
@@ -139,6 +167,7 @@ def save(path: str | os.PathLike, state_dict: Mapping[str, Tensor], meta: dict[s
         state_dict: weights, copied to the CPU.
         meta: plain data (numbers, strings, None, tensors, and lists, tuples and dictionaries of
             them).
+        weights_key: another name for `"model"`, where a framework wants it.
 
     Raises:
         TypeError: `meta` holds something that `load` would refuse to read back.
@@ -149,7 +178,7 @@ def save(path: str | os.PathLike, state_dict: Mapping[str, Tensor], meta: dict[s
     weights = {key: value.detach().cpu() for key, value in state_dict.items()}
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        torch.save({"model": weights, "meta": meta}, temporary)
+        torch.save({weights_key: weights, "meta": meta}, temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -210,10 +239,6 @@ def _as_tensor(value: Any) -> Any:
 
 def _without_counters(keys: Iterable[str]) -> list[str]:
     return sorted(key for key in keys if not key.endswith("num_batches_tracked"))
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -1,11 +1,19 @@
-"""Names of a ResNet's weights: torchvision's, which this package has, and detectron2's.
+"""Names of a ResNet's weights: torchvision's, which this package has, and others'.
 
-    torchvision                          detectron2
-    conv1, bn1                           stem.conv1, stem.conv1.norm
-    layer1.0.conv1, layer1.0.bn1         res2.0.conv1, res2.0.conv1.norm
-    layer1.0.downsample.0, .1            res2.0.shortcut, res2.0.shortcut.norm
+    torchvision                     detectron2                          Caffe2
+    conv1, bn1                      stem.conv1, stem.conv1.norm         conv1, res_conv1_bn
+    layer1.0.conv1, layer1.0.bn1    res2.0.conv1, res2.0.conv1.norm     res2_0_branch2a, .._bn
+    layer1.0.downsample.0, .1       res2.0.shortcut, .shortcut.norm     res2_0_branch1, .._bn
 
-OpenMMLab's names are torchvision's.
+timm's and OpenMMLab's names are torchvision's. The code published with BlockDrop has
+
+    BlockDropResNet                 published code
+    conv1, bn1                      resnet.conv1, resnet.bn1
+    layer1.0.conv1                  resnet.blocks.0.0.conv1
+    layer1.0.downsample.0, .1       resnet.ds.0.0, resnet.ds.0.1
+    policy.conv1                    agent.features.conv1
+    policy.layer1.0.conv1           agent.features.blocks.0.0.conv1
+    policy.fc                       agent.logit
 """
 
 import re
@@ -23,10 +31,25 @@ _TORCHVISION = re.compile(
     rf"(?:layer(?P<stage>[1-4])\.(?P<block>\d+)\.)?"
     rf"(?:(?P<layer>conv|bn)(?P<number>[123])|downsample\.(?P<shortcut>[01]))\.{_VALUE}"
 )
+_CAFFE2 = re.compile(
+    r"(?:(?P<stem>(?:res_)?conv1)|res(?P<stage>[2-5])_(?P<block>\d+)_branch(?P<branch>1|2[abc]))"
+    r"_(?P<value>w|b|bn_s|bn_b)"
+)
+_BLOCKDROP = re.compile(
+    r"(?:(?P<stem>conv1|bn1)|blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.(?P<layer>(?:conv|bn)[123])"
+    rf"|ds\.(?P<shortcut_stage>\d+)\.(?P<shortcut>[01]))\.{_VALUE}"
+)
 # Where files keep a backbone: alone; in a model of OpenMMLab's; in a detectron2 detector, its own
-# ResNet and then one of this package's.
-_PREFIXES = ("", "backbone.", "backbone.bottom_up.", "backbone.bottom_up.net.")
-_CLASSIFIERS = ("fc.", "head.fc.", "classifier.", "stem.fc.", "fc1000.")
+# ResNet and then one of this package's, each with and without FPN.
+_PREFIXES = (
+    "",
+    "backbone.",
+    "backbone.bottom_up.",
+    "backbone.net.",
+    "backbone.bottom_up.net.",
+)
+CLASSIFIERS = ("fc.", "head.fc.", "classifier.", "stem.fc.", "linear.", "fc1000.")
+"""What classification networks call their last layer; detectron2 three things."""
 
 
 def from_detectron2(name: str) -> str | None:
@@ -59,6 +82,71 @@ def to_detectron2(name: str) -> str | None:
     return f"{place}.{layer}{'.norm' if norm else ''}.{match['value']}"
 
 
+def from_caffe2(name: str) -> str | None:
+    """torchvision's name for Caffe2's name of a ResNet's weight; None if it is not one."""
+    match = _CAFFE2.fullmatch(name)
+    if match is None:
+        return None
+    norm = match["value"].startswith("bn_")
+    if match["stem"]:
+        if norm != match["stem"].startswith("res_"):
+            return None
+        layer = "bn1" if norm else "conv1"
+    else:
+        if match["branch"] == "1":
+            layer = f"downsample.{int(norm)}"
+        else:
+            layer = ("bn" if norm else "conv") + str(1 + "abc".index(match["branch"][1]))
+        layer = f"layer{int(match['stage']) - 1}.{match['block']}.{layer}"
+    return f"{layer}.{'bias' if match['value'] in ('b', 'bn_b') else 'weight'}"
+
+
+def from_blockdrop(name: str) -> str | None:
+    """Name in a `BlockDropResNet` of a weight of the code published with BlockDrop.
+
+    Args:
+        name: in one of its state dicts, below the key that the checkpoint keeps it under:
+            ``resnet.`` or ``agent.``.
+
+    Returns:
+        The name; None if the network has no such weight.
+    """
+    part, _, rest = name.partition(".")
+    if part == "agent" and rest.startswith("logit."):
+        return f"policy.fc.{rest.removeprefix('logit.')}"
+    if part == "agent" and not rest.startswith("features."):
+        return None
+    match = _BLOCKDROP.fullmatch(rest.removeprefix("features.") if part == "agent" else rest)
+    if match is None:
+        return None
+    if match["stem"]:
+        layer = match["stem"]
+    elif match["layer"]:
+        layer = f"layer{int(match['stage']) + 1}.{match['block']}.{match['layer']}"
+    else:
+        layer = f"layer{int(match['shortcut_stage']) + 1}.0.downsample.{match['shortcut']}"
+    return f"{'policy.' if part == 'agent' else ''}{layer}.{match['value']}"
+
+
+def new_statistics(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Statistics of a new layer for a ResNet's norm layers that have none, as in Caffe2's weights.
+
+    Args:
+        state: weights of a ResNet under torchvision's names.
+
+    Returns:
+        Means of 0 and variances of 1 for those layers.
+    """
+    added = {}
+    for key, value in state.items():
+        layer = key.removesuffix(".bias")
+        norm = layer != key and re.search(r"(?:bn[123]|downsample\.1)$", layer)
+        if norm and f"{layer}.running_mean" not in state:
+            added[f"{layer}.running_mean"] = torch.zeros(tuple(value.shape))
+            added[f"{layer}.running_var"] = torch.ones(tuple(value.shape))
+    return added
+
+
 def rename_detectron2(
     state: Mapping[str, Tensor], prefix: str = "", new_prefix: str = ""
 ) -> dict[str, Tensor]:
@@ -72,19 +160,14 @@ def rename_detectron2(
         prefix: of the ResNet's names in ``state``.
         new_prefix: of its new names, instead.
     """
-    renamed = {}
+    renamed, own = {}, {}
     for key, value in state.items():
         name = from_detectron2(key.removeprefix(prefix)) if key.startswith(prefix) else None
         if name is None:
             renamed[key] = value
-            continue
-        renamed[new_prefix + name] = value
-        layer = key.removesuffix(".bias")
-        if layer.endswith(".norm") and layer != key and f"{layer}.running_mean" not in state:
-            shape, layer = tuple(value.shape), new_prefix + name.removesuffix(".bias")
-            renamed[f"{layer}.running_mean"] = torch.zeros(shape)
-            renamed[f"{layer}.running_var"] = torch.ones(shape)
-    return renamed
+        else:
+            own[new_prefix + name] = value
+    return {**renamed, **own, **new_statistics(own)}
 
 
 def backbone_alone(
@@ -104,7 +187,7 @@ def backbone_alone(
     for prefix in _PREFIXES:
         below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         rest = [key for key in state if not key.startswith(prefix)]
-        heads = [key for key in below if key.startswith(_CLASSIFIERS) and key not in wanted]
+        heads = [key for key in below if key.startswith(CLASSIFIERS) and key not in wanted]
         found = rename_detectron2({k: v for k, v in below.items() if k not in heads})
         count = sum(key in found for key in wanted)
         if count > best[0]:

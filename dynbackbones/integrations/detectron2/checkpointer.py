@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.modeling.backbone.resnet import ResNet
 from torch import Tensor, nn
 
 from dynbackbones import checkpoints, key_maps
@@ -25,7 +26,8 @@ class CheckedCheckpointer(DetectionCheckpointer):
     """Loads nothing but weights, and only weights of the model's architecture.
 
     A file may hold a whole detector (for a BlockDrop network also one with a plain ResNet) or, to
-    start training from, a backbone alone in any layout of `key_maps.backbone_alone`. Weights that
+    start training from, a backbone with or without a classifier in any layout of
+    `key_maps.backbone_alone`, also for detectron2's own ResNets. Weights that
     detectron2 matches by its heuristics (its model zoo's) must cover the bottom-up backbone. A
     file without a policy network leaves a BlockDrop network's as it is.
 
@@ -74,14 +76,31 @@ class CheckedCheckpointer(DetectionCheckpointer):
         return super()._load_model({**checkpoint, "model": state})
 
     def _placed(self, file_state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Weights of a backbone alone under the names that they have in the model, if they are."""
-        backbones = [(n, m) for n, m in self.model.named_modules() if isinstance(m, Backbone)]
-        if not backbones or file_state.keys() & self.model.state_dict().keys():
+        """Weights of a backbone alone under the names that they have in the model, if they are.
+
+        A classifier's last layer, and what else does not belong to the backbone, is left out.
+        """
+        found = _find_backbone(self.model)
+        if found is None:
             return None
-        name, backbone = backbones[0]
+        name, backbone = found
+        outside = [key for key in self.model.state_dict() if not key.startswith(f"{name}.")]
+        if file_state.keys() & set(outside):
+            return None
+        plain = not isinstance(backbone, Backbone)
         wanted = backbone.state_dict()
-        state, _ = key_maps.backbone_alone(file_state, wanted) or (file_state, [])
+        if plain:
+            wanted = key_maps.rename_detectron2(wanted)
+        state, left_out = key_maps.backbone_alone(file_state, wanted) or (file_state, [])
         checkpoints.check_architecture(wanted, state, self._file, optional=policy_keys(backbone))
+        rest = f"; left out {checkpoints.listed(left_out)}" if left_out else ""
+        self.logger.info(
+            f"loaded the backbone from {self._file}; pyramid and heads start from scratch{rest}"
+        )
+        # Frozen batch norm has no counters.
+        state = {key: value for key, value in state.items() if key in wanted}
+        if plain:
+            state = {key_maps.to_detectron2(key): value for key, value in state.items()}
         return {f"{name}.{key}": value for key, value in state.items()}
 
     def _checked(self, file_state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -116,3 +135,12 @@ class CheckedCheckpointer(DetectionCheckpointer):
                 f"{len(unmatched)} keys of the backbone ({', '.join(unmatched[:3])}, ...); use "
                 f"weights of {type(self.model.backbone.bottom_up).__name__}, or another backbone"
             )
+
+
+def _find_backbone(model: nn.Module) -> tuple[str, nn.Module] | None:
+    """The name and module of a network of this package, or of a ResNet of detectron2's."""
+    for kind in (Backbone, ResNet):
+        for name, module in model.named_modules():
+            if isinstance(module, kind):
+                return name, module
+    return None

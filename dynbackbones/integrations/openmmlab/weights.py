@@ -19,9 +19,8 @@ from dynbackbones.errors import UserError
 # What classification networks of torchvision, mmpretrain and this package call their classifier.
 HEADS = ("fc.", "head.")
 
-
 def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) -> None:
-    """Loads weights that must fit a backbone exactly; a classifier's head is left out, and said.
+    """Loads weights that must fit a backbone exactly; says what else of the file is left out.
 
     Args:
         backbone: to be filled.
@@ -32,13 +31,16 @@ def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) 
         UserError: there is no such file, or its weights are not this network's.
     """
     path = find_weights(source)
-    state = checkpoints.state_dict_of(checkpoints.load(path), source)
-    state, heads = without_head(_below(state, prefix, source), backbone.state_dict())
+    whole = checkpoints.state_dict_of(checkpoints.load(path), source)
+    below = _below(whole, prefix, source)
+    state, left_out = without_head(below, backbone.state_dict())
+    if len(below) < len(whole):
+        left_out += [key for key in whole if not key.startswith(_dotted(prefix))]
     wanted, new = without_new_policy(backbone.state_dict(), state)
     checkpoints.check_architecture(wanted, state, source)
     backbone.load_state_dict(state, strict=False)
-    notes = f", {len(heads)} keys of its head left out" if heads else ""
-    notes += ", the policy network starts anew" if new else ""
+    notes = f"; left out {checkpoints.listed(sorted(left_out))}" if left_out else ""
+    notes += "; the policy network starts anew" if new else ""
     print_log(f"{type(backbone).__name__}: loaded {source}{notes}", logger="current")
 
 
@@ -152,7 +154,7 @@ def _below(state: dict[str, Tensor], prefix: str | None, source: str) -> dict[st
                 f"checkpoint {source} holds a whole model; add prefix='backbone.' to init_cfg"
             )
         return state
-    prefix = prefix if prefix.endswith(".") else f"{prefix}."
+    prefix = _dotted(prefix)
     found = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     if not found:
         raise UserError(
@@ -160,3 +162,7 @@ def _below(state: dict[str, Tensor], prefix: str | None, source: str) -> dict[st
             f"with {', '.join(prefixes[:6])}"
         )
     return found
+
+
+def _dotted(prefix: str) -> str:
+    return prefix if prefix.endswith(".") else f"{prefix}."

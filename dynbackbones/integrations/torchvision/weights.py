@@ -15,8 +15,6 @@ from dynbackbones.integrations.auxiliary import find_backbones, policy_keys
 
 # The detector inside the model that mmengine trains (`model.DetectorModel`).
 DETECTOR_PREFIX = "detector."
-_SHOWN = 3
-
 
 def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None = None) -> None:
     """Loads a checkpoint of the whole detector, or of its backbone alone.
@@ -46,7 +44,7 @@ def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None =
     if alone is not None:
         state, left_out = alone
         _load(body, state, path)
-        rest = f"; left out {_listed(left_out)}" if left_out else ""
+        rest = f"; left out {checkpoints.listed(left_out)}" if left_out else ""
         logger.info(
             "loaded the backbone from %s; pyramid and heads start from scratch%s", path, rest
         )
@@ -78,7 +76,3 @@ def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
     )
     # Not strict, since batch norm's counters may be absent (`check_architecture`).
     module.load_state_dict(state, strict=False)
-
-
-def _listed(keys: list[str]) -> str:
-    return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")

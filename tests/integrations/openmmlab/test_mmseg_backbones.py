@@ -240,7 +240,7 @@ def test_weights_of_torchvision_without_their_head(tmp_path, messages):
     net.init_weights()
     assert_same_weights(net, state)
     (line,) = messages
-    assert line.endswith("resnet18.pth, 2 keys of its head left out")
+    assert line.endswith("resnet18.pth; left out fc.bias, fc.weight")
 
 
 @pytest.mark.parametrize("prefix", ["backbone.", "backbone"])
