@@ -103,7 +103,7 @@ def test_digits_stand_out_from_what_surrounds_them(folder):
 
 
 def test_each_annotation_shows_the_sample_that_it_names(folder):
-    samples, labels = digits._load_samples()
+    samples, labels = digits.load_samples()
     for annotation in annotations(folder, "val")["annotations"]:
         assert labels[annotation["sample"]] + 1 == annotation["category_id"]
     assert samples.min() == 0
@@ -278,7 +278,7 @@ def test_without_scikit_learn_the_extra_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("angle", [-12, 0, 12])
 @pytest.mark.parametrize("height", [28, 64])
 def test_a_rendered_digit_has_the_size_asked_for_and_no_empty_border(height, angle):
-    samples, _ = digits._load_samples()
+    samples, _ = digits.load_samples()
     for sample in samples[:20]:
         ink = scenes.render(sample, height, angle)
         assert ink.min() >= 0

@@ -1,0 +1,74 @@
+# About a minute on two CPU cores: the demo detector's SAR-ResNet-18 learns to classify single digits,
+# drawn like the demo dataset's without those that it validates with. The detector then starts from it:
+#   python tools/train.py configs/demo/pretrain_digits.py
+#   python tools/train_net.py --config-file configs/demo/sar_retinanet_pretrained.yaml
+_base_ = "../pretrain/_base_/runtime.py"
+custom_imports = dict(
+    imports=[
+        "dynbackbones.integrations.openmmlab",
+        "dynbackbones.integrations.openmmlab.digit_tiles",
+    ]
+)
+model = dict(
+    type="ImageClassifier",
+    # As the demo detector: BGR, and its statistics.
+    data_preprocessor=dict(
+        num_classes=10, mean=[103.53, 116.28, 123.675], std=[57.375, 57.12, 58.395], to_rgb=False
+    ),
+    # As MODEL.SAR of the demo detector.
+    backbone=dict(
+        type="SARResNet",
+        depth=18,
+        groups=2,
+        base_scale=2,
+        alpha=2,
+        target_rate=0.5,
+        selector_margin=2,
+        out_indices=(3,),
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(type="LinearClsHead", num_classes=10, in_channels=512, cal_acc=True),
+)
+
+train_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(type="SeededSampler"),
+    dataset=dict(
+        type="SeededDataset",
+        dataset=dict(
+            type="DigitTiles", split="train", count=4800, pipeline=[dict(type="PackInputs")]
+        ),
+    ),
+)
+val_dataloader = dict(
+    batch_size=64,
+    num_workers=0,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="DigitTiles",
+        split="val",
+        count=480,
+        pipeline=[dict(type="PackInputs")],
+        test_mode=True,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="Accuracy", topk=(1, 5))
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(
+    type="OptimWrapper",
+    optimizer=dict(type="AdamW", lr=2e-3, weight_decay=1e-2),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type="CosineAnnealingLR", begin=20, end=240, eta_min=0, by_epoch=False),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=240, val_interval=120)
+val_cfg = dict(type="ValLoop")
+test_cfg = dict(type="TestLoop")
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(interval=120, save_best="accuracy/top1", rule="greater"),
+)
