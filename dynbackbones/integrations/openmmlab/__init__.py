@@ -9,6 +9,7 @@ backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNe
 hook          DynamicBackboneHook, all that training needs
 resume        RandomStateHook, exact resume of any other model's runs
 dcan          DCANHook, unsupervised domain adaptation of a segmentor
+style         StyleGeneratorTraining and StylePictureHook, to train DCAN's generator before
 pictures      RegionPictureHook, what was refined, as pictures
 data          SeededSampler and SeededDataset for exact resume, CheckLabels
 launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
@@ -31,3 +32,7 @@ from dynbackbones.integrations.openmmlab.dcan import DCANHook as DCANHook
 from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook
 from dynbackbones.integrations.openmmlab.pictures import RegionPictureHook as RegionPictureHook
 from dynbackbones.integrations.openmmlab.resume import RandomStateHook as RandomStateHook
+from dynbackbones.integrations.openmmlab.style import (
+    StyleGeneratorTraining as StyleGeneratorTraining,
+)
+from dynbackbones.integrations.openmmlab.style import StylePictureHook as StylePictureHook

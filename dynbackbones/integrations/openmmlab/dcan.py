@@ -146,13 +146,18 @@ class DCANHook(RandomStateHook):
         )
         if self.generator_options is not None:
             self._attach(runner, model)
-        model.register_forward_pre_hook(self._before_forward, with_kwargs=True)
+        # First, as others look at the batch that the network gets.
+        model.register_forward_pre_hook(self._before_forward, with_kwargs=True, prepend=True)
         model.register_forward_hook(self._after_forward, always_call=True)
         self._model = model
 
     def _attach(self, runner: Runner, model: nn.Module) -> None:
         """Puts the generator into the model, its wrapper, its optimiser."""
-        generator = build_generator(**self.generator_options).to(next(model.parameters()).device)
+        try:
+            generator = build_generator(**self.generator_options)
+        except TypeError as error:
+            raise UserError(f"DCANHook's generator cannot be built: {error}") from error
+        generator.to(next(model.parameters()).device)
         if self.generator_options.get("weights") is None:
             runner.logger.warning(
                 "the style generator's decoder is not trained: its first images show nothing; "

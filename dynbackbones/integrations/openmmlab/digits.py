@@ -22,6 +22,7 @@ class DigitsDataset(BaseSegDataset):
         pipeline: transforms.
         data_root: folder of all datasets; by default ``$DETECTRON2_DATASETS`` or ``datasets``.
         test_mode: mmseg's.
+        indices: mmengine's: n for the first images, -n for the last, or a list; by default all.
 
     Raises:
         ValueError: there is no such split.
@@ -40,6 +41,7 @@ class DigitsDataset(BaseSegDataset):
         pipeline: Sequence[Mapping[str, Any]],
         data_root: str | None = None,
         test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
     ) -> None:
         if split not in ("train", "val"):
             raise ValueError(f"split must be 'train' or 'val', got {split!r}")
@@ -49,4 +51,5 @@ class DigitsDataset(BaseSegDataset):
             data_prefix={"img_path": split, "seg_map_path": f"masks/{split}"},
             pipeline=list(pipeline),
             test_mode=test_mode,
+            indices=indices,
         )

@@ -131,14 +131,17 @@ def _build(dataset: Mapping[str, Any]) -> SeededDataset:
         check_dataset(part, f"target_dataset: {part.get('type')}")
     try:
         built = DATASETS.build(dataset)
+        size = len(built)
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
-        raise UserError(f"target_dataset cannot be built: {first}") from error
-    if len(built) == 0:
-        suffix = getattr(built, "img_suffix", None)
+        if "at least one array to concatenate" not in first:
+            raise UserError(f"target_dataset cannot be built: {first}") from error
+        # That is how mmengine packs the list of an empty dataset.
+        size = 0
+    if size == 0:
         raise UserError(
-            f"target_dataset ({dataset['type']}) is empty: check data_root, data_prefix and "
-            f"ann_file{'' if suffix is None else f', and img_suffix, which is {suffix!r}'}"
+            f"target_dataset ({dataset['type']}) is empty: check data_root, data_prefix, ann_file "
+            "and img_suffix"
         )
     return SeededDataset(built)
 

@@ -125,7 +125,10 @@ def test_any_stage_is_aligned(dcan_config, monkeypatch, stage):
 @pytest.mark.parametrize("count", [2, 4])
 def test_several_targets_for_each_image(dcan_config, monkeypatch, count):
     seen = record_alignment(monkeypatch)
-    _, spy = run(dcan_config(num_targets=count, generator=None, train_cfg__max_iters=1))
+    cfg = dcan_config(num_targets=count, generator=None, train_cfg__max_iters=1)
+    # Padded, so that the backbone is told the sizes of images.
+    cfg.model.data_preprocessor.size = (80, 96)
+    _, spy = run(cfg)
     assert seen == [("res3", (2 * count, 3, 48, 64))]
     assert len(spy.inputs[0]) == 2 * count
     # The same source image meets them one at a time.
@@ -180,9 +183,10 @@ def test_validation_is_that_of_the_plain_network(dcan_config, tool, tmp_path):
     checkpoint = tmp_path / "work" / "iter_2.pth"
     content = torch.load(checkpoint, weights_only=True)
     assert not any(key.startswith(GENERATOR) for key in content["state_dict"])
-    assert content[GENERATOR].keys() == build_generator(
-        "small_vgg", encoder_weights="random"
-    ).state_dict().keys()
+    assert (
+        content[GENERATOR].keys()
+        == build_generator("small_vgg", encoder_weights="random").state_dict().keys()
+    )
     # Strict about the architecture, and the config has no hook.
     plain = dcan_config(hook=False)
     plain.dump(tmp_path / "plain.py")

@@ -1,0 +1,33 @@
+# The demo's generator, first of two stages: encoder and decoder give images back.
+_base_ = ["_base_/generator.py", "_base_/datasets/digits_day_night.py"]
+custom_imports = dict(
+    imports=[
+        "dynbackbones.integrations.openmmlab",
+        "dynbackbones.integrations.openmmlab.digits",
+        "dynbackbones.integrations.openmmlab.night",
+    ]
+)
+model = dict(
+    stage="reconstruct",
+    generator=dict(encoder="small_vgg", encoder_weights="random"),
+)
+train_dataloader = dict(
+    num_workers=0,
+    persistent_workers=False,
+    dataset=dict(
+        dataset=dict(
+            datasets=[
+                dict(
+                    type="DigitsDataset",
+                    split="train",
+                    indices=300,
+                    pipeline={{_base_.day_pipeline}},
+                ),
+                {{_base_.night}},
+            ]
+        )
+    ),
+)
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=600, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=600)
+default_hooks = dict(checkpoint=dict(interval=200))
