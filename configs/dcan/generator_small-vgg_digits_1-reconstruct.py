@@ -14,20 +14,8 @@ model = dict(
 train_dataloader = dict(
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(
-        dataset=dict(
-            datasets=[
-                dict(
-                    type="DigitsDataset",
-                    split="train",
-                    indices=300,
-                    pipeline={{_base_.day_pipeline}},
-                ),
-                {{_base_.night}},
-            ]
-        )
-    ),
+    dataset=dict(dataset=dict(datasets=[{{_base_.day_crops}}, {{_base_.night_crops}}])),
 )
-param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=600, eta_min=1e-5, by_epoch=False)]
-train_cfg = dict(max_iters=600)
-default_hooks = dict(checkpoint=dict(interval=200))
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=2000, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=2000)
+default_hooks = dict(checkpoint=dict(interval=500))

@@ -2,11 +2,6 @@
 # training images, and the other 300 by night, without their labels. Scored by night.
 # What uses this imports dynbackbones.integrations.openmmlab.digits and .night.
 scale = (128, 96)
-day_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=scale),
-    dict(type="PackSegInputs"),
-]
 night_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="NightLook"),
@@ -27,7 +22,7 @@ night_labelled_pipeline = [
     dict(type="PackSegInputs"),
 ]
 # Labels stay in the images' own size, in which predictions are scored.
-test_pipeline = [
+night_test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="NightLook"),
     dict(type="Resize", scale=scale),
@@ -35,5 +30,32 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 day = dict(type="DigitsDataset", split="train", indices=300, pipeline=day_labelled_pipeline)
+# For the generator, which looks at a few pixels at a time: crops.
+day_crops = dict(
+    type="DigitsDataset",
+    split="train",
+    indices=300,
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="Resize", scale=scale),
+        dict(type="RandomCrop", crop_size=(64, 64)),
+        dict(type="PackSegInputs"),
+    ],
+)
+night_crops = dict(
+    type="DigitsDataset",
+    split="train",
+    indices=-300,
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="NightLook"),
+        dict(type="Resize", scale=scale),
+        dict(type="RandomCrop", crop_size=(64, 64)),
+        dict(type="PackSegInputs"),
+    ],
+)
 night = dict(type="DigitsDataset", split="train", indices=-300, pipeline=night_pipeline)
-night_val = dict(type="DigitsDataset", split="val", pipeline=test_pipeline, test_mode=True)
+night_labelled = dict(
+    type="DigitsDataset", split="train", indices=-300, pipeline=night_labelled_pipeline
+)
+night_val = dict(type="DigitsDataset", split="val", pipeline=night_test_pipeline, test_mode=True)

@@ -1,0 +1,12 @@
+# Second stage: the decoder learns to draw images in each other's style (eq. 6.2).
+_base_ = "generator_small-vgg_camvid_1-reconstruct.py"
+model = dict(
+    stage="style",
+    generator=dict(
+        encoder_weights=None,
+        weights="work_dirs/generator_small-vgg_camvid_1-reconstruct/iter_600.pth",
+    ),
+)
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=300, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=300)
+default_hooks = dict(checkpoint=dict(interval=100))

@@ -1,0 +1,18 @@
+# FCN8s-ResNet101 from GTA5 to Cityscapes, as in the paper. First
+#   python tools/train.py configs/dcan/generator_vgg19_gta5-cityscapes.py
+_base_ = "gta5-cityscapes_fcn8s-r101_source.py"
+custom_hooks = [
+    dict(type="DynamicBackboneHook"),
+    dict(
+        type="DCANHook",
+        target_dataset={{_base_.cityscapes_images}},
+        generator=dict(
+            encoder="vgg19",
+            weights="work_dirs/generator_vgg19_gta5-cityscapes/iter_20000.pth",
+        ),
+        align_after="res3",
+        num_targets=1,
+        gen_loss_weight=0.1,
+        gen_optim=dict(lr=1e-3),
+    ),
+]

@@ -1,0 +1,13 @@
+# PSPNet-ResNet50 trained on GTA5 alone.
+_base_ = [
+    "_base_/models/pspnet_r50.py",
+    "_base_/datasets/gta5_cityscapes.py",
+    "_base_/schedules/100k.py",
+    "../mmseg/_base_/runtime.py",
+]
+custom_imports = dict(
+    imports=[
+        "dynbackbones.integrations.openmmlab",
+        "dynbackbones.integrations.openmmlab.driving",
+    ]
+)

@@ -1,0 +1,39 @@
+# Adapts the segmentor of semantic-fpn_digits_1-source.py to scenes by night, of which it sees no
+# labels; what the levels of alignment are worth, for tools/compare.py:
+#   python tools/train.py configs/dcan/generator_small-vgg_digits_1-reconstruct.py
+#   python tools/train.py configs/dcan/generator_small-vgg_digits_2-style.py
+#   python tools/train.py configs/dcan/semantic-fpn_digits_1-source.py
+#   python tools/compare.py configs/dcan/semantic-fpn_digits_2-adaptation.py
+_base_ = "semantic-fpn_digits_1-source.py"
+load_from = "work_dirs/semantic-fpn_digits_1-source/iter_400.pth"
+hooks = [dict(type="DynamicBackboneHook")]
+dcan = dict(
+    type="DCANHook",
+    target_dataset={{_base_.night}},
+    generator=dict(
+        encoder="small_vgg",
+        weights="work_dirs/generator_small-vgg_digits_2-style/iter_600.pth",
+    ),
+    align_after="res3",
+    gen_optim=dict(lr=1e-4, weight_decay=0),
+    num_workers=0,
+    picture_interval=50,
+)
+custom_hooks = [*hooks, dcan]
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=150, by_epoch=False)]
+train_cfg = dict(max_iters=150, val_interval=150)
+default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=1))
+
+variants = {
+    "source only": {"custom_hooks": hooks},
+    "pixel level": {"custom_hooks.1.align_after": None},
+    "feature level": {"custom_hooks.1.generator": None},
+    "both": {},
+    # With the labels of the target images, which the others do not see.
+    "oracle": {
+        "custom_hooks": hooks,
+        "train_dataloader.dataset.dataset": {{_base_.night_labelled}},
+    },
+}
+variant_metrics = ["mIoU", "mAcc", "aAcc"]

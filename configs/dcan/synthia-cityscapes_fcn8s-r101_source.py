@@ -1,0 +1,16 @@
+# FCN8s-ResNet101 trained on SYNTHIA alone.
+_base_ = [
+    "_base_/models/fcn8s_r101.py",
+    "_base_/datasets/synthia_cityscapes.py",
+    "_base_/schedules/100k.py",
+    "../mmseg/_base_/runtime.py",
+]
+custom_imports = dict(
+    imports=[
+        "dynbackbones.integrations.openmmlab",
+        "dynbackbones.integrations.openmmlab.driving",
+        "dynbackbones.integrations.openmmlab.fcn8s",
+        "dynbackbones.integrations.openmmlab.subset_iou",
+    ]
+)
+model = dict(decode_head=dict(num_classes=16))

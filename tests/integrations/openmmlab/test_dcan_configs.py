@@ -1,0 +1,145 @@
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.structures import PixelData
+
+from dynbackbones.adaptation import find_module
+from dynbackbones.integrations.openmmlab import DCANHook, checks
+from dynbackbones.integrations.openmmlab.comparison import Comparison
+
+CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
+DRIVING = [
+    f"{data}-cityscapes_{network}"
+    for data in ("gta5", "synthia")
+    for network in ("fcn8s-r101", "fcn8s-vgg16", "pspnet-r50")
+]
+NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
+
+
+def load(name):
+    return checks.load_config(CONFIGS / f"{name}.py")
+
+
+def hook_of(cfg):
+    (hook,) = (hook for hook in cfg.custom_hooks if hook.type == "DCANHook")
+    return hook
+
+
+def types_in(value):
+    if isinstance(value, dict):
+        kind = value.get("type")
+        return {kind} | {t for item in value.values() for t in types_in(item)}
+    return {t for item in value for t in types_in(item)} if isinstance(value, list) else set()
+
+
+def test_there_are_the_promised_configs():
+    driving = {f"{name}_{kind}" for name in DRIVING for kind in ("source", "dcan", "oracle")}
+    small = {f"{part}_{data}" for data in ("camvid", "digits") for part in ("generator_small-vgg",)}
+    assert driving < set(NAMES)
+    assert {f"{name}_{stage}" for name in small for stage in ("1-reconstruct", "2-style")} < set(
+        NAMES
+    )
+    assert {"generator_vgg19_gta5-cityscapes", "generator_vgg19_synthia-cityscapes"} < set(NAMES)
+
+
+@pytest.mark.parametrize("name", DRIVING)
+def test_the_three_kinds_differ_in_what_they_must(name):
+    source, dcan, oracle = (load(f"{name}_{kind}") for kind in ("source", "dcan", "oracle"))
+    assert dcan.model == source.model == oracle.model
+    assert dcan.optim_wrapper == source.optim_wrapper == oracle.optim_wrapper
+    assert dcan.train_dataloader == source.train_dataloader
+    assert dcan.val_dataloader == source.val_dataloader == oracle.val_dataloader
+    data = oracle.train_dataloader.dataset.dataset
+    assert data.type == "CityscapesDataset"
+    assert "gtFine" in data.data_prefix.seg_map_path
+    # The paper's settings.
+    lr = 1e-5 if "vgg" in name else 1e-3
+    assert source.optim_wrapper.optimizer.lr == hook_of(dcan).gen_optim.lr == lr
+    assert source.optim_wrapper.optimizer.momentum == 0.99
+    assert "param_scheduler" not in source
+    assert source.train_cfg.max_iters == 100000
+    assert source.train_dataloader.batch_size == 3
+    assert hook_of(dcan).num_targets == (2 if "synthia" in name else 1)
+    assert hook_of(dcan).gen_loss_weight == 0.1
+    assert dcan.model.decode_head.num_classes == (16 if "synthia" in name else 19)
+    if "synthia" in name:
+        sizes = {key: len(value) for key, value in dcan.val_evaluator.subsets.items()}
+        assert sizes == {"mIoU_16": 16, "mIoU_13": 13}
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith(("_dcan", "adaptation"))])
+def test_a_segmentor_trains_on_a_small_image(name):
+    from mmseg.structures import SegDataSample
+
+    cfg = load(name)
+    init_default_scope("mmseg")
+    cfg.model.backbone.pop("init_cfg", None)
+    if "vgg16" in name:
+        cfg.model.decode_head.channels = 32
+    # SyncBN needs a GPU; in a run of one process mmengine reverts it.
+    model = revert_sync_batchnorm(MODELS.build(cfg.model)).train()
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 5, (1, 64, 96)))) for _ in "ab"
+    ]
+    total, _ = model.parse_losses(model(torch.randn(2, 3, 64, 96), samples, mode="loss"))
+    total.backward()
+    assert torch.isfinite(total)
+    absent = [key for key, value in model.named_parameters() if value.grad is None]
+    assert absent == []
+    options = {key: value for key, value in hook_of(cfg).items() if key != "type"}
+    assert find_module(model.backbone, DCANHook(**options).align_after)
+    assert not any("Annotations" in str(kind) for kind in types_in(options["target_dataset"]))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("2-adaptation")])
+def test_variants(name):
+    comparison = Comparison.from_file(CONFIGS / f"{name}.py", Path("absent"), {})
+    cells = {variant: comparison.cfg_of(variant, 1) for variant in comparison.variants}
+    for variant, cfg in cells.items():
+        hooks = [hook for hook in cfg.custom_hooks if hook.type == "DCANHook"]
+        assert bool(hooks) == (variant not in ("source only", "oracle"))
+        assert cfg.randomness.seed == 1
+        # One start, one schedule, one network, scored alike.
+        for key in ("load_from", "train_cfg", "param_scheduler", "model", "val_dataloader"):
+            assert cfg[key] == cells["source only"][key]
+        data = cfg.train_dataloader.dataset.dataset
+        other = cells["source only"].train_dataloader.dataset.dataset
+        assert (data == other) == (variant != "oracle")
+    if "digits" in name:
+        assert hook_of(cells["pixel level"]).align_after is None
+        assert hook_of(cells["feature level"]).generator is None
+
+
+def test_a_generator_is_trained_in_two_stages(tool, tmp_path, monkeypatch):
+    from dynbackbones.adaptation import build_generator
+    from dynbackbones.data import digits
+
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    digits.write_digits(tmp_path, num_train=4, num_val=1)
+    short = ["train_cfg.max_iters=2", "train_dataloader.batch_size=2", "custom_hooks.1.interval=1"]
+    short += ["default_hooks.checkpoint.interval=2"]
+    config = CONFIGS / "generator_small-vgg_digits_1-reconstruct.py"
+    tool("train", config, "--work-dir", "first", "--cfg-options", *short)
+    options = {"encoder": "small_vgg", "encoder_weights": "random"}
+    start = build_generator("small_vgg", weights="first/iter_2.pth").state_dict()
+    weights = "model.generator.weights=first/iter_2.pth"
+    second = Path(str(config).replace("1-reconstruct", "2-style"))
+    tool("train", second, "--work-dir", "second", "--cfg-options", *short, weights)
+    end = build_generator("small_vgg", weights="second/iter_2.pth").state_dict()
+    changed = {key for key, value in start.items() if not torch.equal(value, end[key])}
+    # The encoder stays as it is.
+    assert {key.split(".")[0] for key in changed} == {"decoder"}
+    assert build_generator(**options).state_dict().keys() == start.keys()
+    assert len(list((tmp_path / "second").glob("*/vis_data/vis_image/style_*.png"))) == 2
+
+
+def test_a_stage_that_there_is_not():
+    from dynbackbones.errors import UserError
+    from dynbackbones.integrations.openmmlab import StyleGeneratorTraining
+
+    with pytest.raises(UserError, match="stage must be 'reconstruct' or 'style', got 'both'"):
+        StyleGeneratorTraining({"encoder": "small_vgg", "encoder_weights": "random"}, "both")

@@ -1,0 +1,169 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.registry import DATASETS, init_default_scope
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.driving import (
+    CLASSES_16,
+    CLASSES_19,
+    GTA5Dataset,
+    SynthiaDataset,
+)
+from dynbackbones.integrations.openmmlab.night import NightLook
+from dynbackbones.integrations.openmmlab.subset_iou import SubsetIoUMetric
+
+
+@pytest.fixture
+def gta5(tmp_path):
+    """One image whose label map has every id once."""
+    from PIL import Image
+
+    for folder in ("images", "labels"):
+        (tmp_path / folder).mkdir()
+    Image.fromarray(np.zeros((2, 35, 3), np.uint8)).save(tmp_path / "images/00001.png")
+    labels = Image.fromarray(np.tile(np.arange(35, dtype=np.uint8), (2, 1)))
+    # As the download has it: with a palette.
+    labels.putpalette([value for index in range(256) for value in (index, 255 - index, 7)])
+    labels.save(tmp_path / "labels/00001.png")
+    return tmp_path
+
+
+@pytest.fixture
+def synthia(tmp_path):
+    for folder in ("RGB", "GT/LABELS"):
+        (tmp_path / folder).mkdir(parents=True)
+    cv2.imwrite(str(tmp_path / "RGB/0000000.png"), np.zeros((2, 23, 3), np.uint8))
+    pixels = np.zeros((2, 23, 3), np.uint16)
+    pixels[..., 2] = np.arange(23)  # red: OpenCV's order is BGR
+    pixels[..., 1] = 1000 + np.arange(23)
+    cv2.imwrite(str(tmp_path / "GT/LABELS/0000000.png"), pixels)
+    return tmp_path
+
+
+def labels_of(kind, root, loader, **prefix):
+    init_default_scope("mmseg")
+    dataset = DATASETS.build(
+        {
+            "type": kind,
+            "data_root": str(root),
+            "data_prefix": prefix,
+            "pipeline": [{"type": "LoadImageFromFile"}, {"type": loader}],
+        }
+    )
+    assert len(dataset) == 1
+    return dataset[0]["gt_seg_map"][0].tolist(), dataset.metainfo["classes"]
+
+
+def test_label_maps_of_gta5(gta5):
+    labels, classes = labels_of(
+        "GTA5Dataset", gta5, "LoadAnnotations", img_path="images", seg_map_path="labels"
+    )
+    assert classes == CLASSES_19
+    names = {7: "road", 8: "sidewalk", 17: "pole", 22: "terrain", 26: "car", 33: "bicycle"}
+    assert {number: classes[labels[number]] for number in names} == names
+    # Unlabelled, own vehicle, parking, caravan, trailer, license plate are no classes.
+    assert all(labels[number] == 255 for number in (0, 1, 9, 29, 30, 34))
+    assert sorted(label for label in labels if label != 255) == list(range(19))
+
+
+def test_label_maps_of_synthia(synthia):
+    labels, classes = labels_of(
+        "SynthiaDataset", synthia, "LoadSynthiaAnnotations", img_path="RGB",
+        seg_map_path="GT/LABELS",
+    )  # fmt: skip
+    assert classes == CLASSES_16
+    names = {1: "sky", 3: "road", 9: "traffic sign", 15: "traffic light", 19: "bus", 21: "wall"}
+    assert {number: classes[labels[number]] for number in names} == names
+    # Void, parking, road work, terrain, truck, train, lane marking.
+    assert all(labels[number] == 255 for number in (0, 13, 14, 16, 18, 20, 22))
+    assert sorted(label for label in labels if label != 255) == list(range(16))
+
+
+def test_cityscapes_has_the_classes_of_synthia():
+    from mmseg.datasets import CityscapesDataset
+
+    mapped = CityscapesDataset.get_label_map(CLASSES_16)
+    assert [CLASSES_19[old] for old in mapped if mapped[old] == 255] == [
+        "terrain", "truck", "train"
+    ]  # fmt: skip
+    assert all(CLASSES_16[new] == CLASSES_19[old] for old, new in mapped.items() if new != 255)
+
+
+@pytest.mark.parametrize(
+    ("kind", "prefix", "message"),
+    [
+        (
+            GTA5Dataset,
+            {"img_path": "image"},
+            "GTA5Dataset: the folder .*/image of data_prefix.img_p",
+        ),
+        (SynthiaDataset, {"img_path": "RGB", "seg_map_path": "LABELS"}, "folder .*/LABELS of data"),
+    ],
+)
+def test_missing_folders(gta5, kind, prefix, message):
+    (gta5 / "RGB").mkdir()
+    with pytest.raises(UserError, match=message):
+        kind(str(gta5), prefix)
+
+
+def test_a_missing_root():
+    with pytest.raises(UserError, match="SynthiaDataset: data_root absent does not exist"):
+        SynthiaDataset("absent", {"img_path": "RGB"})
+
+
+def test_a_label_map_that_is_not_synthias(synthia):
+    cv2.imwrite(str(synthia / "GT/LABELS/0000000.png"), np.zeros((1, 23), np.uint8))
+    with pytest.raises(
+        UserError, match="0000000.png is not SYNTHIA's: it must be a PNG of 16 bits"
+    ):
+        labels_of("SynthiaDataset", synthia, "LoadSynthiaAnnotations", img_path="RGB",
+                  seg_map_path="GT/LABELS")  # fmt: skip
+
+
+def test_a_class_that_synthia_has_not():
+    with pytest.raises(UserError, match="SynthiaDataset has no class 'terrain'; it has"):
+        SynthiaDataset.get_label_map(["road", "terrain"])
+
+
+def scored(prediction, labels, **subsets):
+    metric = SubsetIoUMetric(subsets)
+    metric.dataset_meta = {"classes": ("a", "b", "c")}
+    sample = {
+        "pred_sem_seg": {"data": torch.tensor([prediction])},
+        "gt_sem_seg": {"data": torch.tensor([labels])},
+    }
+    metric.process({}, [sample])
+    return metric.compute_metrics(metric.results)
+
+
+def test_iou_of_subsets_by_hand():
+    # IoU: a 2/3 (one of its pixels is taken for c), b 1/2 (one ignored), c 0.
+    found = scored([[0, 0, 2, 1, 1, 1]], [[0, 0, 0, 1, 255, 2]], ab=("a", "b"), a=("a",))
+    assert found["mIoU"] == pytest.approx((66.67 + 50 + 0) / 3, abs=0.01)
+    assert found["ab"] == pytest.approx((66.67 + 50) / 2, abs=0.01)
+    assert found["a"] == pytest.approx(66.67, abs=0.01)
+
+
+@pytest.mark.parametrize("classes", [("a", "x"), ()])
+def test_a_subset_that_is_none(classes):
+    message = r"subset wrong of SubsetIoUMetric has (class 'x'|no class); the dataset has a, b, c"
+    with pytest.raises(UserError, match=message):
+        scored([[0]], [[0]], wrong=classes)
+
+
+def test_night_is_dark_and_always_the_same():
+    image = np.full((40, 50, 3), 200, np.uint8)
+    results = [NightLook(0.4, 10)({"img": image, "img_path": f"x/{n}.jpg"})["img"] for n in "aab"]
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+    assert results[0].mean((0, 1)) == pytest.approx([100, 72, 56], abs=1)
+    assert results[0].std((0, 1)) == pytest.approx([10, 10, 10], abs=1)
+    assert image.min() == 200
+
+
+@pytest.mark.parametrize("options", [{"brightness": 0}, {"brightness": 1.5}, {"noise": -1}])
+def test_a_night_without_sense(options):
+    with pytest.raises(ValueError, match="brightness must lie|noise must not be negative"):
+        NightLook(**options)
