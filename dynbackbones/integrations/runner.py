@@ -5,7 +5,9 @@ Shared by the embedded detection engine and the OpenMMLab adapter.
 
 from __future__ import annotations
 
+import os
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,8 @@ from dynbackbones.backbones import DynamicBackbone
 from dynbackbones.integrations.auxiliary import find_backbones
 
 _RANDOM_STATES = "random_states"
+# What mmengine's CheckpointHook notes of the run so far.
+_KEPT_INFO = ("best_score", "best_ckpt", "keep_ckpt_ids")
 
 
 def unwrapped(runner: Runner) -> nn.Module:
@@ -80,10 +84,17 @@ class RandomStates:
     def write(self, checkpoint: dict) -> None:
         """Puts them into a checkpoint, and takes out what only an unsafe loader would accept.
 
-        That is mmengine's log history, which serves to smooth logged values.
+        That is mmengine's log history, which serves to smooth logged values. What it knows of
+        the best and the last checkpoints stays, or a resumed run would forget them.
         """
         checkpoint[_RANDOM_STATES] = self._collected
-        checkpoint["message_hub"] = {"log_scalars": {}, "runtime_info": {}, "resumed_keys": {}}
+        info = (checkpoint.get("message_hub") or {}).get("runtime_info", {})
+        kept = {key: _plain(value) for key, value in info.items() if key.startswith(_KEPT_INFO)}
+        checkpoint["message_hub"] = {
+            "log_scalars": {},
+            "runtime_info": kept,
+            "resumed_keys": dict.fromkeys(kept, True),
+        }
 
     def read(self, checkpoint: dict) -> None:
         """Takes the states of a run that is to be resumed out of its checkpoint."""
@@ -101,6 +112,25 @@ class RandomStates:
                 f"the checkpoint is of a run with {len(resumed)} processes, this one has "
                 f"{get_world_size()}: losses will differ from those of the uninterrupted run"
             )
+
+
+def stay_in(work_dir: str | os.PathLike, checkpoint: dict) -> None:
+    """Makes a resumed run look for its best checkpoint in its own work dir.
+
+    mmengine deletes the best checkpoint when there is a better one, by the path that the run had
+    before: in a folder that was copied, or that another run goes on from, it is not this run's.
+    """
+    info = (checkpoint.get("message_hub") or {}).get("runtime_info", {})
+    for key in [key for key in info if key.startswith("best_ckpt")]:
+        path = Path(work_dir, Path(str(info[key])).name)
+        info[key] = os.fspath(path) if path.exists() else None
+
+
+def _plain(value: Any) -> Any:
+    """A value as a safe loader accepts it: metrics may be NumPy's numbers."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def random_state() -> dict[str, Any]:

@@ -11,9 +11,12 @@ resume        RandomStateHook, exact resume of any other model's runs
 dcan          DCANHook, unsupervised domain adaptation of a segmentor
 style         StyleGeneratorTraining and StylePictureHook, to train DCAN's generator before
 pictures      RegionPictureHook, what was refined, as pictures
-data          SeededSampler and SeededDataset for exact resume, CheckLabels
+data          SeededSampler (by epochs SeededEpochSampler) and SeededDataset for exact resume,
+              CheckLabels
 launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
 digits        DigitsDataset, the demo dataset for mmseg; imported by name
+digit_tiles   DigitTiles, its digits one by one for mmpretrain; imported by name
+image_folders  ImageFolders, class folders with broken files for mmpretrain; imported by name
 classification  BlockDropClassifier and what training it with mmpretrain needs; imported by name
 """
 
@@ -27,6 +30,7 @@ from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
 from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
 from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels
 from dynbackbones.integrations.openmmlab.data import SeededDataset as SeededDataset
+from dynbackbones.integrations.openmmlab.data import SeededEpochSampler as SeededEpochSampler
 from dynbackbones.integrations.openmmlab.data import SeededSampler as SeededSampler
 from dynbackbones.integrations.openmmlab.dcan import DCANHook as DCANHook
 from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from mmengine.dataset import InfiniteSampler
+from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 from dynbackbones.errors import UserError
@@ -29,12 +29,26 @@ class SeededSampler(InfiniteSampler):
     def _indices_of_rank(self) -> Iterator[tuple[int, int]]:
         positions = enumerate(self._infinite_indices())
         for position, index in itertools.islice(positions, self.rank, None, self.world_size):
-            yield index, int(np.random.SeedSequence([self.seed, position]).generate_state(1)[0])
+            yield index, _sample_seed(self.seed, position)
+
+
+@DATA_SAMPLERS.register_module()
+class SeededEpochSampler(DefaultSampler):
+    """As `SeededSampler`, for training by epochs: mmengine's `DefaultSampler` with seeds."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first = self.epoch * self.total_size + self.rank
+        for number, index in enumerate(super().__iter__()):
+            yield index, _sample_seed(self.seed, first + number * self.world_size)
+
+
+def _sample_seed(seed: int, position: int) -> int:
+    return int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
 
 
 @DATASETS.register_module()
 class SeededDataset:
-    """Runs a dataset's transforms on the seeds of a `SeededSampler`.
+    """Runs a dataset's transforms on the seeds of a `SeededSampler` or `SeededEpochSampler`.
 
     The process's own random numbers continue afterwards as if nothing had been drawn.
 
@@ -61,8 +75,8 @@ class SeededDataset:
         """
         if not isinstance(key, tuple):
             raise TypeError(
-                "SeededDataset needs pairs of index and seed; "
-                "set sampler=dict(type='SeededSampler') in its dataloader"
+                "SeededDataset needs pairs of index and seed; set sampler=dict(type="
+                "'SeededSampler') in its dataloader, or 'SeededEpochSampler' to train by epochs"
             )
         index, seed = key
         with _seeded(seed):

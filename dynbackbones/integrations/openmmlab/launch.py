@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
@@ -14,6 +15,12 @@ from dynbackbones.integrations.launch import has_checkpoints
 
 # Keys of a checkpoint that mmengine can continue from; without schedulers it has no more.
 _RESUMABLE = ("meta", "state_dict", "optimizer", "message_hub")
+# Where a launcher says how many processes there are.
+_WORLD_SIZES = {
+    "pytorch": "WORLD_SIZE",
+    "slurm": "SLURM_NTASKS",
+    "mpi": "OMPI_COMM_WORLD_SIZE",
+}
 
 
 def train(arguments: Sequence[str] | None = None) -> None:
@@ -25,11 +32,14 @@ def train(arguments: Sequence[str] | None = None) -> None:
     args = _train_parser().parse_args(arguments)
     runner_of = _start(args)
     from dynbackbones.integrations.openmmlab import checks
+    from dynbackbones.integrations.openmmlab.class_checks import check_class_folders
 
     cfg = _config(args)
     checks.check_datasets(cfg, ("train_dataloader", "val_dataloader"))
+    check_class_folders(cfg, ("train_dataloader", "val_dataloader"))
     if args.amp:
         _use_amp(cfg)
+    _divide_batch(cfg, args.cfg_options or {})
     _choose_start(cfg, args.resume)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
     runner_of(cfg).train()
@@ -44,11 +54,13 @@ def test(arguments: Sequence[str] | None = None) -> None:
     args = _test_parser().parse_args(arguments)
     runner_of = _start(args)
     from dynbackbones.integrations.openmmlab import checks
+    from dynbackbones.integrations.openmmlab.class_checks import check_class_folders
 
     cfg = _config(args)
     if cfg.get("test_dataloader") is None:
         raise UserError(f"config {args.config} has no test_dataloader; there is nothing to test on")
     checks.check_datasets(cfg, ("test_dataloader",))
+    check_class_folders(cfg, ("test_dataloader",))
     checks.check_model(cfg, args.checkpoint, whole=True)
     if args.tta:
         _use_tta(cfg)
@@ -168,6 +180,8 @@ def _choose_start(cfg, resume: str | None) -> None:
             "name another folder with --work-dir"
         )
     if resume is not None:
+        from dynbackbones.integrations.openmmlab.run_config import check_same_run
+
         content = checkpoints.load(resume)
         absent = [key for key in _RESUMABLE if key not in content]
         if absent:
@@ -175,6 +189,7 @@ def _choose_start(cfg, resume: str | None) -> None:
                 f"checkpoint {resume} cannot be continued from (no {absent[0]}); to start from its "
                 "weights, set load_from or init_cfg instead"
             )
+        check_same_run(cfg, content, os.fspath(resume))
         cfg.resume, cfg.load_from = True, os.fspath(resume)
     elif cfg.get("load_from"):
         cfg.load_from = find_weights(cfg.load_from)
@@ -197,6 +212,33 @@ def _latest(folder: Path) -> str | None:
             "them: name one, --resume CHECKPOINT"
         )
     return os.fspath(latest)
+
+
+def _divide_batch(cfg, options: Mapping[str, Any]) -> None:
+    """Divides ``total_batch_size``, where a config has it, among processes and accumulated steps.
+
+    Raises:
+        UserError: it cannot be divided, or the batch of one process is given as well.
+    """
+    total = cfg.get("total_batch_size")
+    if total is None:
+        return
+    if "train_dataloader.batch_size" in options:
+        raise UserError(
+            "this config divides total_batch_size among the processes: set total_batch_size=... "
+            "instead of train_dataloader.batch_size"
+        )
+    processes = int(os.environ.get(_WORLD_SIZES.get(cfg.launcher, ""), 1))
+    steps = cfg.optim_wrapper.get("accumulative_counts", 1)
+    if total < 1 or total % (processes * steps):
+        raise UserError(
+            f"total_batch_size {total} cannot be divided among {processes} processes and {steps} "
+            f"accumulated steps; make it a multiple of {processes * steps}"
+        )
+    cfg.train_dataloader.batch_size = total // (processes * steps)
+    if cfg.get("auto_scale_lr") and cfg.auto_scale_lr.get("base_batch_size"):
+        # mmengine does not count accumulated steps.
+        cfg.auto_scale_lr.base_batch_size /= steps
 
 
 def _use_amp(cfg) -> None:

@@ -9,15 +9,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
 from dynbackbones.integrations import runner as around
+from dynbackbones.integrations.openmmlab.run_config import RUN_CONFIG, describe
 
 
 @HOOKS.register_module()
 class RandomStateHook(Hook):
     """Keeps random states in checkpoints, so that a resumed run is the uninterrupted one.
 
-    Checkpoints get the random states of all processes and lose mmengine's log history, whose class
-    only an unsafe loader would accept. Samples need seeds of their own too: `SeededSampler` and
-    `SeededDataset`. Several such hooks in a run do no harm.
+    Checkpoints get the random states of all processes and a description of the run's config, see
+    `run_config`, and lose mmengine's log history, whose class only an unsafe loader would accept.
+    Samples need seeds of their own too: `SeededSampler` and `SeededDataset`. Several such hooks in
+    a run do no harm.
     """
 
     # Before the logger (BELOW_NORMAL) and before checkpoints are written (VERY_LOW).
@@ -55,9 +57,11 @@ class RandomStateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.write(checkpoint)
+        checkpoint[RUN_CONFIG] = describe(runner.cfg)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.read(checkpoint)
+        around.stay_in(runner.work_dir, checkpoint)
 
     def before_val(self, runner: Runner) -> None:
         # A run resumed from here does not validate first, and must draw the same numbers.

@@ -1,0 +1,18 @@
+# For training by epochs on class folders: as runtime.py, with a checkpoint after each epoch, the
+# best one beside them, and a list of files that cannot be read.
+_base_ = "runtime.py"
+custom_imports = dict(
+    imports=[
+        "dynbackbones.integrations.openmmlab",
+        "dynbackbones.integrations.openmmlab.classification",
+        "dynbackbones.integrations.openmmlab.image_folders",
+    ]
+)
+custom_hooks = [dict(type="DynamicBackboneHook"), dict(type="CorruptImagesHook")]
+default_hooks = dict(
+    logger=dict(interval=100),
+    checkpoint=dict(
+        by_epoch=True, interval=1, max_keep_ckpts=2, save_best="accuracy/top1", rule="greater"
+    ),
+)
+log_processor = dict(by_epoch=True)

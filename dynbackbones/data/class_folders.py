@@ -1,0 +1,60 @@
+"""Class folders, ``ROOT/SPLIT/CLASS/*.jpg``: the layout of ImageNet.
+
+Names and numbers of classes are the folders'. Missing classes are found before training starts.
+"""
+
+import os
+from pathlib import Path
+
+from dynbackbones.errors import UserError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
+_SHOWN = 3
+
+
+def find_classes(root: str | os.PathLike, split: str) -> tuple[str, ...]:
+    """Names of a split's class folders, in the order of their labels.
+
+    Raises:
+        UserError: the folder is missing, or there are fewer than two class folders in it.
+    """
+    folder = Path(root, split)
+    if not folder.is_dir():
+        raise UserError(
+            f"image folder {folder} does not exist; put the dataset (or a link to it) there, or "
+            "change data_root"
+        )
+    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    if len(names) < 2:
+        raise UserError(
+            f"image folder {folder} has {len(names)} class folders; it must hold a folder of "
+            "images for each class, at least two"
+        )
+    return tuple(names)
+
+
+def check_classes(root: str | os.PathLike, split: str, classes: tuple[str, ...]) -> None:
+    """Makes sure that a split has these classes and no other, each with an image.
+
+    Raises:
+        UserError: classes are missing, empty or unknown; names the first few.
+    """
+    found = find_classes(root, split)
+    folder = Path(root, split)
+    for wrong, what in (
+        ([name for name in classes if name not in set(found)], "missing"),
+        ([name for name in found if name not in set(classes)], "unknown in training"),
+        ([name for name in found if not _has_image(folder / name)], "without any image"),
+    ):
+        if wrong:
+            shown = ", ".join(wrong[:_SHOWN]) + (", ..." if len(wrong) > _SHOWN else "")
+            raise UserError(
+                f"image folder {folder}: {len(wrong)} of {len(classes)} classes are {what} "
+                f"({shown}); complete the dataset, or take these classes out of every split"
+            )
+
+
+def _has_image(folder: Path) -> bool:
+    return any(
+        name.lower().endswith(EXTENSIONS) for _, _, names in os.walk(folder) for name in names
+    )
