@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone, build_backbone, list_backbones
@@ -54,14 +56,41 @@ class Architecture:
         """The network, initialised anew."""
         return build_backbone(self.name, **self.options)
 
-    def state(self) -> dict[str, Tensor]:
+    def state(self) -> Mapping[str, Tensor]:
         """Names and shapes of the weights, without memory for them."""
-        with torch.device("meta"):
-            return self.build().state_dict()
+        return self._outline()[0]
+
+    def out_channels(self) -> int:
+        """Channels of the last feature."""
+        return self._outline()[1]
+
+    def _outline(self) -> tuple[Mapping[str, Tensor], int]:
+        return _outline_of(self.name, tuple(sorted(self.options.items())))
 
     def __str__(self) -> str:
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.name} ({options})" if options else self.name
+
+
+class _NoRandomNumbers(TorchFunctionMode):
+    """Leaves weights as they are where they would be drawn, which takes time."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if args and getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
+@functools.lru_cache(maxsize=128)
+def _outline_of(
+    name: str, options: tuple[tuple[str, Any], ...]
+) -> tuple[Mapping[str, Tensor], int]:
+    with _NoRandomNumbers():
+        net = build_backbone(name, **dict(options))
+    outline = {
+        key: torch.empty(value.shape, device="meta") for key, value in net.state_dict().items()
+    }
+    return outline, list(net.feature_info.values())[-1].channels
 
 
 def find_architecture(
@@ -84,7 +113,9 @@ def find_architecture(
     if name is not None and name not in list_backbones():
         raise UserError(f"--backbone {name} is unknown; known: {', '.join(list_backbones())}")
     options = {**_visible_options(state), **(known_options or {})}
-    candidates = [_candidate(known, options, state) for known in list_backbones()]
+    family = _family_of(state)
+    names = [known for known in list_backbones() if known == name or _family(known) == family]
+    candidates = [_candidate(known, options) for known in names]
     fitting = [arch for arch in candidates if arch and not _differences(arch, state)]
     if name is None and fitting:
         return fitting[0]
@@ -94,13 +125,28 @@ def find_architecture(
     raise UserError(_explain(state, source, name, fitting, [c for c in candidates if c]))
 
 
-def _candidate(name: str, options: dict[str, Any], state: Mapping[str, Tensor]):
+def _family(name: str) -> str:
+    return name.rstrip("0123456789")
+
+
+def _family_of(state: Mapping[str, Tensor]) -> str:
+    """Name without depth of the backbones whose kinds of layers the weights are of."""
+    stem = state.get("conv1.weight")
+    cifar = "cifar_" if stem is not None and stem.shape[-1] == 3 else ""
+    if any(key.startswith("layer1.transition.") for key in state):
+        return f"sar_{cifar}resnet"
+    if any(key.startswith("policy.") for key in state):
+        return f"blockdrop_{cifar}resnet"
+    return f"{cifar}resnet"
+
+
+def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
     """A backbone with those of the options that it has; None if they do not go together."""
     known = {"in_channels"}
     if name.startswith("sar"):
         known |= {"groups", "alpha", "beta", "base_scale"}
         known |= {"width", "branches"} if "cifar" in name else set()
-    elif "cifar" not in name:
+    elif "cifar" not in name and Architecture(name).depth >= 50:
         known |= {"stride_in_1x1"}
     arch = Architecture(name, {key: value for key, value in options.items() if key in known})
     try:

@@ -124,6 +124,8 @@ def convert(
     architecture = find_architecture(source.backbone, source.path, backbone, known)
     if stride_in_1x1 and "stride_in_1x1" not in architecture.options:
         raise UserError(f"--stride-in-1x1: a {architecture.name} has no such convolutions")
+    if source.format == "torchvision" and not architecture.plain:
+        source.format = "dynbackbones"
     layout = layout_of(target, architecture, prefix)
     _check_head(source, architecture)
     if not classifier:
@@ -181,8 +183,7 @@ def _stride_known(source: Source, options: dict[str, Any]) -> bool:
 def _check_head(source: Source, architecture: Architecture) -> None:
     if not source.classifier:
         return
-    with torch.device("meta"):
-        channels = list(architecture.build().feature_info.values())[-1].channels
+    channels = architecture.out_channels()
     weight, bias = source.head["weight"], source.head["bias"]
     if weight.shape[1] != channels or bias.shape != weight.shape[:1]:
         raise UserError(

@@ -87,7 +87,8 @@ def verify(conversion: Conversion) -> Verification:
         *_IMAGE_SIZE,
         generator=torch.Generator().manual_seed(0),
     )
-    own = _run_own(architecture, conversion.backbone, conversion.head, images)
+    with _quiet():
+        own = _run_own(architecture, conversion.backbone, conversion.head, images)
     layout, result = conversion.layout, Verification()
     before = {key.removeprefix(source.prefix): source.state[key] for key in source.names}
     after = {layout.bare(name): value for name, value in conversion.backbone.items()}
@@ -97,7 +98,7 @@ def verify(conversion: Conversion) -> Verification:
     ):
         name = f"{_NAMES.get(library, library)} ({side})"
         try:
-            with torch.random.fork_rng(devices=[]):
+            with _quiet(), torch.random.fork_rng(devices=[]):
                 outputs = _RUNNERS[library](architecture, state, conversion.head, images)
         except NotBuilt as error:
             result.problems.append(f"{side} was not run in {_NAMES.get(library, library)}, {error}")
@@ -293,20 +294,20 @@ def _filled(net: nn.Module, state: Mapping[str, Tensor]) -> nn.Module:
             f"{type(net).__module__}.{type(net).__name__} does not take these weights: "
             f"{len(wrong)} keys do not match ({', '.join(wrong[:3])})"
         )
-    return net.eval()
+    net.eval()  # which returns nothing in mmpretrain
+    return net
 
 
 def _imported(module: str) -> Any:
     try:
-        with _quiet():
-            return importlib.import_module(module)
-    except ImportError as error:
-        raise NotBuilt(f"which cannot be imported ({error})") from error
+        return importlib.import_module(module)
+    except Exception as error:  # half-installed libraries raise anything
+        raise NotBuilt(f"which cannot be imported ({type(error).__name__}: {error})") from error
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what libraries say of each other when they are imported."""
+    """Without what networks say of their weights, and libraries of each other."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -5,6 +5,7 @@ import torch
 
 import dynbackbones
 from dynbackbones import checkpoints
+from dynbackbones.conversion import convert
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -33,6 +34,24 @@ def test_a_backbone_alone_says_what_was_left_out(tiny_config, tmp_path, caplog):
         load_weights(model, str(tmp_path / "backbone.pth"), logging.getLogger("test"))
     assert same(find_backbones(model)[0].state_dict(), backbone.state_dict())
     assert "pyramid and heads start from scratch; left out fc.bias, fc.weight" in caplog.text
+
+
+@pytest.mark.parametrize("target", [None, "dynbackbones", "detectron2", "openmmlab"])
+def test_a_classifier_starts_a_detector(tiny_config, tmp_path, caplog, target):
+    backbone = dynbackbones.build_backbone("sar_resnet18").state_dict()
+    state = {f"backbone.{key}": value for key, value in backbone.items()}
+    state |= {"head.fc.weight": torch.zeros(9, 512), "head.fc.bias": torch.zeros(9)}
+    path, classifier = tmp_path / "a.pth", "head.fc."
+    torch.save({"state_dict": state, "meta": {}}, path)
+    if target is not None:
+        conversion = convert(path, target)
+        path, classifier = tmp_path / "converted.pth", conversion.layout.classifier
+        conversion.save(path, {})
+    model = build_detector(tiny_config())
+    with caplog.at_level(logging.INFO):
+        load_weights(model, str(path), logging.getLogger("test"))
+    assert same(find_backbones(model)[0].state_dict(), backbone)
+    assert caplog.text.endswith(f"scratch; left out {classifier}bias, {classifier}weight\n")
 
 
 def test_torchvisions_resnet(tiny_config, tmp_path):

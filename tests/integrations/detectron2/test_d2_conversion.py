@@ -1,0 +1,141 @@
+"""From a classifier's checkpoint to a detector, directly and through the converter."""
+
+import logging
+
+import pytest
+import torch
+
+import dynbackbones
+from dynbackbones import checkpoints, key_maps
+from dynbackbones.conversion import convert
+
+pytestmark = pytest.mark.detectron2
+
+RESNET = ["MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"]
+RESNET += ["MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64]
+FASTER = ["MODEL.META_ARCHITECTURE", "GeneralizedRCNN"]
+FASTER += ["MODEL.BACKBONE.NAME", "build_sar_resnet_fpn_backbone"]
+FASTER += ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4", "res5"]]
+FASTER += ["MODEL.FPN.IN_FEATURES", ["res2", "res3", "res4", "res5"]]
+FASTER += ["MODEL.RPN.IN_FEATURES", ["p2", "p3", "p4", "p5", "p6"]]
+NO_PYRAMID = ["MODEL.BACKBONE.NAME", "build_sar_resnet_backbone"]
+NO_PYRAMID += ["MODEL.RETINANET.IN_FEATURES", ["res3", "res4", "res5"]]
+NO_PYRAMID += ["MODEL.ANCHOR_GENERATOR.SIZES", [[32], [64], [128]]]
+BLOCKDROP = ["MODEL.BACKBONE.NAME", "build_retinanet_blockdrop_resnet_fpn_backbone"]
+BLOCKDROP += [*RESNET[2:], "MODEL.RESNETS.NORM", "BN"]
+
+
+@pytest.fixture
+def classifier(tmp_path):
+    """Writes a classifier's checkpoint as mmpretrain does; returns its backbone and the path."""
+
+    def write(name):
+        torch.manual_seed(1)
+        backbone = dynbackbones.build_backbone(name).state_dict()
+        state = {f"backbone.{key}": value for key, value in backbone.items()}
+        head = {"head.fc.weight": torch.ones(9, 512), "head.fc.bias": torch.ones(9)}
+        path = tmp_path / "classifier.pth"
+        torch.save({"state_dict": {**state, **head}, "meta": {"epoch": 3}}, path)
+        return backbone, str(path)
+
+    return write
+
+
+def bottom_up_state(model):
+    bottom_up = getattr(model.backbone, "bottom_up", model.backbone)
+    net = getattr(bottom_up, "net", None)
+    return net.state_dict() if net else key_maps.rename_detectron2(bottom_up.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "converted"),
+    [
+        ("sar_resnet18", [], None),
+        ("sar_resnet18", [], ""),
+        ("sar_resnet18", FASTER, "default"),
+        ("sar_resnet18", NO_PYRAMID, "backbone.net."),
+        ("blockdrop_resnet18", BLOCKDROP, "default"),
+        ("resnet18", RESNET, None),
+        ("resnet18", RESNET, "backbone."),
+        ("resnet18", BLOCKDROP, "default"),
+    ],
+)
+def test_a_classifier_starts_a_detector(
+    config, classifier, tmp_path, caplog, name, options, converted
+):
+    from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+    from dynbackbones.integrations.detectron2.trainer import Trainer
+
+    backbone, path = classifier(name)
+    head = ["head.fc.bias", "head.fc.weight"]
+    if converted is not None:
+        prefix = None if converted == "default" else converted
+        conversion = convert(path, "detectron2", prefix=prefix)
+        path = str(tmp_path / "converted.pth")
+        conversion.save(path, {})
+        head = [conversion.layout.classifier + part for part in ("bias", "weight")]
+    model = Trainer.build_model(config(*options))
+    with caplog.at_level(logging.INFO):
+        CheckedCheckpointer(model).load(path)
+    loaded = bottom_up_state(model)
+    compared = [key for key in backbone if not key.endswith("num_batches_tracked")]
+    assert all(torch.equal(loaded[key], backbone[key]) for key in compared)
+    assert f"pyramid and heads start from scratch; left out {', '.join(head)}\n" in caplog.text
+
+
+def test_detectron2s_own_checkpointer_takes_the_default_names(config, classifier, tmp_path):
+    from detectron2.checkpoint import DetectionCheckpointer
+
+    from dynbackbones.integrations.detectron2.trainer import Trainer
+
+    backbone, path = classifier("resnet18")
+    convert(path, "detectron2").save(tmp_path / "converted.pth", {})
+    model = Trainer.build_model(config(*RESNET))
+    DetectionCheckpointer(model).load(str(tmp_path / "converted.pth"))
+    assert torch.equal(bottom_up_state(model)["conv1.weight"], backbone["conv1.weight"])
+
+
+@pytest.mark.parametrize("name", ["resnet18", "sar_resnet18"])
+def test_the_converter_runs_detectron2s_network(classifier, tmp_path, name):
+    from dynbackbones.integrations import verification
+
+    _, path = classifier(name)
+    conversion = convert(path, "detectron2")
+    result = verification.verify(conversion)
+    assert result.networks[-1] == "detectron2 (the result)"
+    assert result.relative < 1e-5
+    conversion.save(tmp_path / "there.pth", result.as_meta())
+    back = convert(tmp_path / "there.pth", "openmmlab").state()
+    state = checkpoints.state_dict_of(checkpoints.load(path))
+    assert back.keys() == state.keys()
+    assert all(torch.equal(back[key], state[key]) for key in state)
+
+
+def test_caffe2s_names_are_matched_as_detectron2_does(tmp_path):
+    from dynbackbones.integrations import verification
+
+    net = dynbackbones.build_backbone("resnet50", stride_in_1x1=True)
+    state = {}
+    for key, value in net.state_dict().items():
+        name = key_maps.to_detectron2(key)
+        layer, _, kind = name.rpartition(".")
+        if kind not in ("weight", "bias"):
+            continue
+        norm = layer.endswith(".norm")
+        layer = layer.removesuffix(".norm")
+        for old, new in (
+            ("stem.conv1", "res_conv1" if norm else "conv1"),
+            ("shortcut", "branch1"),
+            ("conv1", "branch2a" if layer.startswith("res") else "conv1"),
+            ("conv2", "branch2b"),
+            ("conv3", "branch2c"),
+        ):
+            if layer.endswith(old):
+                layer = layer.removesuffix(old) + new
+                break
+        end = ("bn_s" if norm else "w") if kind == "weight" else "bn_b"
+        state[f"{layer.replace('.', '_')}_{end}"] = value
+    torch.save({"model": state}, tmp_path / "caffe2.pth")
+    result = verification.verify(convert(tmp_path / "caffe2.pth", "detectron2"))
+    assert result.networks == ["detectron2 (the file)", "detectron2 (the result)"]
+    assert result.relative < 1e-5
