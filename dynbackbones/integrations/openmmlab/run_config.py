@@ -23,7 +23,7 @@ def describe(cfg: Config) -> str:
     """
     flat = {
         key: value
-        for name in ("model", "optim_wrapper")
+        for name in ("model", "optim_wrapper", "total_batch_size")
         for key, value in _flat(cfg.get(name), name)
         if not any(part in key for part in _FREE)
     }

@@ -1,4 +1,5 @@
 import itertools
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -224,3 +225,55 @@ def dcan_options(root, generator_file, options):
         "picture_interval": 0,
         **options,
     }
+
+
+CLASS_NAMES = ("a cat", "n01440764", "Übung")
+CLASS_SIZE = 32  # of the crops
+
+
+@pytest.fixture(scope="session")
+def shared_class_root(tmp_path_factory):
+    """Class folders of any name with small JPEGs: 4 images each to train with, 2 to validate."""
+    root, rng = tmp_path_factory.mktemp("classes") / "folders", np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2)):
+        for label, name in enumerate(CLASS_NAMES):
+            for number in range(count):
+                noise = rng.integers(0, 80, (40, 48 + 4 * number, 3))
+                path = root / split / name / f"{number}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                pixels = (80 * label + noise).astype(np.uint8)
+                path.write_bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+    return root
+
+
+@pytest.fixture
+def class_root(shared_class_root, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(shared_class_root, tmp_path / "folders")
+
+
+@pytest.fixture(scope="session")
+def class_options():
+    """Makes the options that turn an ImageNet config into a small one, for --cfg-options."""
+    return small_imagenet
+
+
+def small_imagenet(class_root):
+    train, val = "train_dataloader.dataset.dataset", "val_dataloader.dataset"
+    test = "test_dataloader.dataset"
+    return [
+        *(f"{key}.data_root={class_root}" for key in (train, val, test)),
+        f"{train}.pipeline.1.scale={CLASS_SIZE}",
+        *(f"{key}.pipeline.1.scale=40" for key in (val, test)),
+        *(f"{key}.pipeline.2.crop_size={CLASS_SIZE}" for key in (val, test)),
+        *(
+            f"{loader}_dataloader.{option}"
+            for loader in ("train", "val", "test")
+            for option in ("num_workers=0", "persistent_workers=False")
+        ),
+        "model.backbone.depth=18", "model.head.in_channels=512",
+        f"model.head.num_classes={len(CLASS_NAMES)}", "val_evaluator.0.topk=1",
+        "test_evaluator.0.topk=1", "total_batch_size=4", "train_cfg.max_epochs=2",
+        "default_hooks.logger.interval=1", "vis_backends=[]", "visualizer.vis_backends=[]",
+        "env_cfg.cudnn_benchmark=False",
+    ]  # fmt: skip
