@@ -12,7 +12,9 @@ dcan = dict(
     target_dataset={{_base_.night}},
     generator=dict(
         encoder="small_vgg",
-        weights="work_dirs/generator_small-vgg_digits_2-style/iter_600.pth",
+        channels=(24, 48, 96, 192),
+        convolutions=(1, 1, 1, 1),
+        weights="work_dirs/generator_small-vgg_digits_2-style/iter_300.pth",
     ),
     align_after="res3",
     gen_optim=dict(lr=1e-4, weight_decay=0),
@@ -21,8 +23,8 @@ dcan = dict(
 )
 custom_hooks = [*hooks, dcan]
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
-param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=150, by_epoch=False)]
-train_cfg = dict(max_iters=150, val_interval=150)
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=100, by_epoch=False)]
+train_cfg = dict(max_iters=100, val_interval=100)
 default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=1))
 
 variants = {

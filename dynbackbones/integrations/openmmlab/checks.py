@@ -108,7 +108,7 @@ def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
         UserError: an option of the model is wrong, a head does not fit the backbone or the labels,
             or the checkpoint is of another model.
     """
-    model = _build_model(cfg)
+    model = build_model(cfg)
     check_heads(model)
     for transform in _transforms(cfg.to_dict(), "CheckLabels"):
         check_classes(model, transform["num_classes"], "CheckLabels.num_classes")
@@ -121,7 +121,12 @@ def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
         check_backbones(model, state, checkpoint)
 
 
-def _build_model(cfg: Config) -> nn.Module:
+def build_model(cfg: Config) -> nn.Module:
+    """The model of a config, in its registry's scope.
+
+    Raises:
+        UserError: there is none, or an option of it is wrong.
+    """
     if cfg.get("model") is None:
         raise UserError("the config has no model; there is nothing to train or test")
     init_default_scope(cfg.get("default_scope") or "mmengine")

@@ -133,7 +133,7 @@ def segmentation_picture(
     """
     panels = [titled(image, "image")]
     for title, labels in label_maps.items():
-        panels.append(titled(_coloured(image, labels, palette), title))
+        panels.append(titled(coloured(image, labels, palette), title))
     for stage, share in shares.items():
         shown = dimmed(image, share_in_image(share, image.shape[:2]))
         title = f"{stage}: {100 * float(share.mean()):.0f} % refined"
@@ -153,9 +153,8 @@ def titled(image: np.ndarray, title: str) -> np.ndarray:
     return np.pad(np.concatenate([header, image]), ((0, 2), (0, 2), (0, 0)), constant_values=255)
 
 
-def _coloured(
-    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
-) -> np.ndarray:
+def coloured(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+    """Lays the colours of classes over an image; labels without a colour leave it as it is."""
     colours = np.asarray(palette, dtype=np.float64)
     known = labels < len(colours)
     result = image.astype(np.float64)

@@ -105,5 +105,7 @@ def test_an_option_that_the_optimiser_has_not():
 def test_several_optimisers():
     runner, _, own = make_runner()
     runner.optim_wrapper = OptimWrapperDict(a=runner.optim_wrapper)
-    with pytest.raises(UserError, match=r"a run with one optimiser, and optim_wrapper has several \(a\)"):
+    with pytest.raises(
+        UserError, match=r"a run with one optimiser, and optim_wrapper has several \(a\)"
+    ):
         ConstantGroup(runner, [own], {"lr": 1.0}, None, "generator")

@@ -6,6 +6,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dynbackbones.adaptation import build_generator
+from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DCANHook
 from dynbackbones.integrations.openmmlab.dcan import GENERATOR
 
@@ -221,3 +222,25 @@ def test_a_plain_checkpoint_is_a_start(dcan_config, caplog):
         "small_vgg", weights=dcan_config().custom_hooks[-1].generator.weights
     ).state_dict()
     assert all(torch.equal(seen[0][f"{GENERATOR}.{k}"], v) for k, v in trained.items())
+
+
+def test_a_picture_of_before_and_after(dcan_config, tmp_path):
+    import cv2
+
+    from dynbackbones.integrations.openmmlab import adaptation_pictures
+
+    cfg = dcan_config(train_cfg__max_iters=2, default_hooks__checkpoint__interval=1)
+    cfg.dump(tmp_path / "config.py")
+    run(cfg)
+    work = tmp_path / "work"
+    arguments = [str(tmp_path / "config.py"), *(str(work / f"iter_{n}.pth") for n in (1, 2))]
+    adaptation_pictures.main([*arguments, "--output", str(tmp_path / "new" / "both.png")])
+    picture = cv2.imread(str(tmp_path / "new" / "both.png"))
+    # Two images, each with four panels of 64 x 80 under a title.
+    assert picture.shape == (2 * (64 + 22 + 2), 4 * (80 + 2), 3)
+    other = dcan_config(hook=False, model__backbone__depth=34)
+    other.dump(tmp_path / "other.py")
+    with pytest.raises(UserError, match="iter_1.pth is of another architecture"):
+        adaptation_pictures.main([str(tmp_path / "other.py"), *arguments[1:]])
+    with pytest.raises(UserError, match="--num-images must be at least 1, got 0"):
+        adaptation_pictures.main([*arguments, "--num-images", "0"])
