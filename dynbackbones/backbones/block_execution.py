@@ -26,21 +26,28 @@ class DroppableStage(nn.Sequential):
     """
 
     def forward(
-        self, x: Tensor, keep: Tensor, sparse: bool = True, needed: Tensor | None = None
+        self,
+        x: Tensor,
+        keep: Tensor,
+        sparse: bool = True,
+        needed: Tensor | None = None,
+        start: int = 0,
     ) -> Tensor:
-        """Runs the stage.
+        """Runs the stage, or some of its blocks.
 
         Args:
             x: (N, C, H, W).
             keep: (N, blocks) bool on the CPU, where the control flow is.
             sparse: leave out what no image needs, instead of computing everything and choosing.
             needed: (blocks,) bool, blocks to run even for no image; see `blocks_to_synchronise`.
+            start: the block that the first column of ``keep`` is about.
         """
         sparse = sparse or self.training
+        blocks = list(self)[start : start + keep.shape[1]]
         if needed is None:
-            needed = torch.zeros(len(self), dtype=torch.bool)
+            needed = torch.zeros(len(blocks), dtype=torch.bool)
         scratch = None  # the last tensor that nobody else can hold
-        for block, kept, also in zip(self, keep.unbind(dim=1), needed.tolist(), strict=True):
+        for block, kept, also in zip(blocks, keep.unbind(dim=1), needed.tolist(), strict=True):
             if kept.all():
                 x = block(x)
             elif not sparse:

@@ -189,6 +189,45 @@ class BlockDropBackbone(DynamicBackbone):
         self.decisions = self._describe(images, sizes, actions, None)
         return features
 
+    @torch.no_grad()
+    def run_alternatives(
+        self, images: Tensor, first: Tensor, second: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The features with either of two policies, for a network in evaluation mode.
+
+        An image passes once until its policies differ. `decisions` are those of ``first``.
+
+        Args:
+            images: (N, in_channels, H, W), as for `forward`.
+            first, second: (N, K) bool.
+
+        Returns:
+            Features of N + M rows: those of all images with ``first``, then those with ``second``
+            of the M images for which it differs; and (M,) which images these are.
+        """
+        self._check_inputs(images, None)
+        for actions in (first, second):
+            check_actions(actions, (len(images), self.num_blocks))
+        keep, other = first.cpu().bool(), second.cpu().bool()
+        # Index of the first block whose actions differ; K where none does.
+        ends = torch.ones(len(images), 1, dtype=torch.bool)
+        forks = torch.cat([keep != other, ends], dim=1).int().argmax(dim=1)
+        sparse, features = self.execution != "masked", {}
+        x, rows, begin = run_stem(self, images), torch.arange(0), 0
+        for name, stage in self.stages().items():
+            end = begin + len(stage)
+            # All images that part ways in this stage do so together, at its first fork.
+            new = ((forks >= begin) & (forks < end)).nonzero().flatten()
+            split = int(forks[new].min()) if len(new) else end
+            x = stage(x, keep[:, begin:split], sparse)
+            if len(new):
+                x = torch.cat([x, x[new.to(x.device)]])
+                keep, rows = torch.cat([keep, other[new]]), torch.cat([rows, new])
+                x = stage(x, keep[:, split:end], sparse, start=split - begin)
+            features[name], begin = x, end
+        self.decisions = self._describe(images, None, first.bool(), None)
+        return features, rows.to(images.device)
+
     def _run_stages(
         self, images: Tensor, actions: Tensor, probabilities: Tensor | None
     ) -> dict[str, Tensor]:

@@ -431,3 +431,29 @@ def test_activation_checkpointing_changes_nothing():
         results.append([*gradients, *(b.clone() for b in net.buffers())])
     for plain, checkpointed in zip(*results, strict=True):
         torch.testing.assert_close(plain, checkpointed)
+
+
+@pytest.mark.parametrize("name", ["blockdrop_resnet18", "blockdrop_cifar_resnet20"])
+@pytest.mark.parametrize("execution", ["sparse", "masked"])
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 10**6))
+def test_alternatives_are_what_either_policy_gives(name, execution, seed):
+    torch.manual_seed(seed)
+    net = dynbackbones.build_backbone(name).eval()
+    net.execution = execution
+    images = torch.randn(3, 3, 32, 32)
+    first = torch.rand(3, net.num_blocks) < 0.7
+    second = torch.where(torch.rand(3, net.num_blocks) < 0.2, ~first, first)
+    second[0] = first[0]
+    # A forced prefix, as in the curriculum.
+    second[:, : seed % net.num_blocks] = first[:, : seed % net.num_blocks]
+    with torch.no_grad():
+        expected = net.run_blocks(images, first)["res4"], net.run_blocks(images, second)["res4"]
+    features, rows = net.run_alternatives(images, first, second)
+    assert sorted(rows.tolist()) == (first != second).any(dim=1).nonzero().flatten().tolist()
+    found = features["res4"]
+    torch.testing.assert_close(found[:3], expected[0], rtol=1e-4, atol=1e-5)
+    split = len(found) - 3
+    assert split <= len(rows)  # rows that first differ in res5 are not there yet
+    torch.testing.assert_close(found[3:], expected[1][rows[:split]], rtol=1e-4, atol=1e-5)
+    assert torch.equal(net.decisions.policy, first)

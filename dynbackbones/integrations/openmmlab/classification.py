@@ -173,16 +173,8 @@ class BlockDropClassifier(ImageClassifier):
         proposal = self.learning.propose(probabilities, self.learned_blocks)
         if self.stage == CURRICULUM:
             losses = {}
-            with torch.no_grad():
-                # The network is deterministic here, so equal actions have equal results.
-                differs = proposal.differs
-                sampled = torch.zeros_like(differs)
-                if differs.any():
-                    sampled[differs] = self._right(
-                        inputs[differs], proposal.sampled[differs], labels[differs]
-                    )
-                greedy = self._right(inputs, proposal.greedy, labels)
-                sampled = torch.where(differs, sampled, greedy)
+            # The network is deterministic here: equal actions have equal results.
+            greedy, sampled = self._right_both(inputs, proposal.greedy, proposal.sampled, labels)
         else:
             features = self._through_neck(self._run(inputs, proposal.sampled))
             losses = self.head.loss(features, data_samples)
@@ -228,6 +220,19 @@ class BlockDropClassifier(ImageClassifier):
 
     def _through_neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
+
+    @torch.no_grad()
+    def _right_both(
+        self, inputs: Tensor, first: Tensor, second: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Whether either policy is right, in one pass as far as they agree."""
+        features, rows = self.backbone.run_alternatives(inputs, first, second)
+        features = tuple(features[name] for name in self.backbone.out_names)
+        guesses = self.head(self._through_neck(features)).argmax(dim=1)
+        right = guesses[: len(inputs)] == labels
+        other = right.clone()
+        other[rows] = guesses[len(inputs) :] == labels[rows]
+        return right, other
 
     def _right(self, inputs: Tensor, actions: Tensor, labels: Tensor) -> Tensor:
         return self.scores(inputs, actions).argmax(dim=1) == labels

@@ -128,6 +128,23 @@ def test_equal_policies_are_not_run_twice_in_the_curriculum():
     assert torch.equal(losses["reward"], losses["greedy_reward"])
 
 
+def test_blocks_before_the_learned_ones_run_once_in_the_curriculum():
+    model = classifier(stage="curriculum")
+    model.backbone.set_progress(0.0)  # the last block alone is learned
+    sizes = {}
+    for name, stage in model.backbone.stages().items():
+        for number, block in enumerate(stage):
+            block.conv1.register_forward_hook(
+                lambda conv, inputs, output, key=(name, number): sizes.setdefault(key, []).append(
+                    len(output)
+                )
+            )
+    with torch.no_grad():
+        model.backbone.policy.reset_bias(0.0)  # actions differ for half of the images
+    step(model)
+    assert all(sizes[key] == [6] for key in list(sizes)[:-1]) and len(sizes) == BLOCKS
+
+
 def test_joint_training_trains_everything():
     model = classifier(stage="joint")
     before = buffers(model)
@@ -149,10 +166,14 @@ def test_policies_learn_what_is_rewarded(label, usage):
 
     class Head(torch.nn.Module):
         def forward(self, features):
-            kept = model.backbone.decisions.policy[:, -1].float()
-            return torch.stack([1 - kept, kept], dim=1)
+            return torch.stack([1 - self.kept, self.kept], dim=1)
+
+        def look(self, stage, inputs):
+            if inputs[1].shape[1]:
+                self.kept = inputs[1][:, -1].float()
 
     model.head = Head()
+    model.backbone.layer3.register_forward_pre_hook(model.head.look)
     model.backbone.set_progress(1.0 if label == 0 else 0.0)
     optimizer = torch.optim.Adam(model.backbone.policy_parameters(), lr=0.05)
     model.train()
