@@ -13,7 +13,7 @@ model = dict(
         encoder="small_vgg",
         encoder_weights="random",
         # Few layers, so that little is lost and the training is short.
-        channels=(24, 48, 96, 192),
+        channels=(16, 32, 64, 192),
         convolutions=(1, 1, 1, 1),
     ),
 )
@@ -22,7 +22,7 @@ train_dataloader = dict(
     persistent_workers=False,
     dataset=dict(dataset=dict(datasets=[{{_base_.day_crops}}, {{_base_.night_crops}}])),
 )
-optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=700, eta_min=1e-5, by_epoch=False)]
-train_cfg = dict(max_iters=700)
-default_hooks = dict(checkpoint=dict(interval=350))
+optim_wrapper = dict(optimizer=dict(lr=3e-3))
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=2000, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=2000)
+default_hooks = dict(checkpoint=dict(interval=500))

@@ -4,7 +4,7 @@ model = dict(
     stage="style",
     generator=dict(
         encoder_weights=None,
-        weights="work_dirs/generator_small-vgg_digits_1-reconstruct/iter_700.pth",
+        weights="work_dirs/generator_small-vgg_digits_1-reconstruct/iter_2000.pth",
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=3e-4))

@@ -12,6 +12,8 @@ dcan = dict(
     target_dataset={{_base_.dusk_images}},
     generator=dict(
         encoder="small_vgg",
+        channels=(16, 32, 64, 192),
+        convolutions=(1, 1, 1, 1),
         weights="work_dirs/generator_small-vgg_camvid_2-style/iter_300.pth",
     ),
     align_after="res3",

@@ -13,7 +13,7 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(dataset={{_base_.day}}),
+    dataset=dict(dataset={{_base_.day_labelled}}),
 )
 val_dataloader = dict(dataset={{_base_.night_val}})
 test_dataloader = val_dataloader

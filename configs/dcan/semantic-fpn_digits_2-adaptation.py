@@ -12,7 +12,7 @@ dcan = dict(
     target_dataset={{_base_.night}},
     generator=dict(
         encoder="small_vgg",
-        channels=(24, 48, 96, 192),
+        channels=(16, 32, 64, 192),
         convolutions=(1, 1, 1, 1),
         weights="work_dirs/generator_small-vgg_digits_2-style/iter_300.pth",
     ),

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper
 from mmengine.registry import HOOKS
@@ -131,6 +132,11 @@ class DCANHook(RandomStateHook):
         # Only a run that trains has its optimiser built.
         if self._model is not None or not isinstance(runner.optim_wrapper, BaseOptimWrapper):
             return
+        if any(isinstance(hook, EMAHook) for hook in runner.hooks):
+            raise UserError(
+                "DCANHook does not work beside EMAHook, which would average the style generator "
+                "into the segmentor's checkpoint; take one of them out of the config"
+            )
         model = around.unwrapped(runner)
         if not isinstance(getattr(model, "backbone", None), nn.Module):
             raise UserError(

@@ -177,6 +177,13 @@ def test_weights_that_are_missing(refused, tmp_path, monkeypatch):
     assert "absent.pth does not exist" in refused(generator=absent)
 
 
+def test_averaged_weights_beside_it(dcan_config):
+    cfg = dcan_config()
+    cfg.custom_hooks = [{"type": "EMAHook"}, *cfg.custom_hooks]
+    with pytest.raises(UserError, match="DCANHook does not work beside EMAHook"):
+        start(cfg)
+
+
 def test_an_option_that_the_optimiser_has_not(refused):
     assert "gen_optim: SGD has no option 'betas'" in refused(gen_optim={"betas": (0.5, 0.9)})
 

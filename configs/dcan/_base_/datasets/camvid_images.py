@@ -7,12 +7,20 @@ image_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
-day_images = dict(
+# For the generator, which looks at a few pixels at a time: crops.
+crop_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="RandomResize", scale=(240, 180), ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=(64, 64)),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackSegInputs"),
+]
+day_crops = dict(
     type="BaseSegDataset",
     data_root="data/camvid",
     data_prefix=dict(img_path="img_dir"),
     ann_file="splits/source_day_train.txt",
-    pipeline=image_pipeline,
+    pipeline=crop_pipeline,
 )
 dusk_images = dict(
     type="BaseSegDataset",
@@ -20,4 +28,11 @@ dusk_images = dict(
     data_prefix=dict(img_path="img_dir"),
     ann_file="splits/target_dusk_train.txt",
     pipeline=image_pipeline,
+)
+dusk_crops = dict(
+    type="BaseSegDataset",
+    data_root="data/camvid",
+    data_prefix=dict(img_path="img_dir"),
+    ann_file="splits/target_dusk_train.txt",
+    pipeline=crop_pipeline,
 )

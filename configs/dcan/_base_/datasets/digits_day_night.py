@@ -1,43 +1,55 @@
-# The demo's two domains, at half size to be quick: labelled scenes by day, the first 300 of the
-# training images, and the other 300 by night, without their labels. Scored by night.
+# The demo's two domains: labelled scenes by day, the first 300 of the training images, and the
+# other 300 by night, without their labels. Scored by night.
 # What uses this imports dynbackbones.integrations.openmmlab.digits and .night.
-scale = (128, 96)
-night_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="NightLook"),
-    dict(type="Resize", scale=scale),
-    dict(type="PackSegInputs"),
-]
-day_labelled_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations"),
-    dict(type="Resize", scale=scale),
-    dict(type="PackSegInputs"),
-]
-night_labelled_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="NightLook"),
-    dict(type="LoadAnnotations"),
-    dict(type="Resize", scale=scale),
-    dict(type="PackSegInputs"),
-]
-# Labels stay in the images' own size, in which predictions are scored.
+crop_size = (96, 128)
 night_test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="NightLook"),
-    dict(type="Resize", scale=scale),
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
-day = dict(type="DigitsDataset", split="train", indices=300, pipeline=day_labelled_pipeline)
-# For the generator, which looks at a few pixels at a time: crops.
+day_labelled = dict(
+    type="DigitsDataset",
+    split="train",
+    indices=300,
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="LoadAnnotations"),
+        dict(type="RandomCrop", crop_size=crop_size),
+        dict(type="PackSegInputs"),
+    ],
+)
+night = dict(
+    type="DigitsDataset",
+    split="train",
+    indices=-300,
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="NightLook"),
+        dict(type="RandomCrop", crop_size=crop_size),
+        dict(type="PackSegInputs"),
+    ],
+)
+night_labelled = dict(
+    type="DigitsDataset",
+    split="train",
+    indices=-300,
+    pipeline=[
+        dict(type="LoadImageFromFile"),
+        dict(type="NightLook"),
+        dict(type="LoadAnnotations"),
+        dict(type="RandomCrop", crop_size=crop_size),
+        dict(type="PackSegInputs"),
+    ],
+)
+night_val = dict(type="DigitsDataset", split="val", pipeline=night_test_pipeline, test_mode=True)
+# For the generator, which looks at a few pixels at a time.
 day_crops = dict(
     type="DigitsDataset",
     split="train",
     indices=300,
     pipeline=[
         dict(type="LoadImageFromFile"),
-        dict(type="Resize", scale=scale),
         dict(type="RandomCrop", crop_size=(64, 64)),
         dict(type="PackSegInputs"),
     ],
@@ -49,13 +61,7 @@ night_crops = dict(
     pipeline=[
         dict(type="LoadImageFromFile"),
         dict(type="NightLook"),
-        dict(type="Resize", scale=scale),
         dict(type="RandomCrop", crop_size=(64, 64)),
         dict(type="PackSegInputs"),
     ],
 )
-night = dict(type="DigitsDataset", split="train", indices=-300, pipeline=night_pipeline)
-night_labelled = dict(
-    type="DigitsDataset", split="train", indices=-300, pipeline=night_labelled_pipeline
-)
-night_val = dict(type="DigitsDataset", split="val", pipeline=night_test_pipeline, test_mode=True)
