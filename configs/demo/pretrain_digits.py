@@ -60,18 +60,19 @@ test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type="OptimWrapper",
-    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-2),
+    # Unfused, the step takes two fifths of the time with images this small.
+    optimizer=dict(type="AdamW", lr=1e-3, weight_decay=1e-2, fused=True),
     # As in the demo detector: so short a schedule would not leave activation rate 1 otherwise.
     paramwise_cfg=dict(custom_keys={"selectors": dict(lr_mult=10)}),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=70, by_epoch=False),
-    dict(type="CosineAnnealingLR", begin=70, end=480, eta_min=0, by_epoch=False),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=100, by_epoch=False),
+    dict(type="CosineAnnealingLR", begin=100, end=700, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=480, val_interval=240)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=700, val_interval=350)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
 default_hooks = dict(
-    logger=dict(interval=40),
-    checkpoint=dict(interval=240, save_best="accuracy/top1", rule="greater"),
+    logger=dict(interval=50),
+    checkpoint=dict(interval=350, save_best="accuracy/top1", rule="greater"),
 )
