@@ -12,6 +12,7 @@ Each variant and seed is a cell; see `cells`.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import re
@@ -149,7 +150,8 @@ class Comparison:
     def cfg_of(self, name: str, seed: int) -> Config:
         """The config of a cell."""
         cfg = Config(self.cfg.to_dict())
-        cfg.merge_from_dict({**self.variants[name], "randomness.seed": seed})
+        # A copy, as merging takes `_delete_` out of what it merges.
+        cfg.merge_from_dict({**copy.deepcopy(self.variants[name]), "randomness.seed": seed})
         return cfg
 
     def write(self, results: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> None:

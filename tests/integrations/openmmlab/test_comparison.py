@@ -56,6 +56,14 @@ def test_each_cell_trains_its_variant_and_seed(config, tmp_path, trainer):
     assert "variants" not in seen and "variant_metrics" not in seen
 
 
+def test_a_variant_that_replaces_a_part_does_so_for_every_seed(config, tmp_path, trainer):
+    cells = comparison(config, tmp_path, trainer)
+    cells.variants["other"] = Config({"model": {"_delete_": True, "depth": 56}})
+    for seed in (0, 1):
+        cells.run("other", seed)
+        assert dict(trainer.configs[-1].model) == {"depth": 56}
+
+
 def test_finished_cells_are_not_trained_again_nor_mixed_up(config, tmp_path, trainer):
     first = comparison(config, tmp_path, trainer).run("first", 0)
     assert comparison(config, tmp_path, trainer).run("first", 0) == first
