@@ -1,5 +1,6 @@
 """How classifiers train: averaged weights, accumulated steps, several processes, the demo run."""
 
+import json
 import logging
 import os
 import subprocess
@@ -239,6 +240,14 @@ def test_pretraining_and_detector_have_the_same_network_and_pixels():
     assert list(cfg.MODEL.PIXEL_MEAN) == pixels.mean and list(cfg.MODEL.PIXEL_STD) == pixels.std
     last = f"work_dirs/pretrain_digits/iter_{classifier_cfg.train_cfg.max_iters}.pth"
     assert last == cfg.MODEL.WEIGHTS
+
+
+@pytest.mark.slow
+def test_the_demo_pretraining_learns(tool, tmp_path):
+    tool("train", CONFIGS / "demo" / "pretrain_digits.py", "--work-dir", tmp_path / "work")
+    results = json.loads((tmp_path / "work" / "results.json").read_text())
+    assert results["accuracy/top1"] > 50  # ten classes; 69 to 75 were seen
+    assert results["activation_rate"] < 0.75
 
 
 if __name__ == "__main__":
