@@ -38,11 +38,6 @@ class PolicyProposal:
     sampled: Tensor
     greedy: Tensor
 
-    @property
-    def differs(self) -> Tensor:
-        """(N,) bool, images whose two policies are not the same."""
-        return (self.sampled != self.greedy).any(dim=1)
-
 
 def check_at_least_zero(name: str, value: float) -> None:
     """Refuses what is not a finite number of at least 0.
