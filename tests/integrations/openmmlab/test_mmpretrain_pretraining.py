@@ -235,6 +235,7 @@ def test_pretraining_and_detector_have_the_same_network_and_pixels():
     assert shapes[0] == shapes[1]
     assert pretrained.target_rate == detector.target_rate
     assert detector.target_schedule == "constant" and detector.temperature == (0.1, 0.01)
+    assert cfg.MODEL.SAR.SELECTOR_LR_FACTOR == 1
     pixels = classifier_cfg.model.data_preprocessor
     assert cfg.INPUT.FORMAT == "BGR" and not pixels.to_rgb
     assert list(cfg.MODEL.PIXEL_MEAN) == pixels.mean and list(cfg.MODEL.PIXEL_STD) == pixels.std
