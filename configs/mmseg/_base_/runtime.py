@@ -16,8 +16,9 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2000, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-# Rates and MACs are averaged over the log interval like losses; other values are the latest.
-log_processor = dict(by_epoch=False, mean_pattern=r".*(loss|time|grad_norm|rate|gmacs|acc_seg).*")
+# Averaged over the log interval; other values are the latest. What validation logs too (rates,
+# MACs) may not be averaged, or the log would show means over validations.
+log_processor = dict(by_epoch=False, mean_pattern=r"loss|time|grad_norm|acc_seg")
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="SegLocalVisualizer", vis_backends=vis_backends, name="visualizer")
 env_cfg = dict(

@@ -17,9 +17,11 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=2000, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-# Averaged over the log interval; other values are the latest.
+# Averaged over the log interval; other values are the latest. What validation logs too (accuracy,
+# rates, MACs) may not be averaged, or the log would show means over validations.
 log_processor = dict(
-    by_epoch=False, mean_pattern=r".*(loss|time|grad_norm|reward|usage|accuracy|entropy|gmacs).*"
+    by_epoch=False,
+    mean_pattern=r"loss|time|grad_norm|accuracy_top|reward|action_entropy|(greedy|sampled)_",
 )
 vis_backends = [dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
 visualizer = dict(type="UniversalVisualizer", vis_backends=vis_backends, name="visualizer")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -133,6 +134,9 @@ def test_a_run_reports_what_it_spends_and_keeps_its_best_and_last(train, tmp_pat
     results = json.loads((work_dir / "results.json").read_text())
     rates = {f"activation_rate{part}" for part in ("", "_res2", "_res3", "_res4")}
     assert {"accuracy/top1", "gmacs"} | rates <= set(results)
+    # What is averaged over iterations would be averaged over validations.
+    averaged = Config.fromfile(SAR).log_processor.mean_pattern
+    assert not [key for key in results if re.search(averaged, key)]
     assert (work_dir / "last_checkpoint").read_text().endswith("epoch_2.pth")
     assert len(list(work_dir.glob("best_accuracy_top1_epoch_*.pth"))) == 1
     (log,) = work_dir.glob("*/*.log")
