@@ -16,6 +16,7 @@ dcan = dict(
         convolutions=(1, 1, 1, 1),
         weights="work_dirs/generator_small-vgg_digits_2-style/iter_300.pth",
     ),
+    generator_scale=2,
     align_after="res3",
     gen_optim=dict(lr=1e-4, weight_decay=0),
     num_workers=0,

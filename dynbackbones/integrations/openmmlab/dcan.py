@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper
@@ -59,6 +60,8 @@ class DCANHook(RandomStateHook):
         gen_optim: options of the generator's group in the optimiser, which schedulers do not
             change; by default a learning rate of 1e-3.
         clip_grad: ``max_norm`` and ``norm_type`` for the generator's gradients alone.
+        generator_scale: images are enlarged by this factor for the generator, and what it makes is
+            reduced again. More than 1 keeps details that a small encoder would blur.
         num_workers: processes that load target images.
         picture_interval: iterations between pictures of source, target and synthesised images; 0
             for none.
@@ -78,6 +81,7 @@ class DCANHook(RandomStateHook):
         end_to_end: bool = True,
         gen_optim: Mapping[str, Any] | None = None,
         clip_grad: Mapping[str, Any] | None = None,
+        generator_scale: float = 1.0,
         num_workers: int = 1,
         picture_interval: int = 500,
         num_pictures: int = 4,
@@ -98,6 +102,8 @@ class DCANHook(RandomStateHook):
                 raise UserError(f"{name} must be a whole number from {least} on, got {value!r}")
         if not gen_loss_weight >= 0:
             raise UserError(f"gen_loss_weight must not be negative, got {gen_loss_weight!r}")
+        if not generator_scale > 0:
+            raise UserError(f"generator_scale must be positive, got {generator_scale!r}")
         unknown = sorted(set(clip_grad or {}) - set(CLIP_OPTIONS))
         if unknown or (clip_grad is not None and "max_norm" not in clip_grad):
             raise UserError(f"clip_grad takes max_norm and norm_type, got {dict(clip_grad)}")
@@ -109,6 +115,7 @@ class DCANHook(RandomStateHook):
         self.end_to_end = end_to_end
         self.gen_optim = {"lr": 1e-3, **(gen_optim or {})}
         self.clip_grad = clip_grad
+        self.generator_scale = generator_scale
         self.num_workers = num_workers
         self.picture_interval = picture_interval
         self.num_pictures = num_pictures
@@ -269,7 +276,11 @@ class DCANHook(RandomStateHook):
 
     def _synthesise(self, source: Tensor, targets: Tensor) -> Tensor:
         """Normalised images in the style of others, and eq. 6.2 for `_after_forward`."""
-        source, targets = self._pixels.to_rgb(source), self._pixels.to_rgb(targets)
+        size = tuple(source.shape[-2:])
+        source, targets = (
+            _resized(self._pixels.to_rgb(images), self._generator_size(images))
+            for images in (source, targets)
+        )
         with torch.set_grad_enabled(self.trains_generator):
             if self.gen_loss_weight > 0:
                 images, losses = self._generator(source, targets)
@@ -280,7 +291,12 @@ class DCANHook(RandomStateHook):
                 images = self._generator.synthesise(source, targets)
         if self._wants_picture:
             self._picture = (source.detach(), targets.detach(), images.detach())
-        return self._pixels.from_rgb(images if self.end_to_end else images.detach())
+        images = _resized(images if self.end_to_end else images.detach(), size)
+        return self._pixels.from_rgb(images)
+
+    def _generator_size(self, images: Tensor) -> tuple[int, int]:
+        height, width = (round(self.generator_scale * side) for side in images.shape[-2:])
+        return height, width
 
 
 def pixel_format(preprocessor: nn.Module) -> PixelFormat:
@@ -290,6 +306,12 @@ def pixel_format(preprocessor: nn.Module) -> PixelFormat:
         return PixelFormat((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr)
     mean, std = (getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std"))
     return PixelFormat(tuple(mean), tuple(std), bgr)
+
+
+def _resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _batch_size(runner: Runner) -> int:

@@ -137,6 +137,21 @@ def test_several_targets_for_each_image(dcan_config, monkeypatch, count):
     assert not torch.equal(spy.inputs[0][0], spy.inputs[0][count])
 
 
+def test_the_generator_may_see_enlarged_images(dcan_config, monkeypatch):
+    from dynbackbones.adaptation import StyleGenerator
+
+    seen, forward = [], StyleGenerator.forward
+
+    def look(self, source, target):
+        seen.append((tuple(source.shape), tuple(target.shape)))
+        return forward(self, source, target)
+
+    monkeypatch.setattr(StyleGenerator, "forward", look)
+    _, spy = run(dcan_config(generator_scale=1.5, train_cfg__max_iters=1))
+    assert seen == [((2, 3, 98, 98), (2, 3, 72, 96))]
+    assert spy.inputs[0].shape == (2, 3, 65, 65)
+
+
 def test_two_stages(dcan_config, generator_file):
     before = build_generator("small_vgg", weights=generator_file).decoder.state_dict()
     options = {"end_to_end": False, "gen_loss_weight": 0}

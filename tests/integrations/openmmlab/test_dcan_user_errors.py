@@ -198,6 +198,7 @@ def test_an_option_that_the_optimiser_has_not(refused):
         ({"num_targets": 0}, "num_targets must be a whole number from 1 on, got 0"),
         ({"num_targets": 1.5}, "num_targets must be a whole number from 1 on, got 1.5"),
         ({"picture_interval": -1}, "picture_interval must be a whole number from 0 on, got -1"),
+        ({"generator_scale": 0}, "generator_scale must be positive, got 0"),
         ({"gen_loss_weight": -0.1}, "gen_loss_weight must not be negative, got -0.1"),
         ({"clip_grad": {"norm": 1}}, "clip_grad takes max_norm and norm_type, got {'norm': 1}"),
         ({"clip_grad": {}}, "clip_grad takes max_norm and norm_type, got {}"),
