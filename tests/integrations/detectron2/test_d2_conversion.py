@@ -5,6 +5,8 @@ import logging
 import pytest
 import torch
 
+pytest.importorskip("detectron2")
+
 import dynbackbones
 from dynbackbones import checkpoints, key_maps
 from dynbackbones.conversion import convert
