@@ -66,7 +66,7 @@ def bottom_up_state(model):
     ],
 )
 def test_a_classifier_starts_a_detector(
-    config, classifier, tmp_path, caplog, name, options, converted
+    config, classifier, tmp_path, caplog, monkeypatch, name, options, converted
 ):
     from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
     from dynbackbones.integrations.detectron2.trainer import Trainer
@@ -80,6 +80,8 @@ def test_a_classifier_starts_a_detector(
         conversion.save(path, {})
         head = [conversion.layout.classifier + part for part in ("bias", "weight")]
     model = Trainer.build_model(config(*options))
+    # detectron2's setup, which other tests run, keeps this logger's lines to its own handlers.
+    monkeypatch.setattr(logging.getLogger("fvcore"), "propagate", True)
     with caplog.at_level(logging.INFO):
         CheckedCheckpointer(model).load(path)
     loaded = bottom_up_state(model)
