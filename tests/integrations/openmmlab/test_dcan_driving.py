@@ -12,6 +12,8 @@ from dynbackbones.integrations.openmmlab.driving import SYNTHIA_IDS
 CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
 SIZE = (32, 64)
 
+pytestmark = pytest.mark.slow
+
 
 def write(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
