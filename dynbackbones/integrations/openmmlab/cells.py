@@ -9,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,30 +78,38 @@ def settings_of(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def finished(folder: Path, settings: str) -> dict[str, Any] | None:
-    """A cell that `finish` wrote; None where there is none.
+def made_once(
+    folder: Path, cfg: Config, make: Callable[[], Mapping[str, Any]], title: str = ""
+) -> dict[str, Any]:
+    """A cell: its settings, its times and what ``make`` returned, when it was first wanted.
+
+    Args:
+        folder: of the cell, written complete or not at all.
+        cfg: everything that it depends on.
+        make: the work; it continues where it was interrupted.
+        title: printed before the work, if there is any.
 
     Raises:
-        UserError: it was made with other settings.
+        UserError: the folder has a cell of other settings.
     """
-    file = folder / "cell.json"
-    if not file.exists():
-        return None
-    cell = json.loads(file.read_text(encoding="utf-8"))
-    if cell["settings"] != settings:
-        raise UserError(
-            f"cell {folder} was made with other settings; name another folder with --work-dir, or "
-            "delete it"
-        )
-    return cell
-
-
-def finish(folder: Path, settings: str, clock: Clock, **content: Any) -> dict[str, Any]:
-    """Writes a cell, complete or not at all, and returns it."""
+    settings, file = settings_of(cfg), folder / "cell.json"
+    if file.exists():
+        cell = json.loads(file.read_text(encoding="utf-8"))
+        if cell["settings"] != settings:
+            raise UserError(
+                f"cell {folder} was made with other settings; name another folder with "
+                "--work-dir, or delete it"
+            )
+        return cell
+    folder.mkdir(parents=True, exist_ok=True)
+    if title:
+        print(title, flush=True)
+    clock = Clock()
+    content = make()
     cell = {"settings": settings, **clock.read(), **content}
     part = folder / "cell.json.part"
     part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
-    part.replace(folder / "cell.json")
+    part.replace(file)
     return cell
 
 

@@ -19,10 +19,7 @@ from mmengine.config import Config, DictAction
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.cells import (
-    Clock,
-    finish,
-    finished,
-    settings_of,
+    made_once,
     spread,
     train_in_a_process,
     trained_results,
@@ -151,35 +148,29 @@ class Table:
     def _train(self, seed: int, stage: str, name: str, options: list[str]) -> dict[str, Any]:
         folder = self.work_dir / f"seed{seed}" / name
         options = [*self.cfg_options, *options, f"randomness.seed={seed}"]
-        settings = settings_of(self._config(stage, options))
-        done = finished(folder, settings)
-        if done is not None:
-            return done
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"seed {seed}: {name}", flush=True)
-        clock = Clock()
-        arguments = ["--work-dir", os.fspath(folder), "--resume", "--cfg-options", *options]
-        self.train(self.configs[stage], arguments, folder)
-        return finish(folder, settings, clock, **trained_results(folder))
+
+        def make() -> dict[str, Any]:
+            arguments = ["--work-dir", os.fspath(folder), "--resume", "--cfg-options", *options]
+            self.train(self.configs[stage], arguments, folder)
+            return trained_results(folder)
+
+        return made_once(folder, self._config(stage, options), make, f"seed {seed}: {name}")
 
     def _evaluate(self, seed: int, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
         folder = self.work_dir / f"seed{seed}" / "evaluation"
         cfg = self._config(JOINT, self.cfg_options)
-        settings = settings_of(cfg)
-        done = finished(folder, settings)
-        if done is not None:
-            return done
-        folder.mkdir(parents=True, exist_ok=True)
-        print(f"seed {seed}: evaluation", flush=True)
-        clock = Clock()
-        val = load_split(cfg.test_dataloader.dataset)
-        calibration = load_split(cfg.calibration_dataset)
-        networks, num_blocks = {}, 0
-        for stage in (CURRICULUM, JOINT):
-            model = load_classifier(cfg, cells[stage]["checkpoint"])
-            networks[stage] = compare(model, val, calibration)
-            num_blocks = model.backbone.num_blocks
-        return finish(folder, settings, clock, networks=networks, num_blocks=num_blocks)
+
+        def make() -> dict[str, Any]:
+            val = load_split(cfg.test_dataloader.dataset)
+            calibration = load_split(cfg.calibration_dataset)
+            networks, num_blocks = {}, 0
+            for stage in (CURRICULUM, JOINT):
+                model = load_classifier(cfg, cells[stage]["checkpoint"])
+                networks[stage] = compare(model, val, calibration)
+                num_blocks = model.backbone.num_blocks
+            return {"networks": networks, "num_blocks": num_blocks}
+
+        return made_once(folder, cfg, make, f"seed {seed}: evaluation")
 
     def _config(self, stage: str, options: list[str]) -> Config:
         cfg = checks.load_config(self.configs[stage])

@@ -26,10 +26,7 @@ from mmengine.config import Config, DictAction
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.cells import (
-    Clock,
-    finish,
-    finished,
-    settings_of,
+    made_once,
     spread,
     train_in_a_process,
     trained_results,
@@ -134,18 +131,16 @@ class Comparison:
             UserError: the cell was made with other settings, or its training failed.
         """
         cfg = self.cfg_of(name, seed)
-        settings = settings_of(cfg)
         folder = self.work_dir / f"seed{seed}" / _folder_name(name)
-        done = finished(folder, settings)
-        if done is not None:
-            return done
-        folder.mkdir(parents=True, exist_ok=True)
-        clock = Clock()
-        # Values such as tuples do not survive a command line.
-        config = folder / "cell.py"
-        cfg.dump(config)
-        self.train(os.fspath(config), ["--work-dir", os.fspath(folder), "--resume"], folder)
-        return finish(folder, settings, clock, **trained_results(folder))
+
+        def make() -> dict[str, Any]:
+            # Values such as tuples do not survive a command line.
+            config = folder / "cell.py"
+            cfg.dump(config)
+            self.train(os.fspath(config), ["--work-dir", os.fspath(folder), "--resume"], folder)
+            return trained_results(folder)
+
+        return made_once(folder, cfg, make)
 
     def cfg_of(self, name: str, seed: int) -> Config:
         """The config of a cell."""
