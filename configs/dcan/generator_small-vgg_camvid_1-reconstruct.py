@@ -26,6 +26,6 @@ train_dataloader = dict(
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=2e-3))
-param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=700, eta_min=1e-5, by_epoch=False)]
-train_cfg = dict(max_iters=700)
-default_hooks = dict(checkpoint=dict(interval=350))
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=3000, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=3000)
+default_hooks = dict(checkpoint=dict(interval=500))

@@ -4,10 +4,10 @@ model = dict(
     stage="style",
     generator=dict(
         encoder_weights=None,
-        weights="work_dirs/generator_small-vgg_camvid_1-reconstruct/iter_700.pth",
+        weights="work_dirs/generator_small-vgg_camvid_1-reconstruct/iter_3000.pth",
     ),
 )
 optim_wrapper = dict(optimizer=dict(lr=3e-4))
-param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=300, eta_min=1e-5, by_epoch=False)]
-train_cfg = dict(max_iters=300)
-default_hooks = dict(checkpoint=dict(interval=100))
+param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=600, eta_min=1e-5, by_epoch=False)]
+train_cfg = dict(max_iters=600)
+default_hooks = dict(checkpoint=dict(interval=200))

@@ -10,7 +10,7 @@ model = dict(data_preprocessor=dict(size=(128, 176)))
 train_dataloader = dict(num_workers=0, persistent_workers=False)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=50, end=600, by_epoch=False),
+    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=50, end=2000, by_epoch=False),
 ]
-train_cfg = dict(max_iters=600, val_interval=600)
-default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=20))
+train_cfg = dict(max_iters=2000, val_interval=1000)
+default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))

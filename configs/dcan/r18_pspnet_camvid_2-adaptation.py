@@ -5,7 +5,7 @@
 #   python tools/train.py configs/dcan/r18_pspnet_camvid_1-source.py
 #   python tools/compare.py configs/dcan/r18_pspnet_camvid_2-adaptation.py
 _base_ = "r18_pspnet_camvid_1-source.py"
-load_from = "work_dirs/r18_pspnet_camvid_1-source/iter_600.pth"
+load_from = "work_dirs/r18_pspnet_camvid_1-source/iter_2000.pth"
 hooks = [dict(type="DynamicBackboneHook")]
 dcan = dict(
     type="DCANHook",
@@ -14,21 +14,24 @@ dcan = dict(
         encoder="small_vgg",
         channels=(16, 32, 64, 192),
         convolutions=(1, 1, 1, 1),
-        weights="work_dirs/generator_small-vgg_camvid_2-style/iter_300.pth",
+        weights="work_dirs/generator_small-vgg_camvid_2-style/iter_600.pth",
     ),
+    generator_scale=2,
     align_after="res3",
-    gen_optim=dict(lr=1e-3, momentum=0.9, weight_decay=0),
+    gen_optim=dict(lr=1e-4, weight_decay=0),
     num_workers=0,
-    picture_interval=50,
+    picture_interval=100,
 )
 custom_hooks = [*hooks, dcan]
 optim_wrapper = dict(optimizer=dict(lr=5e-3))
-param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=200, by_epoch=False)]
-train_cfg = dict(max_iters=200, val_interval=200)
-default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=1))
+param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=300, by_epoch=False)]
+train_cfg = dict(max_iters=300, val_interval=300)
+default_hooks = dict(checkpoint=dict(interval=100, max_keep_ckpts=1))
 
 variants = {
     "source only": {"custom_hooks": hooks},
+    "pixel level": {"custom_hooks.1.align_after": None},
+    "feature level": {"custom_hooks.1.generator": None},
     "DCAN": {},
     # With the labels of the target images, which the others do not see.
     "oracle": {

@@ -108,9 +108,8 @@ def test_variants(name):
         data = cfg.train_dataloader.dataset.dataset
         other = cells["source only"].train_dataloader.dataset.dataset
         assert (data == other) == (variant != "oracle")
-    if "digits" in name:
-        assert hook_of(cells["pixel level"]).align_after is None
-        assert hook_of(cells["feature level"]).generator is None
+    assert hook_of(cells["pixel level"]).align_after is None
+    assert hook_of(cells["feature level"]).generator is None
 
 
 def test_a_generator_is_trained_in_two_stages(tool, tmp_path, monkeypatch):

@@ -7,11 +7,12 @@ image_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
-# For the generator, which looks at a few pixels at a time: crops.
+# For the generator, which looks at a few pixels at a time: crops, at twice the size, in which it is
+# used (generator_scale=2).
 crop_pipeline = [
     dict(type="LoadImageFromFile"),
-    dict(type="RandomResize", scale=(240, 180), ratio_range=(1.0, 1.5), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=(64, 64)),
+    dict(type="RandomResize", scale=(480, 360), ratio_range=(1.0, 1.5), keep_ratio=True),
+    dict(type="RandomCrop", crop_size=(96, 96)),
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
