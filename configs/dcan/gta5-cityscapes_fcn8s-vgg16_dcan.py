@@ -13,5 +13,6 @@ custom_hooks = [
         num_targets=1,
         gen_loss_weight=0.1,
         gen_optim=dict(lr=1e-5),
+        num_workers=4,
     ),
 ]

@@ -1,7 +1,8 @@
 """Alignment of a network's features with those of target images (DCAN, section 6.3.2)."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -103,7 +104,12 @@ def target_statistics(
 
 @contextmanager
 def aligned(
-    network: nn.Module, name: str, targets: Tensor, *, eps: float = EPSILON
+    network: nn.Module,
+    name: str,
+    targets: Tensor,
+    *,
+    eps: float = EPSILON,
+    extents: Sequence[tuple[float, float]] | None = None,
 ) -> Iterator[None]:
     """Forward passes of a network inside get their features aligned with the targets'.
 
@@ -117,6 +123,8 @@ def aligned(
         targets: (M, 3, H, W), normalised as the network's images are; shared among the N images of
             a pass as `assign_targets` says. Their size may be another.
         eps: see `adain`.
+        extents: height and width of each of N images, as shares of the padded ones of the passes
+            inside; None where nothing is padded.
 
     Raises:
         UserError, ValueError: see `target_statistics`; in the passes inside, M does not go with N.
@@ -128,7 +136,9 @@ def aligned(
     statistics = target_statistics(network, name, targets, eps)
 
     def align(module: nn.Module, inputs, output: Tensor) -> Tensor | None:
-        return align_channels(output, statistics, eps) if network.training else None
+        if not network.training:
+            return None
+        return align_channels(output, statistics, eps, _sizes(output, extents))
 
     handle = network.get_submodule(path).register_forward_hook(align)
     try:
@@ -155,6 +165,20 @@ def _side_pass(network: nn.Module) -> Iterator[None]:
             # One by one: frozen parts of a network in training mode are not in training mode.
             for module, mode in zip(modules, modes, strict=True):
                 module.training = mode
+
+
+def _sizes(
+    features: Tensor, extents: Sequence[tuple[float, float]] | None
+) -> list[tuple[int, int]] | None:
+    """What of each feature map is of the image: cells that it covers, wholly or in part."""
+    if extents is None:
+        return None
+    full = features.shape[-2:]
+    # Shares of whole numbers of pixels are exact but for the last digits.
+    return [
+        tuple(math.ceil(share * side - 1e-6) for share, side in zip(extent, full, strict=True))
+        for extent in extents
+    ]
 
 
 def _check_output(path: str, output) -> None:

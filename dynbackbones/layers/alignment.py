@@ -4,6 +4,7 @@ Statistics and Gram matrices are float32 whatever the input (float64 stays), aut
 over a feature map overflow half precision.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -25,17 +26,25 @@ class ChannelStatistics(NamedTuple):
     std: Tensor
 
 
-def channel_statistics(x: Tensor, eps: float = EPSILON) -> ChannelStatistics:
+def channel_statistics(
+    x: Tensor, eps: float = EPSILON, sizes: Sequence[tuple[int, int]] | None = None
+) -> ChannelStatistics:
     """Mean and standard deviation of each channel over space (DCAN, eq. 6.1).
 
     Args:
         x: (N, C, H, W).
         eps: added to the variance.
+        sizes: (height, width) of what counts of each of N maps, from its top left corner on; the
+            rest is padding. None: all of it.
 
     Raises:
         ValueError: ``x`` is not a batch of floating-point feature maps.
     """
     _check_maps("x", x)
+    if sizes is not None:
+        parts = [x[i : i + 1, :, :height, :width] for i, (height, width) in enumerate(sizes)]
+        each = [channel_statistics(part, eps) for part in parts]
+        return ChannelStatistics(*(torch.cat(values) for values in zip(*each, strict=True)))
     variance, mean = torch.var_mean(_widened(x), dim=(2, 3), correction=0)
     return ChannelStatistics(mean, (variance + eps).sqrt())
 
@@ -71,7 +80,12 @@ def assign_targets(values: Tensor, count: int) -> Tensor:
     return values.unflatten(0, (count, targets // count)).mean(dim=1)
 
 
-def align_channels(content: Tensor, target: ChannelStatistics, eps: float = EPSILON) -> Tensor:
+def align_channels(
+    content: Tensor,
+    target: ChannelStatistics,
+    eps: float = EPSILON,
+    sizes: Sequence[tuple[int, int]] | None = None,
+) -> Tensor:
     """Moves the statistics of each channel to given ones.
 
     A constant channel has no deviation to scale: it becomes the target's mean.
@@ -80,6 +94,8 @@ def align_channels(content: Tensor, target: ChannelStatistics, eps: float = EPSI
         content: (N, C, H, W).
         target: of M images, which `assign_targets` gives to the N.
         eps: added to the variance of the content.
+        sizes: of what counts of the content, see `channel_statistics`; the padding is shifted and
+            scaled with it.
 
     Returns:
         (N, C, H, W) of the content's type.
@@ -87,7 +103,7 @@ def align_channels(content: Tensor, target: ChannelStatistics, eps: float = EPSI
     Raises:
         ValueError: the channels differ, or M does not go with N.
     """
-    mean, std = channel_statistics(content, eps)
+    mean, std = channel_statistics(content, eps, sizes)
     if target.mean.shape[1:] != mean.shape[1:]:
         raise ValueError(
             f"content has {mean.shape[1]} channels and its target {target.mean.shape[1]}"

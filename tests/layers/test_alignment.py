@@ -40,6 +40,21 @@ def test_aligned_features_have_the_styles_statistics():
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_padding_does_not_count():
+    content, style = maps(2, 3, 6, 8, scale=2), maps(2, 3, 5, 5, shift=3, seed=1)
+    sizes = [(6, 8), (4, 5)]
+    statistics = channel_statistics(style)
+    found = align_channels(content, statistics, sizes=sizes)
+    for index, (height, width) in enumerate(sizes):
+        one = slice(index, index + 1)
+        alone = adain(content[one, :, :height, :width], style[one])
+        torch.testing.assert_close(found[one, :, :height, :width], alone)
+    # What lies outside is moved with the rest, so that no edge appears.
+    plain = align_channels(content, statistics)
+    assert not torch.allclose(found[1], plain[1])
+    torch.testing.assert_close(found[0], plain[0])
+
+
 def test_a_style_equal_to_the_content_is_the_identity():
     content = maps(2, 4, 6, 6, scale=3, shift=50)
     content[0, 1] = 7.0  # a constant channel too

@@ -21,6 +21,7 @@ from mmengine.registry import (
 from torch import nn
 
 from dynbackbones import checkpoints
+from dynbackbones.adaptation import StyleGenerator, build_generator
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.weights import check_backbones
@@ -119,6 +120,29 @@ def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
         checkpoints.check_architecture(model.state_dict(), state, checkpoint)
     else:
         check_backbones(model, state, checkpoint)
+
+
+def check_generators(cfg: Config) -> None:
+    """Builds the style generators of DCAN once, to find what is wrong with them or their files.
+
+    Raises:
+        UserError: see `build_style_generator`.
+    """
+    for hook in cfg.get("custom_hooks") or []:
+        if hook.get("type") == "DCANHook" and hook.get("generator") is not None:
+            build_style_generator(hook["generator"])
+
+
+def build_style_generator(options: Mapping[str, Any]) -> StyleGenerator:
+    """A generator from the options in a config.
+
+    Raises:
+        UserError: there is no such option; for others, and for weights, see `build_generator`.
+    """
+    try:
+        return build_generator(**options)
+    except TypeError as error:
+        raise UserError(f"DCANHook's generator cannot be built: {error}") from error
 
 
 def build_model(cfg: Config) -> nn.Module:

@@ -98,10 +98,10 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @TRANSFORMS.register_module()
 class CheckLabels:
-    """Refuses label maps with values that are neither a class nor ignored.
+    """Refuses label maps of another size than their image, or with values that are no class.
 
-    Stands behind ``LoadAnnotations``. On a GPU such a value otherwise ends in an assertion of CUDA
-    that names nothing.
+    Stands right behind ``LoadAnnotations``. On a GPU such a value otherwise ends in an assertion of
+    CUDA that names nothing; another size ends in crops that cannot be stacked, or in wrong labels.
 
     Args:
         num_classes: labels are 0 to ``num_classes - 1``.
@@ -113,6 +113,12 @@ class CheckLabels:
         self.ignore_index = ignore_index
 
     def __call__(self, results: dict) -> dict:
+        size, expected = results["gt_seg_map"].shape[:2], tuple(results["ori_shape"])
+        if size != expected:
+            raise UserError(
+                f"label map {results['seg_map_path']} has {size[0]} x {size[1]} pixels, its image "
+                f"{expected[0]} x {expected[1]}; leave it out of the dataset, or mend it"
+            )
         labels = np.unique(results["gt_seg_map"])
         wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
         if wrong.size:

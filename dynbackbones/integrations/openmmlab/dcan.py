@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from mmengine.dist import broadcast_object_list
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import BaseOptimWrapper
@@ -18,17 +19,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dynbackbones import checkpoints
-from dynbackbones.adaptation import (
-    PixelFormat,
-    StyleGenerator,
-    aligned,
-    build_generator,
-    find_module,
-)
+from dynbackbones.adaptation import PixelFormat, StyleGenerator, aligned, find_module
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import runner as around
+from dynbackbones.integrations.openmmlab.checks import build_style_generator
 from dynbackbones.integrations.openmmlab.domain_pictures import style_picture
 from dynbackbones.integrations.openmmlab.generator_group import CLIP_OPTIONS, ConstantGroup
+from dynbackbones.integrations.openmmlab.image_sizes import padded_sizes
 from dynbackbones.integrations.openmmlab.resume import RandomStateHook
 from dynbackbones.integrations.openmmlab.target_images import TargetImages, normalised
 
@@ -154,7 +151,7 @@ class DCANHook(RandomStateHook):
         self._targets = TargetImages(
             self.target_dataset,
             batch_size=_batch_size(runner) * self.num_targets,
-            seed=runner.seed,
+            seed=_shared_seed(runner),
             num_workers=self.num_workers,
         )
         if self.generator_options is not None:
@@ -166,10 +163,7 @@ class DCANHook(RandomStateHook):
 
     def _attach(self, runner: Runner, model: nn.Module) -> None:
         """Puts the generator into the model, its wrapper, its optimiser."""
-        try:
-            generator = build_generator(**self.generator_options)
-        except TypeError as error:
-            raise UserError(f"DCANHook's generator cannot be built: {error}") from error
+        generator = build_style_generator(self.generator_options)
         generator.to(next(model.parameters()).device)
         if self.generator_options.get("weights") is None:
             runner.logger.warning(
@@ -208,6 +202,8 @@ class DCANHook(RandomStateHook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
+        # Not before: with activation checkpointing, layers run again in the backward pass.
+        self._alignment.close()
         self._batch = None
         picture, self._picture = self._picture, None
         if picture is not None and runner.rank == 0:
@@ -227,13 +223,17 @@ class DCANHook(RandomStateHook):
         super().after_load_checkpoint(runner, checkpoint)
         if self._model is None or self.generator_options is None:
             return
+        resumed = getattr(runner, "_resume", False)
         found = checkpoint.get(GENERATOR)
+        if not resumed and self.generator_options.get("weights") is not None:
+            # What a run starts from gives the segmentor; the config names the generator.
+            found = None
         if found is not None:
             checkpoints.check_architecture(
                 self._generator.state_dict(), found, "to load (its style generator)"
             )
             self._initial = found
-        elif getattr(runner, "_resume", False):
+        elif resumed:
             raise UserError(
                 "the checkpoint to resume from has no style generator, so it is of a run without "
                 "DCAN; to start from its weights, set load_from instead"
@@ -255,44 +255,76 @@ class DCANHook(RandomStateHook):
         if given.get("mode") != "loss" or not model.training or self._batch is None:
             return None
         count = self.num_targets
+        self._alignment.close()
         source = given["inputs"].repeat_interleave(count, dim=0)
+        given["data_samples"] = [sample for sample in given["data_samples"] for _ in range(count)]
+        sizes = padded_sizes(source, given["data_samples"])
         # Batches at the end of an epoch may be smaller.
         batch = {key: values[: len(source)] for key, values in self._batch.items()}
         targets = normalised(model, batch)
         if self.generator_options is not None:
-            given["inputs"] = self._synthesise(source, targets)
+            given["inputs"] = self._synthesise(source, targets, sizes)
         else:
             given["inputs"] = source
-        given["data_samples"] = [sample for sample in given["data_samples"] for _ in range(count)]
         if self.align_after is not None:
-            self._alignment.enter_context(aligned(model.backbone, self.align_after, targets))
+            extents = _extents(sizes, source)
+            self._alignment.enter_context(
+                aligned(model.backbone, self.align_after, targets, extents=extents)
+            )
         return (), given
 
     def _after_forward(self, model: nn.Module, args: tuple, output: Any) -> Any:
-        """Forward hook of the segmentor: the end of alignment, and the generator's losses."""
-        self._alignment.close()
+        """Forward hook of the segmentor: adds the generator's losses."""
+        if output is None:
+            # The pass failed.
+            self._alignment.close()
         losses, self._losses = self._losses, {}
         return {**output, **losses} if losses and isinstance(output, dict) else None
 
-    def _synthesise(self, source: Tensor, targets: Tensor) -> Tensor:
+    def _synthesise(
+        self, source: Tensor, targets: Tensor, sizes: Sequence[tuple[int, int]] | None
+    ) -> Tensor:
         """Normalised images in the style of others, and eq. 6.2 for `_after_forward`."""
+        with torch.set_grad_enabled(self.trains_generator):
+            if sizes is None:
+                images, losses = self._draw(source, targets)
+            else:
+                images, losses = self._draw_without_padding(source, targets, sizes)
+        self._losses = {
+            f"dcan.{name}": self.gen_loss_weight * value for name, value in losses.items()
+        }
+        if self._wants_picture:
+            # As the network sees them.
+            shown = (source, targets, images.detach())
+            self._picture = tuple(self._pixels.to_rgb(images) for images in shown)
+        return images if self.end_to_end else images.detach()
+
+    def _draw(self, source: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Normalised images in the style of others, and the generator's losses if they count."""
         size = tuple(source.shape[-2:])
         source, targets = (
             _resized(self._pixels.to_rgb(images), self._generator_size(images))
             for images in (source, targets)
         )
-        with torch.set_grad_enabled(self.trains_generator):
-            if self.gen_loss_weight > 0:
-                images, losses = self._generator(source, targets)
-                self._losses = {
-                    f"dcan.{name}": self.gen_loss_weight * value for name, value in losses.items()
-                }
-            else:
-                images = self._generator.synthesise(source, targets)
-        if self._wants_picture:
-            self._picture = (source.detach(), targets.detach(), images.detach())
-        images = _resized(images if self.end_to_end else images.detach(), size)
-        return self._pixels.from_rgb(images)
+        if self.gen_loss_weight > 0:
+            images, losses = self._generator(source, targets)
+        else:
+            images, losses = self._generator.synthesise(source, targets), {}
+        return self._pixels.from_rgb(_resized(images, size)), losses
+
+    def _draw_without_padding(
+        self, source: Tensor, targets: Tensor, sizes: Sequence[tuple[int, int]]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """As `_draw`, one by one, as padding must not count; it stays as it is."""
+        drawn, parts = source.clone(), []
+        for index, (height, width) in enumerate(sizes):
+            one = slice(index, index + 1)
+            image, losses = self._draw(source[one, :, :height, :width], targets[one])
+            drawn[one, :, :height, :width] = image
+            parts.append(losses)
+        return drawn, {
+            name: torch.stack([losses[name] for losses in parts]).mean() for name in parts[0]
+        }
 
     def _generator_size(self, images: Tensor) -> tuple[int, int]:
         height, width = (round(self.generator_scale * side) for side in images.shape[-2:])
@@ -301,7 +333,9 @@ class DCANHook(RandomStateHook):
 
 def pixel_format(preprocessor: nn.Module) -> PixelFormat:
     """What the numbers in a model's images mean, from mmengine's or mmseg's data preprocessor."""
-    bgr = not getattr(preprocessor, "_channel_conversion", False)
+    # The original mmseg and its fork call it differently.
+    names = ("_channel_conversion", "channel_conversion")
+    bgr = not any(getattr(preprocessor, name, False) for name in names)
     if not getattr(preprocessor, "_enable_normalize", False):
         return PixelFormat((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr)
     mean, std = (getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std"))
@@ -312,6 +346,23 @@ def _resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size, mode="bilinear", antialias=True)
+
+
+def _extents(
+    sizes: Sequence[tuple[int, int]] | None, images: Tensor
+) -> list[tuple[float, float]] | None:
+    """Sizes as shares of the padded ones."""
+    if sizes is None:
+        return None
+    full_height, full_width = images.shape[-2:]
+    return [(height / full_height, width / full_width) for height, width in sizes]
+
+
+def _shared_seed(runner: Runner) -> int:
+    """One seed for all processes, which then divide the target images among them."""
+    seeds = [runner.seed]  # with `diff_rank_seed` each process has its own
+    broadcast_object_list(seeds)
+    return seeds[0]
 
 
 def _batch_size(runner: Runner) -> int:

@@ -60,17 +60,21 @@ class ConstantGroup:
         self._name = name
         self._hub = runner.message_hub
         if self._clip_grad:
-            # Between mixed precision's unscaling and the step.
             optimizer.register_step_pre_hook(self._clip)
 
     def _tell_schedulers(self, runner: Runner) -> None:
-        """Schedulers were made for the groups before, and keep lists of values for each."""
+        """Schedulers were made for the groups before, and keep values for each."""
         for scheduler in runner.param_schedulers or []:
             value = self._options.get(scheduler.param_name, scheduler.base_values[0])
             scheduler.base_values.insert(self._index, value)
-            scheduler.optimizer.param_groups[self._index].setdefault(
-                f"initial_{scheduler.param_name}", value
-            )
+            groups = scheduler.optimizer.param_groups
+            first, group = groups[0], groups[self._index]
+            group.setdefault(f"initial_{scheduler.param_name}", value)
+            # OneCycleLR looks for its bounds here.
+            for bound in ("max", "min"):
+                key = f"{bound}_{scheduler.param_name}"
+                if key in first:
+                    group.setdefault(key, first[key])
 
     def restore(self, optimizer: torch.optim.Optimizer) -> None:
         """Undoes what schedulers, or a checkpoint with other options, made of the group."""
@@ -79,5 +83,9 @@ class ConstantGroup:
 
     def _clip(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         parameters = optimizer.param_groups[self._index]["params"]
-        norm = nn.utils.clip_grad_norm_(parameters, **self._clip_grad)
-        self._hub.update_scalar(f"train/grad_norm_{self._name}", float(norm))
+        # A fused optimiser undoes mixed precision's scale in its step; others have done so before.
+        scaler = getattr(optimizer, "grad_scale", None)
+        scale = 1.0 if scaler is None else float(scaler)
+        options = {**self._clip_grad, "max_norm": self._clip_grad["max_norm"] * scale}
+        norm = nn.utils.clip_grad_norm_(parameters, **options)
+        self._hub.update_scalar(f"train/grad_norm_{self._name}", float(norm) / scale)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from mmengine.dist import all_gather_object
 from mmengine.registry import HOOKS
 from mmengine.runner import Runner
@@ -16,6 +15,7 @@ from dynbackbones.backbones import Backbone
 from dynbackbones.integrations import runner as around
 from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
 from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.image_sizes import padded_sizes
 from dynbackbones.integrations.openmmlab.resume import RandomStateHook
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
@@ -168,16 +168,11 @@ def _pass_image_sizes(model: nn.Module, args: tuple, kwargs: dict) -> None:
     """Forward pre-hook: tells the backbones where the images of a padded batch end."""
     names = ("inputs", "data_samples", "mode")
     given = {**dict(zip(names, args, strict=False)), **kwargs}
-    inputs, samples = given.get("inputs"), given.get("data_samples")
-    if not isinstance(inputs, torch.Tensor) or inputs.dim() != 4 or not samples:
-        return
     # Windows of an image are passes of another size.
     test_cfg = getattr(model, "test_cfg", None) or {}
     if given.get("mode") == "predict" and test_cfg.get("mode") == "slide":
         return
-    sizes = [tuple(sample.metainfo.get("img_shape", ())[:2]) for sample in samples]
-    height, width = inputs.shape[-2:]
-    inside = all(len(size) == 2 and size[0] <= height and size[1] <= width for size in sizes)
-    if inside and any(size != (height, width) for size in sizes):
+    sizes = padded_sizes(given.get("inputs"), given.get("data_samples"))
+    if sizes is not None:
         for backbone in find_backbones(model):
             backbone.set_image_sizes(sizes)

@@ -42,6 +42,7 @@ def train(arguments: Sequence[str] | None = None) -> None:
     _divide_batch(cfg, args.cfg_options or {})
     _choose_start(cfg, args.resume)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
+    checks.check_generators(cfg)
     runner_of(cfg).train()
 
 

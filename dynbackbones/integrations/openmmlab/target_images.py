@@ -90,8 +90,15 @@ def normalised(model: nn.Module, batch: Mapping[str, list]) -> Tensor:
         UserError: the preprocessor pads them; what is added would enter their statistics.
     """
     size = tuple(batch["inputs"][0].shape[-2:])
+    # One by one: the original mmseg's preprocessor takes no more in evaluation.
     with torch.no_grad():
-        images = model.data_preprocessor(dict(batch), False)["inputs"]
+        parts = [
+            model.data_preprocessor(
+                {key: values[i : i + 1] for key, values in batch.items()}, False
+            )["inputs"]
+            for i in range(len(batch["inputs"]))
+        ]
+    images = torch.cat(parts)
     if tuple(images.shape[-2:]) != size:
         raise UserError(
             f"target images of {size[0]} x {size[1]} pixels are padded to {images.shape[-2]} x "

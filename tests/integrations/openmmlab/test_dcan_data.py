@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -66,6 +69,24 @@ def test_label_maps_of_gta5(gta5):
     # Unlabelled, own vehicle, parking, caravan, trailer, license plate are no classes.
     assert all(labels[number] == 255 for number in (0, 1, 9, 29, 30, 34))
     assert sorted(label for label in labels if label != 255) == list(range(19))
+
+
+def test_misfits_of_gta5_are_left_out(gta5):
+    for name in ("15188", "20801", "20860", "20861"):
+        shutil.copy(gta5 / "images/00001.png", gta5 / f"images/{name}.png")
+    images = GTA5Dataset(str(gta5), {"img_path": "images"})
+    names = [Path(images.get_data_info(index)["img_path"]).stem for index in range(len(images))]
+    assert names == ["00001", "20861"]
+
+
+def test_a_label_map_of_another_size(gta5):
+    cv2.imwrite(str(gta5 / "images/00001.png"), np.zeros((3, 35, 3), np.uint8))
+    init_default_scope("mmseg")
+    check = {"type": "CheckLabels", "num_classes": 19}
+    pipeline = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}, check]
+    folders = {"img_path": "images", "seg_map_path": "labels"}
+    with pytest.raises(UserError, match=r"00001.png has 2 x 35 pixels, its image 3 x 35; leave it"):
+        GTA5Dataset(str(gta5), folders, pipeline)[0]
 
 
 def test_label_maps_of_synthia(synthia):

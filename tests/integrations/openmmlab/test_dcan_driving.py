@@ -7,12 +7,10 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from dynbackbones.integrations.openmmlab.driving import SYNTHIA_IDS
+from dynbackbones.integrations.openmmlab.driving import GTA5_IDS, SYNTHIA_IDS
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
 SIZE = (32, 64)
-
-pytestmark = pytest.mark.slow
 
 
 def write(path, pixels):
@@ -36,6 +34,8 @@ def folders(tmp_path, monkeypatch):
         labels[..., 2] = rng.choice(list(SYNTHIA_IDS.values()), labels.shape[:2])
         write(synthia / f"GT/LABELS/{index:07d}.png", labels)
         write(tmp_path / f"data/gta5/images/{index:05d}.png", image(40))
+        labels = rng.choice(list(GTA5_IDS.values()), (40, SIZE[1])).astype(np.uint8)
+        write(tmp_path / f"data/gta5/labels/{index:05d}.png", labels)
         for split in ("train", "val"):
             name = f"{split}/aachen/aachen_{index:06d}_000019"
             root = tmp_path / "data/cityscapes"
@@ -72,23 +72,47 @@ def shrink(value):
             shrink(item)
 
 
-def test_synthia_to_cityscapes(folders, tool, generator_file):
+@pytest.fixture
+def results_of(folders, tool, generator_file):
+    """Trains and validates such a config with a small network, and returns its results."""
+
+    def call(name, **options):
+        common = {
+            "model__backbone__init_cfg": None,
+            "model__backbone__depth": 18,
+            "model__data_preprocessor__size": SIZE,
+            "val_dataloader__num_workers": 0,
+            "val_dataloader__persistent_workers": False,
+            "custom_hooks__1__generator": {"encoder": "small_vgg", "weights": str(generator_file)},
+            "custom_hooks__1__num_workers": 0,
+        }
+        config = small(name, "config.py", **common, **options)
+        tool("train", config, "--work-dir", "work")
+        return json.loads(Path("work/results.json").read_text())
+
+    return call
+
+
+def test_synthia_to_cityscapes(results_of):
     options = {
-        "model__backbone__init_cfg": None,
-        "model__backbone__depth": 18,
-        "model__data_preprocessor__size": SIZE,
         "model__decode_head__in_channels": [128, 256, 512],
         "model__decode_head__channels": 512,
-        "val_dataloader__num_workers": 0,
-        "val_dataloader__persistent_workers": False,
-        "custom_hooks__1__generator": {"encoder": "small_vgg", "weights": str(generator_file)},
-        "custom_hooks__1__num_workers": 0,
     }
-    config = small("synthia-cityscapes_fcn8s-r101_dcan", "config.py", **options)
-    tool("train", config, "--work-dir", "work")
-    results = json.loads(Path("work/results.json").read_text())
+    results = results_of("synthia-cityscapes_fcn8s-r101_dcan", **options)
     assert {"mIoU", "mIoU_16", "mIoU_13"} <= set(results)
     assert results["mIoU"] == pytest.approx(results["mIoU_16"], abs=0.01)
+
+
+def test_gta5_to_cityscapes(results_of):
+    options = {
+        "model__decode_head__in_channels": 512,
+        "model__decode_head__channels": 16,
+        "model__auxiliary_head__in_channels": 256,
+        "model__auxiliary_head__channels": 16,
+    }
+    results = results_of("gta5-cityscapes_pspnet-r50_dcan", **options)
+    assert 0 <= results["mIoU"] <= 100
+    assert "mIoU_16" not in results
 
 
 @pytest.mark.parametrize("data", ["gta5", "synthia"])

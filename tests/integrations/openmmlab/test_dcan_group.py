@@ -14,6 +14,7 @@ SCHEDULERS = [
     {"type": "LinearLR", "start_factor": 0.1, "begin": 0, "end": 3},
     {"type": "CosineAnnealingLR", "T_max": 2},
     {"type": "MultiStepLR", "milestones": [1, 2]},
+    {"type": "OneCycleLR", "eta_max": 0.2, "total_steps": 10},
     {"type": "PolyMomentum", "power": 0.9, "begin": 0, "end": 10},
 ]
 
@@ -94,6 +95,22 @@ def test_the_generators_gradients_are_clipped_alone():
     torch.testing.assert_close(steps[2], 0.01 * before[2] / before[2].norm(), rtol=1e-3, atol=0)
     logged = runner.message_hub["train/grad_norm_generator"]
     assert logged == pytest.approx(2 * before[2].norm().item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_clipping_is_the_same_in_mixed_precision(fused):
+    parameter = nn.Parameter(torch.ones(4))
+    optimizer = torch.optim.SGD([parameters(1)[0]], lr=1.0, fused=fused)
+    runner = SimpleNamespace(
+        optim_wrapper=OptimWrapper(optimizer), param_schedulers=[], message_hub=Hub()
+    )
+    ConstantGroup(runner, [parameter], {"lr": 1.0}, {"max_norm": 0.5}, "generator")
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale((parameter**2).sum()).backward()
+    scaler.step(optimizer)
+    # The gradient is 2 in each of four directions.
+    assert runner.message_hub["train/grad_norm_generator"] == pytest.approx(4.0, rel=1e-5)
+    torch.testing.assert_close(parameter.detach(), torch.full((4,), 0.75))
 
 
 def test_an_option_that_the_optimiser_has_not():

@@ -1,8 +1,10 @@
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -126,36 +128,61 @@ def look(self, runner, *args, **kwargs):
     state = {k: v.clone() for k, v in module.decoder.state_dict().items()}
     gathered = all_gather_object((state, paths, type(runner.model).__name__))
     if runner.rank == 0:
-        torch.save(gathered, f"seen{runner.iter}.pth")
+        torch.save(gathered, f"{runner.work_dir}/seen{runner.iter}.pth")
 
 DCANHook.after_train_iter = look
 train(sys.argv[1:])
 """
 
 
-def test_two_processes_have_one_generator(dcan_config, tmp_path, generator_file):
+@pytest.fixture
+def two_processes(dcan_config, tmp_path):
+    """Trains in two processes; returns what they had in each iteration."""
     wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
-    cfg = dcan_config(model_wrapper_cfg__type="x", model__backbone__norm_eval=True, num_targets=2)
+    options = {**OPTIONS, "model_wrapper_cfg__type": "x", "model__backbone__norm_eval": True}
+    cfg = dcan_config(num_targets=2, randomness__diff_rank_seed=True, **options)
     cfg.model_wrapper_cfg = wrapper
     cfg.dump(tmp_path / "config.py")
     (tmp_path / "script.py").write_text(SCRIPT)
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     command += ["--master_port", str(20000 + os.getpid() % 20000), "script.py", "config.py"]
-    process = subprocess.run(
-        [*command, "--launcher", "pytorch"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr[-9000:]
-    steps = [torch.load(tmp_path / f"seen{i}.pth", weights_only=True) for i in (0, 1)]
+
+    def train(work_dir, *arguments):
+        process = subprocess.run(
+            [*command, "--launcher", "pytorch", "--work-dir", work_dir, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr[-9000:]
+        files = sorted((tmp_path / work_dir).glob("seen*.pth"))
+        return [torch.load(file, weights_only=True) for file in files]
+
+    return train
+
+
+def test_two_processes_have_one_generator_and_resume(two_processes, tmp_path):
+    steps = two_processes("whole")
+    assert len(steps) == 4
     for (first, paths, kind), (second, other_paths, _) in steps:
         assert kind == "MMDistributedDataParallel"
         assert all(torch.equal(value, second[key]) for key, value in first.items())
-        # Each process has target images of its own: two for each of two source images.
+        # Each process has target images of its own, two for each of two source images, and all
+        # processes share one order: together they go four times through the two images there are.
         assert len(paths) == len(other_paths) == 4
+        assert sorted(Counter(paths + other_paths).values()) == [4, 4]
     start, end = steps[0][0][0], steps[1][0][0]
     assert any(not torch.equal(value, end[key]) for key, value in start.items())
-    assert GENERATOR in torch.load(tmp_path / "work" / "iter_2.pth", weights_only=True)
+
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    (tmp_path / "cut" / "iter_4.pth").unlink()
+    (tmp_path / "cut" / "last_checkpoint").write_text("iter_2.pth")
+    two_processes("cut", "--resume")
+    whole, cut = (
+        torch.load(tmp_path / name / "iter_4.pth", weights_only=True) for name in ("whole", "cut")
+    )
+    for part in ("state_dict", GENERATOR):
+        for key, value in whole[part].items():
+            assert torch.equal(value, cut[part][key]), key

@@ -106,9 +106,9 @@ def record_alignment(monkeypatch):
 
     seen, aligned = [], dcan.aligned
 
-    def record(network, name, targets):
+    def record(network, name, targets, **options):
         seen.append((name, tuple(targets.shape)))
-        return aligned(network, name, targets)
+        return aligned(network, name, targets, **options)
 
     monkeypatch.setattr(dcan, "aligned", record)
     return seen
@@ -150,6 +150,71 @@ def test_the_generator_may_see_enlarged_images(dcan_config, monkeypatch):
     _, spy = run(dcan_config(generator_scale=1.5, train_cfg__max_iters=1))
     assert seen == [((2, 3, 98, 98), (2, 3, 72, 96))]
     assert spy.inputs[0].shape == (2, 3, 65, 65)
+
+
+def test_padding_of_source_images_does_not_count(dcan_config):
+    """Images are drawn and aligned as if they were alone, whatever they are padded to."""
+
+    def first(*size):
+        cfg = dcan_config(train_cfg__max_iters=1)
+        cfg.model.data_preprocessor.size = size
+        cfg.model.backbone.norm_eval = True
+        _, spy = run(cfg)
+        return spy
+
+    plain, padded = first(65, 65), first(129, 129)
+    assert padded.inputs[0].shape == (2, 3, 129, 129)
+    inside = padded.inputs[0][..., :65, :65]
+    torch.testing.assert_close(inside, plain.inputs[0], rtol=1e-4, atol=1e-4)
+    assert not padded.inputs[0][..., 65:, :].any()
+    for name in ("dcan.loss_content", "dcan.loss_style"):
+        assert padded.outputs[0][name] == pytest.approx(plain.outputs[0][name], rel=1e-4)
+
+
+def test_layers_that_run_again_for_their_gradients_are_aligned_again(dcan_config):
+    def gradient(**options):
+        seen, cfg = [], dcan_config(train_cfg__max_iters=1)
+        cfg.optim_wrapper.pop("clip_grad")
+        cfg.model.backbone.norm_eval = True
+        cfg.update(options)
+
+        class Look(Hook):
+            def before_train(self, runner):
+                weight = runner.model.backbone.layer1[0].conv1.weight
+                runner.optim_wrapper.optimizer.register_step_pre_hook(
+                    lambda *args: seen.append(weight.grad.clone())
+                )
+
+        runner = Runner.from_cfg(cfg)
+        runner.register_hook(Look())
+        runner.train()
+        return seen[0]
+
+    plain, again = gradient(), gradient(activation_checkpointing=["backbone"])
+    assert plain.abs().max() > 0
+    torch.testing.assert_close(again, plain)
+
+
+def test_a_run_by_epochs_with_a_short_last_batch_and_accumulated_steps(dcan_config):
+    cfg = dcan_config(num_targets=2, generator_scale=1.0, optim_wrapper__accumulative_counts=2)
+    data = cfg.train_dataloader.dataset.dataset
+    cfg.train_dataloader = {
+        "batch_size": 2,
+        "num_workers": 0,
+        "sampler": {"type": "SeededEpochSampler"},
+        "dataset": {"type": "SeededDataset", "dataset": {**data, "indices": 3}},
+    }
+    cfg.train_cfg = {"type": "EpochBasedTrainLoop", "max_epochs": 2}
+    cfg.param_scheduler = []
+    _, spy = run(cfg)
+    assert [len(images) for images in spy.inputs] == [4, 2, 4, 2]
+    for first, last in ((0, 1), (2, 3)):
+        # The generator moves with every second iteration.
+        assert any(
+            not torch.equal(value, spy.decoders[last][key])
+            for key, value in spy.decoders[first].items()
+        )
+    assert all(torch.equal(value, spy.decoders[2][key]) for key, value in spy.decoders[1].items())
 
 
 def test_two_stages(dcan_config, generator_file):
@@ -237,6 +302,31 @@ def test_a_plain_checkpoint_is_a_start(dcan_config, caplog):
         "small_vgg", weights=dcan_config().custom_hooks[-1].generator.weights
     ).state_dict()
     assert all(torch.equal(seen[0][f"{GENERATOR}.{k}"], v) for k, v in trained.items())
+
+
+def test_the_generator_is_that_of_the_config_when_a_run_starts(dcan_config, generator_file):
+    run(dcan_config(gen_optim={"lr": 0.1}))
+    path = dcan_config().work_dir + "/iter_2.pth"
+    found = torch.load(path, weights_only=True)[GENERATOR]
+    named = build_generator("small_vgg", weights=generator_file).state_dict()
+    assert any(not torch.equal(found[key], value) for key, value in named.items())
+    seen = []
+
+    class Look(Hook):
+        priority = "LOWEST"
+
+        def before_train(self, runner):
+            state = getattr(runner.model, GENERATOR).state_dict()
+            seen.append({key: value.clone() for key, value in state.items()})
+
+    for generator in (None, {"encoder": "small_vgg", "encoder_weights": "random"}):
+        options = {} if generator is None else {"generator": generator}
+        runner = Runner.from_cfg(dcan_config(load_from=path, train_cfg__max_iters=1, **options))
+        runner.register_hook(Look())
+        runner.train()
+    assert all(torch.equal(seen[0][key], value) for key, value in named.items())
+    # Without a file of its own it goes on with that of the checkpoint.
+    assert all(torch.equal(seen[1][key], value) for key, value in found.items())
 
 
 def test_a_picture_of_before_and_after(dcan_config, tmp_path):

@@ -177,6 +177,14 @@ def test_weights_that_are_missing(refused, tmp_path, monkeypatch):
     assert "absent.pth does not exist" in refused(generator=absent)
 
 
+def test_the_tool_looks_for_the_generator_first(dcan_config, tool, tmp_path):
+    generator = {"encoder": "small_vgg", "weights": "absent.pth"}
+    dcan_config(generator=generator).dump(tmp_path / "config.py")
+    with pytest.raises(UserError, match=r"absent\.pth does not exist"):
+        tool("train", tmp_path / "config.py")
+    assert not (tmp_path / "work").exists()
+
+
 def test_averaged_weights_beside_it(dcan_config):
     cfg = dcan_config()
     cfg.custom_hooks = [{"type": "EMAHook"}, *cfg.custom_hooks]
