@@ -1,4 +1,5 @@
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -215,6 +216,31 @@ def test_a_run_by_epochs_with_a_short_last_batch_and_accumulated_steps(dcan_conf
             for key, value in spy.decoders[first].items()
         )
     assert all(torch.equal(value, spy.decoders[2][key]) for key, value in spy.decoders[1].items())
+
+
+def test_mixed_precision(dcan_config):
+    from mmengine.optim import OptimWrapper
+    from mmengine.registry import OPTIM_WRAPPERS
+
+    @OPTIM_WRAPPERS.register_module(force=True)
+    class HalfOnCPU(OptimWrapper):
+        # mmengine's own wants a GPU.
+        @contextmanager
+        def optim_context(self, model):
+            with super().optim_context(model), torch.autocast("cpu", torch.bfloat16):
+                yield
+
+    _, full = run(dcan_config(train_cfg__max_iters=1))
+    half_config = dcan_config(train_cfg__max_iters=2)
+    half_config.optim_wrapper.type = "HalfOnCPU"
+    _, half = run(half_config)
+    assert half.inputs[0].dtype == torch.float32
+    for name in losses_of(full.outputs[0]):
+        assert half.outputs[0][name] == pytest.approx(full.outputs[0][name], rel=0.1)
+        assert half.outputs[0][name] != full.outputs[0][name]
+    assert any(
+        not torch.equal(value, half.decoders[1][key]) for key, value in half.decoders[0].items()
+    )
 
 
 def test_two_stages(dcan_config, generator_file):
