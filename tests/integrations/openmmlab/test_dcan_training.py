@@ -96,7 +96,7 @@ def test_feature_level_only(dcan_config, monkeypatch):
     runner, spy = run(dcan_config(generator=None, train_cfg__max_iters=1))
     assert not hasattr(runner.model, GENERATOR)
     assert losses_of(spy.outputs[0]) == {"decode.loss_ce", "aux.loss_ce"}
-    assert seen == [("res3", (2, 3, 48, 64))]
+    assert seen == [("res3", (2, 3, 48, 64), None)]
     _, plain = run(dcan_config(hook=False, train_cfg__max_iters=1))
     torch.testing.assert_close(spy.inputs[0], plain.inputs[0])
     assert spy.outputs[0]["loss"] != plain.outputs[0]["loss"]
@@ -107,9 +107,9 @@ def record_alignment(monkeypatch):
 
     seen, aligned = [], dcan.aligned
 
-    def record(network, name, targets, **options):
-        seen.append((name, tuple(targets.shape)))
-        return aligned(network, name, targets, **options)
+    def record(network, name, targets, *, extents):
+        seen.append((name, tuple(targets.shape), extents))
+        return aligned(network, name, targets, extents=extents)
 
     monkeypatch.setattr(dcan, "aligned", record)
     return seen
@@ -121,17 +121,17 @@ def test_any_stage_is_aligned(dcan_config, monkeypatch, stage):
     cfg = dcan_config(align_after=stage, train_cfg__max_iters=1, model__backbone=MMSEG_RESNET)
     cfg.custom_hooks = cfg.custom_hooks[-1:]
     run(cfg)
-    assert [name for name, _ in seen] == [stage]
+    assert [name for name, *_ in seen] == [stage]
 
 
 @pytest.mark.parametrize("count", [2, 4])
 def test_several_targets_for_each_image(dcan_config, monkeypatch, count):
     seen = record_alignment(monkeypatch)
     cfg = dcan_config(num_targets=count, generator=None, train_cfg__max_iters=1)
-    # Padded, so that the backbone is told the sizes of images.
+    # Padded, so that the backbone and the alignment are told the sizes of images.
     cfg.model.data_preprocessor.size = (80, 96)
     _, spy = run(cfg)
-    assert seen == [("res3", (2 * count, 3, 48, 64))]
+    assert seen == [("res3", (2 * count, 3, 48, 64), [(65 / 80, 65 / 96)] * (2 * count))]
     assert len(spy.inputs[0]) == 2 * count
     # The same source image meets them one at a time.
     assert torch.equal(spy.inputs[0][0], spy.inputs[0][count - 1])
