@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import EMAHook
 from mmengine.model import is_model_wrapper
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from dynbackbones import checkpoints
-from dynbackbones.adaptation import PixelFormat, StyleGenerator, aligned, find_module
+from dynbackbones.adaptation import StyleGenerator, aligned, find_module
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import runner as around
 from dynbackbones.integrations.openmmlab.checks import build_style_generator
@@ -27,6 +26,7 @@ from dynbackbones.integrations.openmmlab.domain_pictures import style_picture
 from dynbackbones.integrations.openmmlab.generator_group import CLIP_OPTIONS, ConstantGroup
 from dynbackbones.integrations.openmmlab.image_sizes import padded_sizes
 from dynbackbones.integrations.openmmlab.resume import RandomStateHook
+from dynbackbones.integrations.openmmlab.synthesis import Synthesiser, pixel_format
 from dynbackbones.integrations.openmmlab.target_images import TargetImages, normalised
 
 GENERATOR = "dcan_generator"
@@ -171,7 +171,12 @@ class DCANHook(RandomStateHook):
                 "train it before (configs/dcan/generator_*.py) and name the file with weights=..."
             )
         generator.decoder.requires_grad_(self.trains_generator)
-        self._pixels = pixel_format(model.data_preprocessor)
+        self._synthesiser = Synthesiser(
+            generator,
+            pixel_format(model.data_preprocessor),
+            self.generator_scale,
+            with_losses=self.gen_loss_weight > 0,
+        )
         model.add_module(GENERATOR, generator)
         if is_model_wrapper(runner.model):
             _rewrap(runner, model)
@@ -286,66 +291,15 @@ class DCANHook(RandomStateHook):
     ) -> Tensor:
         """Normalised images in the style of others, and eq. 6.2 for `_after_forward`."""
         with torch.set_grad_enabled(self.trains_generator):
-            if sizes is None:
-                images, losses = self._draw(source, targets)
-            else:
-                images, losses = self._draw_without_padding(source, targets, sizes)
+            images, losses = self._synthesiser(source, targets, sizes)
         self._losses = {
             f"dcan.{name}": self.gen_loss_weight * value for name, value in losses.items()
         }
         if self._wants_picture:
             # As the network sees them.
             shown = (source, targets, images.detach())
-            self._picture = tuple(self._pixels.to_rgb(images) for images in shown)
+            self._picture = tuple(map(self._synthesiser.pixels.to_rgb, shown))
         return images if self.end_to_end else images.detach()
-
-    def _draw(self, source: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Normalised images in the style of others, and the generator's losses if they count."""
-        size = tuple(source.shape[-2:])
-        source, targets = (
-            _resized(self._pixels.to_rgb(images), self._generator_size(images))
-            for images in (source, targets)
-        )
-        if self.gen_loss_weight > 0:
-            images, losses = self._generator(source, targets)
-        else:
-            images, losses = self._generator.synthesise(source, targets), {}
-        return self._pixels.from_rgb(_resized(images, size)), losses
-
-    def _draw_without_padding(
-        self, source: Tensor, targets: Tensor, sizes: Sequence[tuple[int, int]]
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """As `_draw`, one by one, as padding must not count; it stays as it is."""
-        drawn, parts = source.clone(), []
-        for index, (height, width) in enumerate(sizes):
-            one = slice(index, index + 1)
-            image, losses = self._draw(source[one, :, :height, :width], targets[one])
-            drawn[one, :, :height, :width] = image
-            parts.append(losses)
-        return drawn, {
-            name: torch.stack([losses[name] for losses in parts]).mean() for name in parts[0]
-        }
-
-    def _generator_size(self, images: Tensor) -> tuple[int, int]:
-        height, width = (round(self.generator_scale * side) for side in images.shape[-2:])
-        return height, width
-
-
-def pixel_format(preprocessor: nn.Module) -> PixelFormat:
-    """What the numbers in a model's images mean, from mmengine's or mmseg's data preprocessor."""
-    # The original mmseg and its fork call it differently.
-    names = ("_channel_conversion", "channel_conversion")
-    bgr = not any(getattr(preprocessor, name, False) for name in names)
-    if not getattr(preprocessor, "_enable_normalize", False):
-        return PixelFormat((0.0, 0.0, 0.0), (1.0, 1.0, 1.0), bgr)
-    mean, std = (getattr(preprocessor, name).flatten().tolist() for name in ("mean", "std"))
-    return PixelFormat(tuple(mean), tuple(std), bgr)
-
-
-def _resized(images: Tensor, size: tuple[int, ...]) -> Tensor:
-    if tuple(images.shape[-2:]) == tuple(size):
-        return images
-    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 def _extents(
