@@ -1,5 +1,6 @@
 """The spending knob: meet an activation rate or block usage in evaluation without retraining."""
 
+import warnings
 from collections.abc import Iterable
 
 import torch
@@ -35,7 +36,7 @@ def calibrate(
         max_steps: forward passes over ``images`` at most, besides the first two.
 
     Returns:
-        The rate reached; where decisions are tied it can miss the target.
+        The rate reached. Where decisions are tied it can miss the target, which a warning says.
 
     Raises:
         ValueError: an argument is out of range, there are no images, the decisions are
@@ -58,34 +59,46 @@ def calibrate(
     was_training, before = net.training, [value.clone() for value in thresholds(net)]
     net.eval()
     try:
-        return _bisect(net, batches, target_rate, tolerance, max_steps)
+        reached = _bisect(net, batches, target_rate, tolerance, max_steps)
     except BaseException:
         for threshold, value in zip(thresholds(net), before, strict=True):
             threshold.copy_(value)
         raise
     finally:
         net.train(was_training)
+    if abs(reached - target_rate) > tolerance:
+        warnings.warn(
+            f"calibrate reached a rate of {reached:.3f} instead of {target_rate:g}: between these "
+            "thresholds many decisions change at once, as they do in a network that has not "
+            "learned them yet; train it, give more images, or raise tolerance",
+            stacklevel=2,
+        )
+    return reached
 
 
 def _bisect(
     net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
 ) -> float:
+    rates: dict[float, float] = {}  # by threshold
+
+    def rate_at(threshold: float) -> float:
+        rates[threshold] = _rate_at(net, batches, threshold)
+        return rates[threshold]
+
     low, high = -1.0, 1.0  # thresholds that select at least and at most the target
-    while _rate_at(net, batches, low) < target and low > -1e4:
+    while rate_at(low) < target and low > -1e4:
         low *= 4
-    while _rate_at(net, batches, high) > target and high < 1e4:
+    while rate_at(high) > target and high < 1e4:
         high *= 4
-    best_rate, best = None, 0.0
     for _ in range(max_steps):
         middle = (low + high) / 2
-        rate = _rate_at(net, batches, middle)
-        if best_rate is None or abs(rate - target) < abs(best_rate - target):
-            best_rate, best = rate, middle
+        rate = rate_at(middle)
         if abs(rate - target) <= tolerance:
             break
         low, high = (middle, high) if rate > target else (low, middle)
+    best = min(rates, key=lambda threshold: abs(rates[threshold] - target))
     _set_threshold(net, best)
-    return best_rate
+    return rates[best]
 
 
 def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> float:

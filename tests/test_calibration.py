@@ -70,6 +70,16 @@ def test_block_usage_is_met_too():
     assert other.decisions.block_usage.mean().item() == pytest.approx(reached, abs=1e-6)
 
 
+@pytest.mark.parametrize(("target", "nearest"), [(0.2, 0.0), (0.9, 1.0)])
+def test_decisions_that_change_all_at_once(target, nearest):
+    net = dynbackbones.build_backbone("blockdrop_cifar_resnet20")
+    torch.nn.init.zeros_(net.policy.fc.weight)
+    torch.nn.init.zeros_(net.policy.fc.bias)
+    images = torch.randn(2, 3, 32, 32)
+    with pytest.warns(UserWarning, match=f"reached a rate of {nearest}.* instead of {target}"):
+        assert dynbackbones.calibrate(net, images, target_rate=target) == nearest
+
+
 def test_networks_without_decisions_are_refused():
     with pytest.raises(ValueError, match="decisions, which a ResNet does not take"):
         dynbackbones.calibrate(

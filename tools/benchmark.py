@@ -31,6 +31,7 @@ TREATMENTS = {
     "folded": "eager, BatchNorm folded, channels-last",
     "packed": "BatchNorm folded, channels-last, weights in oneDNN's layout",
 }
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -122,6 +123,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     for name in ("batch_size", "threads", "repeats"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")
+    if args.plot is not None and args.plot.suffix.lower() not in PLOT_SUFFIXES:
+        parser.error(f"--plot must end in {', '.join(PLOT_SUFFIXES)}, got {args.plot}")
     if args.warmup < 0:
         parser.error("--warmup must not be negative")
     if min(args.size) < 1:
@@ -300,13 +303,13 @@ def calibrated(args: argparse.Namespace) -> None:
         f"{TREATMENTS[args.treatment]}\n"
     )
     print(spending.spending_table(points))
+    if args.json is not None:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps([vars(point) for point in points], indent=2) + "\n")
     if args.plot is not None:
         labels = [f"{point.rate:.2f}" for point in points]
         aps = [point.ap for point in points]
         plot_spending([point.seconds for point in points], aps, labels, args.plot)
-    if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps([vars(point) for point in points], indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -357,8 +360,6 @@ def main(argv: list[str] | None = None) -> None:
     fits = usage_fits(timings, nets)
     if fits:
         print("\n" + "\n".join(describe_fit(fit) for fit in fits))
-    if args.plot is not None:
-        plot_latency(timings, args.plot)
     if args.json is not None:
         report = {
             "size": args.size,
@@ -372,6 +373,8 @@ def main(argv: list[str] | None = None) -> None:
         }
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report, indent=2) + "\n")
+    if args.plot is not None:
+        plot_latency(timings, args.plot)
 
 
 if __name__ == "__main__":

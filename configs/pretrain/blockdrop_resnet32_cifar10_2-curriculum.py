@@ -7,8 +7,6 @@ _base_ = [
 ]
 # With 15 blocks and 24,000 iterations, a quarter of training is 16 epochs for each further block;
 # in the paper it is one.
-model = dict(
-    backbone=dict(depth=32), stage="curriculum", gamma=5, alpha=0.8, curriculum_share=0.25
-)
+model = dict(backbone=dict(depth=32), stage="curriculum", gamma=5, alpha=0.8, curriculum_share=0.25)
 train_dataloader = dict(batch_size=2048)
 load_from = "work_dirs/blockdrop_resnet32_cifar10_1-plain/iter_64000.pth"

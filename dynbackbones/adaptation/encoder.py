@@ -102,15 +102,16 @@ def build_encoder(
         raise UserError(f"encoder {name!r} is not known; choose {' or '.join(ENCODERS)}")
     if weights is None and name == "small_vgg":
         raise UserError(
-            "encoder small_vgg has no weights of its own: name a file (weights=...), or "
-            "weights='random' to train it first"
+            "encoder small_vgg has no weights of its own: name a file, or 'random' to train it "
+            "first (encoder_weights=... of a generator, weights=... of an encoder)"
         )
     if weights is None:
         weights = cached_path(VGG19_URL)
         if not weights.exists():
             raise UserError(
                 f"the weights of VGG-19 are missing: download {VGG19_URL} to {weights}, or give "
-                "the encoder weights=... with another file or URL"
+                "another file or URL (encoder_weights=... of a generator, weights=... of an "
+                "encoder)"
             )
     encoder = VGGEncoder() if name == "vgg19" else VGGEncoder(channels, convolutions)
     if weights != RANDOM:

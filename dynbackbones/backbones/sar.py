@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -229,14 +230,13 @@ def _as_selection(selection) -> RegionSelection | None:
     return RegionSelection(selection)
 
 
-def _check_schedules(
-    target_rate: float, temperature: Sequence[float], loss_weight: float
-) -> None:
-    if not 0 < target_rate <= 1:
+def _check_schedules(target_rate: float, temperature: Sequence[float], loss_weight: float) -> None:
+    if not isinstance(target_rate, Real) or not 0 < target_rate <= 1:
         raise ValueError(f"target_rate must lie in (0, 1], got {target_rate!r}")
-    if len(temperature) != 2 or not min(temperature) > 0:
+    pair = isinstance(temperature, Sequence) and len(temperature) == 2
+    if not pair or not all(isinstance(value, Real) and value > 0 for value in temperature):
         raise ValueError(f"temperature must be two positive numbers, got {temperature!r}")
-    if not loss_weight >= 0:
+    if not isinstance(loss_weight, Real) or not loss_weight >= 0:
         raise ValueError(f"loss_weight must not be negative, got {loss_weight!r}")
 
 
@@ -251,7 +251,8 @@ def check_branches(groups: int, alpha: int, beta: float) -> None:
 
 def check_regions(cell_size: Sequence[int], grid_size: int | None) -> None:
     """Raises a ValueError unless the sizes of regions, or of their grid, have right values."""
-    if len(cell_size) != 3 or not all(isinstance(c, int) and c >= 1 for c in cell_size):
+    three = isinstance(cell_size, Sequence) and len(cell_size) == 3
+    if not three or not all(isinstance(c, int) and c >= 1 for c in cell_size):
         raise ValueError(f"cell_size must be three positive integers, got {cell_size!r}")
     if grid_size is not None and not (isinstance(grid_size, int) and grid_size >= 1):
         raise ValueError(f"grid_size must be a positive integer or None, got {grid_size!r}")

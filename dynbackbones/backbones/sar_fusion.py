@@ -76,9 +76,7 @@ class BaseAlone(nn.Module):
         base_channels, channels, base_scale, norm: see `Fusion`.
     """
 
-    def __init__(
-        self, base_channels: int, channels: int, base_scale: int, norm: NormLayer
-    ) -> None:
+    def __init__(self, base_channels: int, channels: int, base_scale: int, norm: NormLayer) -> None:
         super().__init__()
         self.base_scale = base_scale
         self.base_projection = _projection(base_channels, channels, norm)

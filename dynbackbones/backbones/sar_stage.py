@@ -18,6 +18,7 @@ SPARSE_RATE_LIMIT = 0.65
 SPARSE_PIXELS = 10_000
 """Pixels of an image's feature map from which it does so at any rate."""
 
+
 class StageOutput(NamedTuple):
     """What a SAR stage returns.
 

@@ -110,7 +110,8 @@ def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
         raise UserError(
             f"{source.name}: {source.annotations} has {len(names)} categories ({_listed(names)}), "
             f"but NUM_CLASSES is {num_classes}; set MODEL.RETINANET.NUM_CLASSES (RetinaNet) or "
-            f"MODEL.ROI_HEADS.NUM_CLASSES (Faster R-CNN) to {len(names)}"
+            f"MODEL.ROI_HEADS.NUM_CLASSES (Faster R-CNN) to {len(names)}, or name other data in "
+            "DATASETS.TRAIN and DATASETS.TEST"
         )
     missing = _missing(source.images, [image["file_name"] for image in data["images"]])
     if missing:

@@ -5,6 +5,7 @@ and detectron2's, which derives from it, are both accepted everywhere.
 """
 
 import difflib
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.policy_training import RewardOptions
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
 
+_logger = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")
 _MISSING = object()
 _TYPE_REMEDY = "write the value in the form of its default, such as 1.0 for a number with a point"
@@ -124,6 +126,15 @@ def sar_options(cfg: CfgNode) -> dict[str, Any]:
     """
     sar = cfg.MODEL.SAR
     check_frozen(cfg, norm_key="MODEL.SAR.NORM")
+    depth = get_key(cfg, "MODEL.RESNETS.DEPTH", sar.DEPTH)
+    # 50 is what a config has that says nothing.
+    if depth not in (50, sar.DEPTH):
+        _logger.warning(
+            "building SAR-ResNet-%d, as MODEL.SAR.DEPTH says; MODEL.RESNETS.DEPTH %d is for other "
+            "backbones",
+            sar.DEPTH,
+            depth,
+        )
     return {
         "depth": sar.DEPTH,
         "groups": sar.GROUPS,
@@ -359,6 +370,11 @@ def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str] = ()) -> No
             raise UserError(f"{config_file}: {reason}") from error
         except (ValueError, AssertionError) as error:
             raise UserError(f"{config_file}: {_one_line(error)}; {_TYPE_REMEDY}") from error
+    misplaced = [option for option in opts if option.startswith("--")]
+    if misplaced:
+        raise UserError(
+            f"{misplaced[0]} stands behind config overrides; options go before the first KEY VALUE"
+        )
     if len(opts) % 2:
         raise UserError(f"config overrides must be pairs of KEY VALUE, got {' '.join(opts)!r}")
     for key, value in zip(opts[0::2], opts[1::2], strict=True):
@@ -392,6 +408,12 @@ def num_classes(cfg: CfgNode) -> int:
 
 def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
     """The content of a config file and its bases, as plain dicts."""
+    if str(config_file).endswith(".py"):
+        raise UserError(
+            f"config file {config_file} is Python, and a YAML file is wanted here: mmengine's "
+            "configs go with tools/train.py and tools/test.py, detectron2's lazy ones with "
+            "detectron2's tools/lazyconfig_train_net.py"
+        )
     if not os.path.isfile(config_file):
         raise UserError(f"config file {config_file} does not exist; check --config-file")
     try:

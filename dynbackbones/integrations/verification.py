@@ -212,9 +212,7 @@ def _openmmlab_backbone(architecture: Architecture) -> nn.Module:
             models = _imported(f"{library}.models.backbones")
         except NotBuilt:
             continue
-        return models.ResNet(
-            architecture.depth, out_indices=(0, 1, 2, 3), style=style, **options
-        )
+        return models.ResNet(architecture.depth, out_indices=(0, 1, 2, 3), style=style, **options)
     raise NotBuilt("since none of mmpretrain, mmseg and mmdet can be imported")
 
 

@@ -116,6 +116,7 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
         (["--breakdown", "--detectors", "x.yaml"], "--breakdown is for --backbones"),
         (["--rates", "1.5"], "--rates must lie in [0, 1], got [1.5]"),
         (["--usage", "2"], "--usage must be at least 3"),
+        (["--plot", "p.xyz"], "--plot must end in .png, .pdf, .svg, got p.xyz"),
         (["--repeats", "0"], "--repeats must be at least 1"),
         (["--size", "0", "224"], "--size must be positive, got 0 224"),
     ],

@@ -73,6 +73,7 @@ def test_data_sets_are_free_to_name(cfg, tmp_path):
         ("SEEED: 2", (), "unknown config key SEEED"),
         ("", ("MODEL.SAR.ALPH", "2"), "MODEL.SAR.ALPH; did you mean MODEL.SAR.ALPHA?"),
         ("", ("MODEL.SAR.ALPHA.X", "2"), "unknown config key MODEL.SAR.ALPHA.X"),
+        ("", ("MODEL.SAR.ALPHA", "2", "--resume"), "--resume stands behind config overrides; opti"),
         ("", ("MODEL.SAR.ALPHA",), "pairs of KEY VALUE, got 'MODEL.SAR.ALPHA'"),
         ("MODEL: {SAR: {LOSS_WEIGHT: 1}}", (), "MODEL.SAR.LOSS_WEIGHT; write .* 1.0"),
         ("MODEL: 3", (), "config.yaml: "),
@@ -85,6 +86,23 @@ def test_mistakes_are_named_in_one_line(cfg, tmp_path, text, opts, message):
     with pytest.raises(UserError, match=message) as caught:
         merged(cfg, tmp_path, text or "VERSION: 2", *opts)
     assert "\n" not in str(caught.value)
+
+
+def test_a_python_config_is_sent_to_its_tools(cfg):
+    with pytest.raises(UserError, match=r"a.py is Python, and a YAML .* tools/train.py and tools"):
+        merge_config(cfg, "a.py")
+
+
+def test_a_depth_that_does_not_count_is_named(cfg, caplog):
+    cfg.MODEL.RESNETS = CfgNode({"DEPTH": 101})
+    cfg.MODEL.SAR.DEPTH = 18
+    build_sar_resnet(cfg)
+    assert "building SAR-ResNet-18, as MODEL.SAR.DEPTH says; MODEL.RESNETS.DEPTH 101" in caplog.text
+    caplog.clear()
+    for depth in (18, 50):
+        cfg.MODEL.RESNETS.DEPTH = depth
+        build_sar_resnet(cfg)
+    assert not caplog.text
 
 
 def test_wrong_option_values_name_the_node(cfg):

@@ -138,9 +138,7 @@ def test_comparisons_leave_no_trace(images):
     assert all(torch.equal(state[key], value) for key, value in expected.items())
     assert state["policy.bn1.running_mean"].any()
     # What training logs is the policy that evaluation would follow.
-    assert torch.equal(
-        detector.backbone.decisions.policy, reference.backbone.decisions.policy
-    )
+    assert torch.equal(detector.backbone.decisions.policy, reference.backbone.decisions.policy)
     losses["loss_task"].backward(retain_graph=True)
     assert not any(p.grad.any() for p in detector.backbone.policy_parameters())
     losses["loss_policy"].backward()

@@ -1,7 +1,5 @@
 # Registers the backbones, the hooks and the data helpers of this project.
-custom_imports = dict(
-    imports=["dynbackbones.integrations.openmmlab"], allow_failed_imports=False
-)
+custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"], allow_failed_imports=False)
 # Auxiliary losses, schedules, logs, exact resume; and pictures of what was refined.
 custom_hooks = [
     dict(type="DynamicBackboneHook"),

@@ -41,9 +41,15 @@ def train_in_a_process(config: str, arguments: Sequence[str], folder: Path) -> N
         code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
     if code:
         raise UserError(
-            f"training of cell {folder} ended with exit code {code}; see {log}, then run the same "
-            "command again"
+            f"training of cell {folder} ended with exit code {code}{_reason(log)}; see {log}, then "
+            "run the same command again"
         )
+
+
+def _reason(log: Path) -> str:
+    """The error in the last line of a training's output, if it is one of the user's."""
+    last = (log.read_text(encoding="utf-8", errors="replace").splitlines() or [""])[-1]
+    return f" ({last.removeprefix('error: ')})" if last.startswith("error: ") else ""
 
 
 def trained_results(folder: Path) -> dict[str, Any]:
@@ -114,7 +120,6 @@ def made_once(
 
 
 def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and sample standard deviation, as text."""
-    mean = statistics.fmean(values)
-    deviation = statistics.stdev(values) if len(values) > 1 else 0.0
-    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+    """Mean and sample standard deviation, as text; of one value there is none."""
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

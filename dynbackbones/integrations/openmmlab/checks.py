@@ -41,6 +41,11 @@ def load_config(path: str | os.PathLike) -> Config:
         UserError: there is no such file, it is not a config, or ``custom_imports`` is missing.
     """
     path = Path(path)
+    if path.suffix in (".yaml", ".yml"):
+        raise UserError(
+            f"config {path} is YAML, and a Python config is wanted here: detectors' YAML goes with "
+            "tools/train_net.py"
+        )
     if not path.is_file():
         raise UserError(f"config {path} does not exist; check the path")
     try:
@@ -157,12 +162,33 @@ def build_model(cfg: Config) -> nn.Module:
     try:
         return MODELS.build(copy.deepcopy(cfg.model))
     except (KeyError, TypeError, ValueError) as error:
-        text = str(error.args[0]) if error.args else ""
-        # Anything else is a defect of a program, whose traceback is needed.
-        if not isinstance(error, ValueError) and not _WRONG_CONFIG.search(text):
+        reason = wrong_config(error)
+        if reason is None:
             raise
-        reason = text.split(". Please check")[0]
+        reason += _remedy(cfg, reason)
         raise UserError(f"the config's model cannot be built: {reason}") from error
+
+
+def wrong_config(error: Exception) -> str | None:
+    """What an error says of a config; None if it is a defect of a program, whose traceback counts.
+
+    Options of no possible value (`ValueError`), and options and types that do not exist.
+    """
+    text = str(error.args[0]) if error.args else ""
+    if not isinstance(error, ValueError) and not _WRONG_CONFIG.search(text):
+        return None
+    return text.split(". Please check")[0]
+
+
+def _remedy(cfg: Config, reason: str) -> str:
+    """Where a backbone of this package took another's place, options of that one may be left."""
+    kind = str((cfg.model.get("backbone") or {}).get("type")).rpartition(".")[2]
+    refused = f"{kind}.__init__() got an unexpected keyword argument" in reason
+    if not refused or not _module_of(kind).startswith(PACKAGE):
+        return ""
+    if "'pretrained'" in reason:
+        return "; set pretrained=None in the model (init_cfg of the backbone loads weights)"
+    return "; if it is of the base config's backbone, add _delete_=True to yours"
 
 
 def datasets_in(dataset: Any) -> Iterator[Mapping[str, Any]]:

@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     comparison = Comparison.from_file(args.config, work_dir, args.cfg_options or {})
     chosen = args.variants or list(comparison.variants)
     for name in chosen:
-        comparison.check_name(name)
+        comparison.check(name)
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserError(f"--seeds must differ from each other, got {args.seeds}")
     results: dict[str, dict[int, dict]] = {name: {} for name in chosen}
     total = len(args.seeds) * len(chosen)
     for seed in args.seeds:
@@ -117,11 +119,24 @@ class Comparison:
         cfg.merge_from_dict(dict(options))
         return cls(cfg, variants, metrics, work_dir)
 
-    def check_name(self, name: str) -> None:
-        """Raises a UserError unless there is such a variant."""
+    def check(self, name: str) -> None:
+        """Makes sure that there is such a variant and what it starts from, before any is trained.
+
+        Raises:
+            UserError: there is no such variant, or a dataset or file that it needs is missing.
+        """
         if name not in self.variants:
             raise UserError(
                 f"variant {name!r} is not in the config; it has {', '.join(self.variants)}"
+            )
+        cfg = self.cfg_of(name, seed=0)
+        checks.check_datasets(cfg, ("train_dataloader", "val_dataloader"))
+        checks.check_generators(cfg)
+        start = cfg.get("load_from")
+        if start and "://" not in start and not Path(start).is_file():
+            raise UserError(
+                f"variant {name!r} starts from load_from={start}, which does not exist; train that "
+                "first"
             )
 
     def run(self, name: str, seed: int) -> dict[str, Any]:

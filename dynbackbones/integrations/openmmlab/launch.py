@@ -133,9 +133,16 @@ def _start(args: argparse.Namespace):
 def _build_runner(cfg):
     from mmengine.runner import Runner
 
+    from dynbackbones.integrations.openmmlab.checks import wrong_config
     from dynbackbones.integrations.openmmlab.results import ResultsHook
 
-    runner = Runner.from_cfg(cfg)
+    try:
+        runner = Runner.from_cfg(cfg)
+    except (KeyError, TypeError) as error:
+        reason = wrong_config(error)
+        if reason is None:
+            raise
+        raise UserError(f"the config cannot be used: {reason}") from error
     runner.register_hook(ResultsHook(), priority="LOWEST")
     return runner
 
@@ -175,6 +182,8 @@ def _choose_start(cfg, resume: str | None) -> None:
     if resume == "auto":
         # As with detectron2, a first start may say --resume too.
         resume = _latest(folder)
+        if resume is None:
+            print(f"no checkpoint in {folder}: starting anew", flush=True)
     elif resume is None and has_checkpoints(folder):
         raise UserError(
             f"work dir {folder} holds checkpoints of another run: continue it with --resume, or "

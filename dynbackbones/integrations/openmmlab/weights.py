@@ -19,6 +19,7 @@ from dynbackbones.errors import UserError
 # What classification networks of torchvision, mmpretrain and this package call their classifier.
 HEADS = ("fc.", "head.")
 
+
 def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) -> None:
     """Loads weights that must fit a backbone exactly; says what else of the file is left out.
 

@@ -121,7 +121,7 @@ def evaluate(args: argparse.Namespace, cfg: CfgNode) -> None:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
     detector = _detector(cfg)
     path = find_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
-    weights.load_weights(detector, path or weights.weights_path(cfg), _console())
+    weights.load_weights(detector, path or weights.weights_path(cfg), _console(), whole=True)
     runner = DetectionRunner(
         _wrapped(DetectorModel(detector).to(_device(cfg))),
         cfg.OUTPUT_DIR,

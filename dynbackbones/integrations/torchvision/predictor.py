@@ -61,6 +61,6 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     """
     path = weights_path(cfg)
     model = build_detector(cfg)
-    load_weights(model, path)
+    load_weights(model, path, whole=True)
     cuda = cfg.MODEL.DEVICE != "cpu" and torch.cuda.is_available()
     return Predictor(cfg, model.to("cuda" if cuda else "cpu"))

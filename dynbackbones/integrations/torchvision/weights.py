@@ -16,7 +16,10 @@ from dynbackbones.integrations.auxiliary import find_backbones, policy_keys
 # The detector inside the model that mmengine trains (`model.DetectorModel`).
 DETECTOR_PREFIX = "detector."
 
-def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None = None) -> None:
+
+def load_weights(
+    detector: nn.Module, path: str, logger: logging.Logger | None = None, *, whole: bool = False
+) -> None:
     """Loads a checkpoint of the whole detector, or of its backbone alone.
 
     A BlockDrop detector also takes one with a plain ResNet; its policy network then stays as it is.
@@ -26,6 +29,7 @@ def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None =
         path: a local ``.pth`` file, in any layout that `dynbackbones.checkpoints` knows; a backbone
             in any that `key_maps.backbone_alone` knows.
         logger: where to say what was loaded and what was left out.
+        whole: warn about a backbone alone: the detector will not be trained.
 
     Raises:
         UserError: not a local file, not a checkpoint, or of another architecture.
@@ -45,8 +49,12 @@ def load_weights(detector: nn.Module, path: str, logger: logging.Logger | None =
         state, left_out = alone
         _load(body, state, path)
         rest = f"; left out {checkpoints.listed(left_out)}" if left_out else ""
-        logger.info(
-            "loaded the backbone from %s; pyramid and heads start from scratch%s", path, rest
+        logger.log(
+            logging.WARNING if whole else logging.INFO,
+            "loaded the backbone from %s; pyramid and heads %s%s",
+            path,
+            "are not trained, and find nothing" if whole else "start from scratch",
+            rest,
         )
         return
     _load(detector, state, path)
@@ -71,8 +79,6 @@ def weights_path(cfg) -> str:
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
-    checkpoints.check_architecture(
-        module.state_dict(), state, path, optional=policy_keys(module)
-    )
+    checkpoints.check_architecture(module.state_dict(), state, path, optional=policy_keys(module))
     # Not strict, since batch norm's counters may be absent (`check_architecture`).
     module.load_state_dict(state, strict=False)

@@ -7,6 +7,7 @@ pytest.importorskip("mmengine")
 from mmengine.config import Config
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.cells import train_in_a_process
 from dynbackbones.integrations.openmmlab.comparison import Comparison, main
 
 CONFIG = """
@@ -92,6 +93,37 @@ def test_a_config_without_variants_is_refused(tmp_path, key):
     path.write_text("\n".join(line for line in lines if not line.startswith(f"{key} ")))
     with pytest.raises(UserError, match=f"config .*config.py has no {key}; it needs variants and"):
         Comparison.from_file(path, tmp_path, {})
+
+
+def test_one_value_has_no_deviation(config, tmp_path, trainer):
+    cells = comparison(config, tmp_path, trainer)
+    cells.write({name: {0: cells.run(name, 0)} for name in cells.variants})
+    rows = (tmp_path / "cells" / "table.md").read_text().splitlines()
+    assert rows[2] == "| first | 20.00 | 0.5000 |  | 1 |"
+    assert rows[3] == "| second, deeper | 32.00 |  | 12.00 | 1 |"
+
+
+def test_what_a_later_cell_lacks_is_found_before_the_first_is_trained(config, tmp_path):
+    changes = '"first": {}, "late": {"load_from": "absent.pth"}'
+    config.write_text(config.read_text().replace('"first": {}', changes))
+    with pytest.raises(UserError, match="'late' starts from load_from=absent.pth, which does not"):
+        main([str(config), "--work-dir", str(tmp_path / "w")])
+    hook = "dict(type='DCANHook', generator=dict(encoder='small_vgg', weights='gone.pth'))"
+    imports = "custom_imports = dict(imports=['dynbackbones.integrations.openmmlab'])"
+    config.write_text(f"{imports}\ncustom_hooks = [{hook}]\n{CONFIG}")
+    with pytest.raises(UserError, match="gone.pth does not exist"):
+        main([str(config), "--work-dir", str(tmp_path / "w")])
+    assert not (tmp_path / "w").exists()
+
+
+def test_a_seed_is_trained_once(config, tmp_path):
+    with pytest.raises(UserError, match=r"--seeds must differ from each other, got \[0, 1, 0\]"):
+        main([str(config), "--work-dir", str(tmp_path / "w"), "--seeds", "0", "1", "0"])
+
+
+def test_a_training_that_fails_says_why(tmp_path):
+    with pytest.raises(UserError, match=r"exit code 2 \(config absent.py does not exist; check th"):
+        train_in_a_process("absent.py", [], tmp_path)
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_trained(config, tmp_path):

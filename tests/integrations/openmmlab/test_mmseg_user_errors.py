@@ -67,7 +67,9 @@ def other_run(weights, tmp_path):
         ),
         ({"model__backbone__groups": 3}, "groups=3 does not divide the 32 channels"),
         ({"model__backbone__grops": 2}, "unexpected keyword argument 'grops'"),
-        ({"model__decode_head__chanels": 2}, "unexpected keyword argument 'chanels'"),
+        ({"model__decode_head__chanels": 2}, "unexpected keyword argument 'chanels'\n"),
+        ({"model__backbone__num_stages": 4}, "'num_stages'; if it is of the base .* _delete_=True"),
+        ({"model__pretrained": "a://b"}, "'pretrained'; set pretrained=None in the model"),
         ({"model__backbone__type": "SARResNt"}, "SARResNt is not in the mmseg::model registry\n"),
         ({"model__backbone__depth": 51}, "depth must be one of 18, 34, 50, 101, got 51"),
         ({"model__backbone__output_stride": 12}, "output_stride must be one of 8, 16, 32, got 12"),
@@ -104,6 +106,17 @@ def test_a_wrong_option_ends_in_one_line_and_writes_nothing(
     line = refused(config_file(**options))
     assert re.search(message, line), line
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"custom_hooks__0__type": "NoHook"}, "config cannot be used: NoHook is not in the .*hook"),
+        ({"default_hooks__logger__intervall": 3}, "keyword argument 'intervall'"),
+    ],
+)
+def test_a_wrong_option_outside_the_model_ends_in_one_line(refused, config_file, options, message):
+    assert re.search(message, refused(config_file(**options)))
 
 
 def test_a_head_that_joins_features(refused, config_file):
@@ -288,6 +301,10 @@ def test_a_file_that_is_no_config(refused, tmp_path, text, message):
         path.write_text(text)
     assert message in refused(path, "--work-dir", tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+def test_yaml_is_sent_to_its_tool(refused):
+    assert "a.yaml is YAML, and a Python config is wanted" in refused("a.yaml")
 
 
 def test_mixed_precision_needs_cuda(refused, config_file, monkeypatch):

@@ -34,6 +34,10 @@ def test_a_backbone_alone_says_what_was_left_out(tiny_config, tmp_path, caplog):
         load_weights(model, str(tmp_path / "backbone.pth"), logging.getLogger("test"))
     assert same(find_backbones(model)[0].state_dict(), backbone.state_dict())
     assert "pyramid and heads start from scratch; left out fc.bias, fc.weight" in caplog.text
+    caplog.clear()
+    load_weights(model, str(tmp_path / "backbone.pth"), logging.getLogger("test"), whole=True)
+    assert caplog.records[0].levelname == "WARNING"
+    assert "pyramid and heads are not trained, and find nothing; left out fc" in caplog.text
 
 
 @pytest.mark.parametrize("target", [None, "dynbackbones", "detectron2", "openmmlab"])
