@@ -71,7 +71,7 @@ def calibrate(
             f"calibrate reached a rate of {reached:.3f} instead of {target_rate:g}: between these "
             "thresholds many decisions change at once, as they do in a network that has not "
             "learned them yet; train it, give more images, or raise tolerance",
-            stacklevel=2,
+            stacklevel=3,  # `no_grad` is one of them
         )
     return reached
 

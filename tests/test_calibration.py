@@ -76,8 +76,10 @@ def test_decisions_that_change_all_at_once(target, nearest):
     torch.nn.init.zeros_(net.policy.fc.weight)
     torch.nn.init.zeros_(net.policy.fc.bias)
     images = torch.randn(2, 3, 32, 32)
-    with pytest.warns(UserWarning, match=f"reached a rate of {nearest}.* instead of {target}"):
+    message = f"reached a rate of {nearest}.* instead of {target}"
+    with pytest.warns(UserWarning, match=message) as caught:
         assert dynbackbones.calibrate(net, images, target_rate=target) == nearest
+    assert caught[0].filename == __file__
 
 
 def test_networks_without_decisions_are_refused():

@@ -109,7 +109,8 @@ def aligned(
     targets: Tensor,
     *,
     eps: float = EPSILON,
-    extents: Sequence[tuple[float, float]] | None = None,
+    image_sizes: Sequence[tuple[int, int]] | None = None,
+    padded_size: tuple[int, int] | None = None,
 ) -> Iterator[None]:
     """Forward passes of a network inside get their features aligned with the targets'.
 
@@ -123,8 +124,9 @@ def aligned(
         targets: (M, 3, H, W), normalised as the network's images are; shared among the N images of
             a pass as `assign_targets` says. Their size may be another.
         eps: see `adain`.
-        extents: height and width of each of N images, as shares of the padded ones of the passes
-            inside; None where nothing is padded.
+        image_sizes: (height, width) in pixels of each of the N images of a pass inside, without
+            padding; None where nothing is padded.
+        padded_size: (height, width) of their batch; goes with ``image_sizes``.
 
     Raises:
         UserError, ValueError: see `target_statistics`; in the passes inside, M does not go with N.
@@ -138,7 +140,7 @@ def aligned(
     def align(module: nn.Module, inputs, output: Tensor) -> Tensor | None:
         if not network.training:
             return None
-        return align_channels(output, statistics, eps, _sizes(output, extents))
+        return align_channels(output, statistics, eps, _sizes(output, image_sizes, padded_size))
 
     handle = network.get_submodule(path).register_forward_hook(align)
     try:
@@ -168,17 +170,28 @@ def _side_pass(network: nn.Module) -> Iterator[None]:
 
 
 def _sizes(
-    features: Tensor, extents: Sequence[tuple[float, float]] | None
+    features: Tensor,
+    image_sizes: Sequence[tuple[int, int]] | None,
+    padded_size: tuple[int, int] | None,
 ) -> list[tuple[int, int]] | None:
     """What of each feature map is of the image: cells that it covers, wholly or in part."""
-    if extents is None:
+    if image_sizes is None:
         return None
-    full = features.shape[-2:]
-    # Shares of whole numbers of pixels are exact but for the last digits.
-    return [
-        tuple(math.ceil(share * side - 1e-6) for share, side in zip(extent, full, strict=True))
-        for extent in extents
+    strides = [
+        _stride(full, side) for full, side in zip(padded_size, features.shape[-2:], strict=True)
     ]
+    return [
+        tuple(math.ceil(length / stride) for length, stride in zip(size, strides, strict=True))
+        for size in image_sizes
+    ]
+
+
+def _stride(full: int, side: int) -> float:
+    """Pixels between cells, of which there are ``side`` on ``full`` pixels."""
+    powers = (2**n for n in range(full.bit_length()))
+    # Convolutions with padding round up, poolings often down.
+    fitting = (stride for stride in powers if side in (full // stride, -(-full // stride)))
+    return next(fitting, full / side)
 
 
 def _check_output(path: str, output) -> None:

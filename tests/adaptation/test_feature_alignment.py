@@ -75,22 +75,33 @@ def test_each_image_has_its_own_target():
         torch.testing.assert_close(both[index : index + 1], alone, rtol=1e-4, atol=1e-4)
 
 
-def test_padding_of_images_does_not_count():
+@pytest.mark.parametrize("size", [(96, 128), (97, 129), (100, 135)])
+def test_padding_of_images_does_not_count(size):
     network = build(norm="FrozenBN").train()
-    targets, padded = images(2, seed=1, shift=1.0), torch.zeros(2, 3, 96, 128)
-    padded[0], padded[1, :, :64, :72] = images(1, 96, 128), images(1, 64, 72, seed=2)
+    targets, padded = images(2, seed=1, shift=1.0), torch.zeros(2, 3, *size)
+    padded[0], padded[1, :, :64, :72] = images(1, *size), images(1, 64, 72, seed=2)
     seen = []
     network.layer3.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    with aligned(network, "res3", targets, extents=[(1, 1), (64 / 96, 72 / 128)]):
+    with aligned(network, "res3", targets, image_sizes=[size, (64, 72)], padded_size=size):
         network(padded)
     wanted = target_statistics(network, "res3", targets)
     # Stride 8.
-    found = channel_statistics(seen[-1], sizes=[(12, 16), (8, 9)])
+    found = channel_statistics(seen[-1], sizes=[tuple(seen[-1].shape[-2:]), (8, 9)])
     alive = found.std > 0.05
     assert alive.float().mean() > 0.5
     torch.testing.assert_close(found.mean[alive], wanted.mean[alive], rtol=1e-2, atol=1e-2)
     whole = channel_statistics(seen[-1])
     assert (whole.mean - wanted.mean)[1].abs().max() > 0.1
+
+
+def test_padding_where_sizes_are_rounded_down():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.MaxPool2d(2), nn.MaxPool2d(2)).train()
+    targets, padded = images(1, 32, 32, seed=1, shift=1.0), torch.zeros(1, 3, 71, 71)
+    padded[..., :40, :71] = images(1, 40, 71)
+    with aligned(network, "2", targets, image_sizes=[(40, 71)], padded_size=(71, 71)):
+        found = channel_statistics(network(padded), sizes=[(10, 17)])
+    for a, b in zip(found, target_statistics(network, "2", targets), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
 
 
 def test_targets_equal_to_the_images_change_nothing():

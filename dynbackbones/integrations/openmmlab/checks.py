@@ -31,6 +31,7 @@ PACKAGE = "dynbackbones.integrations.openmmlab"
 _WRONG_CONFIG = re.compile(
     "unexpected keyword argument|required .*argument|registry|contain the key"
 )
+_DETECTRON2_KEY = re.compile("^(_BASE_|MODEL|DATASETS|SOLVER):", re.MULTILINE)
 _DATALOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
@@ -41,13 +42,13 @@ def load_config(path: str | os.PathLike) -> Config:
         UserError: there is no such file, it is not a config, or ``custom_imports`` is missing.
     """
     path = Path(path)
-    if path.suffix in (".yaml", ".yml"):
-        raise UserError(
-            f"config {path} is YAML, and a Python config is wanted here: detectors' YAML goes with "
-            "tools/train_net.py"
-        )
     if not path.is_file():
         raise UserError(f"config {path} does not exist; check the path")
+    if path.suffix in (".yaml", ".yml") and _DETECTRON2_KEY.search(path.read_text("utf-8")):
+        raise UserError(
+            f"config {path} is in detectron2's form, and one of mmengine's is wanted here; it goes "
+            "with tools/train_net.py"
+        )
     try:
         cfg = Config.fromfile(path)
     except Exception as error:  # a config is Python: anything may happen

@@ -46,7 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     comparison = Comparison.from_file(args.config, work_dir, args.cfg_options or {})
     chosen = args.variants or list(comparison.variants)
     for name in chosen:
-        comparison.check(name)
+        comparison.check_name(name)
+        if not all(comparison.is_done(name, seed) for seed in args.seeds):
+            comparison.check_inputs(name)
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds must differ from each other, got {args.seeds}")
     results: dict[str, dict[int, dict]] = {name: {} for name in chosen}
@@ -119,16 +121,23 @@ class Comparison:
         cfg.merge_from_dict(dict(options))
         return cls(cfg, variants, metrics, work_dir)
 
-    def check(self, name: str) -> None:
-        """Makes sure that there is such a variant and what it starts from, before any is trained.
-
-        Raises:
-            UserError: there is no such variant, or a dataset or file that it needs is missing.
-        """
+    def check_name(self, name: str) -> None:
+        """Raises a UserError unless there is such a variant."""
         if name not in self.variants:
             raise UserError(
                 f"variant {name!r} is not in the config; it has {', '.join(self.variants)}"
             )
+
+    def is_done(self, name: str, seed: int) -> bool:
+        """Whether the cell of a variant and a seed is there."""
+        return (self._folder(name, seed) / "cell.json").exists()
+
+    def check_inputs(self, name: str) -> None:
+        """Looks for what a variant starts from, before any is trained.
+
+        Raises:
+            UserError: a dataset or file is missing.
+        """
         cfg = self.cfg_of(name, seed=0)
         checks.check_datasets(cfg, ("train_dataloader", "val_dataloader"))
         checks.check_generators(cfg)
@@ -146,7 +155,7 @@ class Comparison:
             UserError: the cell was made with other settings, or its training failed.
         """
         cfg = self.cfg_of(name, seed)
-        folder = self.work_dir / f"seed{seed}" / _folder_name(name)
+        folder = self._folder(name, seed)
 
         def make() -> dict[str, Any]:
             # Values such as tuples do not survive a command line.
@@ -156,6 +165,9 @@ class Comparison:
             return trained_results(folder)
 
         return made_once(folder, cfg, make)
+
+    def _folder(self, name: str, seed: int) -> Path:
+        return self.work_dir / f"seed{seed}" / _folder_name(name)
 
     def cfg_of(self, name: str, seed: int) -> Config:
         """The config of a cell."""

@@ -272,9 +272,14 @@ class DCANHook(RandomStateHook):
         else:
             given["inputs"] = source
         if self.align_after is not None:
-            extents = _extents(sizes, source)
             self._alignment.enter_context(
-                aligned(model.backbone, self.align_after, targets, extents=extents)
+                aligned(
+                    model.backbone,
+                    self.align_after,
+                    targets,
+                    image_sizes=sizes,
+                    padded_size=tuple(source.shape[-2:]),
+                )
             )
         return (), given
 
@@ -300,16 +305,6 @@ class DCANHook(RandomStateHook):
             shown = (source, targets, images.detach())
             self._picture = tuple(map(self._synthesiser.pixels.to_rgb, shown))
         return images if self.end_to_end else images.detach()
-
-
-def _extents(
-    sizes: Sequence[tuple[int, int]] | None, images: Tensor
-) -> list[tuple[float, float]] | None:
-    """Sizes as shares of the padded ones."""
-    if sizes is None:
-        return None
-    full_height, full_width = images.shape[-2:]
-    return [(height / full_height, width / full_width) for height, width in sizes]
 
 
 def _shared_seed(runner: Runner) -> int:

@@ -7,7 +7,6 @@ pytest.importorskip("mmengine")
 from mmengine.config import Config
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.cells import train_in_a_process
 from dynbackbones.integrations.openmmlab.comparison import Comparison, main
 
 CONFIG = """
@@ -116,14 +115,19 @@ def test_what_a_later_cell_lacks_is_found_before_the_first_is_trained(config, tm
     assert not (tmp_path / "w").exists()
 
 
+def test_a_finished_table_needs_nothing_of_what_it_was_made_from(config, tmp_path, trainer, capsys):
+    config.write_text(config.read_text().replace('"first": {}', '"first": {"load_from": "a.pth"}'))
+    comparison(config, tmp_path, trainer).run("first", 0)
+    arguments = [str(config), "--work-dir", str(tmp_path / "cells"), "--variants", "first"]
+    main([*arguments, "--seeds", "0"])
+    assert "| first | 20.00 |" in capsys.readouterr().out
+    with pytest.raises(UserError, match="load_from=a.pth, which does not exist"):
+        main([*arguments, "--seeds", "0", "1"])
+
+
 def test_a_seed_is_trained_once(config, tmp_path):
     with pytest.raises(UserError, match=r"--seeds must differ from each other, got \[0, 1, 0\]"):
         main([str(config), "--work-dir", str(tmp_path / "w"), "--seeds", "0", "1", "0"])
-
-
-def test_a_training_that_fails_says_why(tmp_path):
-    with pytest.raises(UserError, match=r"exit code 2 \(config absent.py does not exist; check th"):
-        train_in_a_process("absent.py", [], tmp_path)
 
 
 def test_an_unknown_variant_is_refused_before_anything_is_trained(config, tmp_path):

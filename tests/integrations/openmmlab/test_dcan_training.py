@@ -96,7 +96,7 @@ def test_feature_level_only(dcan_config, monkeypatch):
     runner, spy = run(dcan_config(generator=None, train_cfg__max_iters=1))
     assert not hasattr(runner.model, GENERATOR)
     assert losses_of(spy.outputs[0]) == {"decode.loss_ce", "aux.loss_ce"}
-    assert seen == [("res3", (2, 3, 48, 64), None)]
+    assert seen == [("res3", (2, 3, 48, 64), None, (65, 65))]
     _, plain = run(dcan_config(hook=False, train_cfg__max_iters=1))
     torch.testing.assert_close(spy.inputs[0], plain.inputs[0])
     assert spy.outputs[0]["loss"] != plain.outputs[0]["loss"]
@@ -107,9 +107,9 @@ def record_alignment(monkeypatch):
 
     seen, aligned = [], dcan.aligned
 
-    def record(network, name, targets, *, extents):
-        seen.append((name, tuple(targets.shape), extents))
-        return aligned(network, name, targets, extents=extents)
+    def record(network, name, targets, **sizes):
+        seen.append((name, tuple(targets.shape), *sizes.values()))
+        return aligned(network, name, targets, **sizes)
 
     monkeypatch.setattr(dcan, "aligned", record)
     return seen
@@ -131,7 +131,7 @@ def test_several_targets_for_each_image(dcan_config, monkeypatch, count):
     # Padded, so that the backbone and the alignment are told the sizes of images.
     cfg.model.data_preprocessor.size = (80, 96)
     _, spy = run(cfg)
-    assert seen == [("res3", (2 * count, 3, 48, 64), [(65 / 80, 65 / 96)] * (2 * count))]
+    assert seen == [("res3", (2 * count, 3, 48, 64), [(65, 65)] * (2 * count), (80, 96))]
     assert len(spy.inputs[0]) == 2 * count
     # The same source image meets them one at a time.
     assert torch.equal(spy.inputs[0][0], spy.inputs[0][count - 1])

@@ -86,8 +86,9 @@ def test_cells_are_made_once_and_make_a_table(configs, tmp_path, trainer):
         Table(configs, tmp_path, ["model.gamma=3"], train=trainer).run_seed(0)
 
 
-def test_a_failed_training_says_where_to_look(tmp_path):
-    with pytest.raises(UserError, match=r"training of cell .* ended with exit code 2; see .*txt"):
+def test_a_failed_training_says_why_and_where_to_look(tmp_path):
+    message = r"training of cell .* exit code 2 \(config .*absent.py does not exist;.*\); see .*txt"
+    with pytest.raises(UserError, match=message):
         train_in_a_process(str(tmp_path / "absent.py"), [], tmp_path)
     assert "absent.py does not exist" in (tmp_path / "output.txt").read_text()
 

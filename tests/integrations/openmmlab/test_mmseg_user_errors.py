@@ -303,8 +303,9 @@ def test_a_file_that_is_no_config(refused, tmp_path, text, message):
     assert not (tmp_path / "work").exists()
 
 
-def test_yaml_is_sent_to_its_tool(refused):
-    assert "a.yaml is YAML, and a Python config is wanted" in refused("a.yaml")
+def test_a_detectors_yaml_is_sent_to_its_tool(refused):
+    line = refused(ROOT / "configs" / "sar_retinanet.yaml")
+    assert "is in detectron2's form, and one of mmengine's is wanted here" in line
 
 
 def test_mixed_precision_needs_cuda(refused, config_file, monkeypatch):
