@@ -304,12 +304,17 @@ def calibrated(args: argparse.Namespace) -> None:
     )
     print(spending.spending_table(points))
     if args.json is not None:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps([vars(point) for point in points], indent=2) + "\n")
+        write_json(args.json, [vars(point) for point in points])
     if args.plot is not None:
         labels = [f"{point.rate:.2f}" for point in points]
         aps = [point.ap for point in points]
         plot_spending([point.seconds for point in points], aps, labels, args.plot)
+
+
+def write_json(file: Path, content: list | dict) -> None:
+    """Writes figures to a file, whose folder is made."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -371,8 +376,7 @@ def main(argv: list[str] | None = None) -> None:
             "results": [timing.to_dict(timings[0]) for timing in timings],
             "usage_fits": fits,
         }
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=2) + "\n")
+        write_json(args.json, report)
     if args.plot is not None:
         plot_latency(timings, args.plot)
 

@@ -17,6 +17,7 @@ from mmengine.config import Config
 
 from dynbackbones.errors import UserError
 
+_CELL = "cell.json"
 _TRAIN = """
 from dynbackbones.integrations import launch
 from dynbackbones.integrations.openmmlab.launch import train
@@ -84,6 +85,11 @@ def settings_of(cfg: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def is_made(folder: Path) -> bool:
+    """Whether `made_once` has finished a cell there."""
+    return (folder / _CELL).exists()
+
+
 def made_once(
     folder: Path, cfg: Config, make: Callable[[], Mapping[str, Any]], title: str = ""
 ) -> dict[str, Any]:
@@ -98,8 +104,8 @@ def made_once(
     Raises:
         UserError: the folder has a cell of other settings.
     """
-    settings, file = settings_of(cfg), folder / "cell.json"
-    if file.exists():
+    settings, file = settings_of(cfg), folder / _CELL
+    if is_made(folder):
         cell = json.loads(file.read_text(encoding="utf-8"))
         if cell["settings"] != settings:
             raise UserError(
@@ -113,7 +119,7 @@ def made_once(
     clock = Clock()
     content = make()
     cell = {"settings": settings, **clock.read(), **content}
-    part = folder / "cell.json.part"
+    part = folder / f"{_CELL}.part"
     part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
     part.replace(file)
     return cell

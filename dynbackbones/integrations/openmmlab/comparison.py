@@ -26,6 +26,7 @@ from mmengine.config import Config, DictAction
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.cells import (
+    is_made,
     made_once,
     spread,
     train_in_a_process,
@@ -42,15 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault, or a training failed.
     """
     args = _parser().parse_args(arguments)
+    if len(set(args.seeds)) < len(args.seeds):
+        raise UserError(f"--seeds must differ from each other, got {args.seeds}")
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.config).stem))
     comparison = Comparison.from_file(args.config, work_dir, args.cfg_options or {})
     chosen = args.variants or list(comparison.variants)
     for name in chosen:
         comparison.check_name(name)
-        if not all(comparison.is_done(name, seed) for seed in args.seeds):
+        if not all(is_made(comparison.folder(name, seed)) for seed in args.seeds):
             comparison.check_inputs(name)
-    if len(set(args.seeds)) < len(args.seeds):
-        raise UserError(f"--seeds must differ from each other, got {args.seeds}")
     results: dict[str, dict[int, dict]] = {name: {} for name in chosen}
     total = len(args.seeds) * len(chosen)
     for seed in args.seeds:
@@ -128,10 +129,6 @@ class Comparison:
                 f"variant {name!r} is not in the config; it has {', '.join(self.variants)}"
             )
 
-    def is_done(self, name: str, seed: int) -> bool:
-        """Whether the cell of a variant and a seed is there."""
-        return (self._folder(name, seed) / "cell.json").exists()
-
     def check_inputs(self, name: str) -> None:
         """Looks for what a variant starts from, before any is trained.
 
@@ -155,7 +152,7 @@ class Comparison:
             UserError: the cell was made with other settings, or its training failed.
         """
         cfg = self.cfg_of(name, seed)
-        folder = self._folder(name, seed)
+        folder = self.folder(name, seed)
 
         def make() -> dict[str, Any]:
             # Values such as tuples do not survive a command line.
@@ -166,7 +163,8 @@ class Comparison:
 
         return made_once(folder, cfg, make)
 
-    def _folder(self, name: str, seed: int) -> Path:
+    def folder(self, name: str, seed: int) -> Path:
+        """Of the cell of a variant and a seed."""
         return self.work_dir / f"seed{seed}" / _folder_name(name)
 
     def cfg_of(self, name: str, seed: int) -> Config:

@@ -130,7 +130,7 @@ class DCANHook(RandomStateHook):
 
     @property
     def _generator(self) -> StyleGenerator:
-        return getattr(self._model, GENERATOR)
+        return self._synthesiser.generator
 
     def before_run(self, runner: Runner) -> None:
         # Only a run that trains has its optimiser built.

@@ -1,5 +1,8 @@
 import itertools
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -158,6 +161,30 @@ def tool():
     def call(name, *arguments):
         forget_runs()
         getattr(launch, name)([str(argument) for argument in arguments])
+
+    return call
+
+
+@pytest.fixture
+def two_processes(tmp_path):
+    """Runs a script of ``tmp_path`` under torchrun, which must end well."""
+
+    def call(*arguments):
+        port = str(20000 + os.getpid() % 20000)
+        process = subprocess.run(
+            [
+                *(sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"),
+                *("--master_port", port),
+                *(str(argument) for argument in arguments),
+                *("--launcher", "pytorch"),
+            ],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(CONFIGS.parent), "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr[-9000:]
 
     return call
 

@@ -1,11 +1,7 @@
 import json
-import os
 import random
 import shutil
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +10,6 @@ import torch
 from dynbackbones.integrations.openmmlab import DCANHook
 from dynbackbones.integrations.openmmlab.dcan import GENERATOR
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = {
     "train_cfg__max_iters": 4,
     "train_cfg__val_interval": 2,
@@ -136,7 +131,7 @@ train(sys.argv[1:])
 
 
 @pytest.fixture
-def two_processes(dcan_config, tmp_path):
+def train_in_two_processes(dcan_config, two_processes, tmp_path):
     """Trains in two processes; returns what they had in each iteration."""
     wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
     options = {**OPTIONS, "model_wrapper_cfg__type": "x", "model__backbone__norm_eval": True}
@@ -144,27 +139,17 @@ def two_processes(dcan_config, tmp_path):
     cfg.model_wrapper_cfg = wrapper
     cfg.dump(tmp_path / "config.py")
     (tmp_path / "script.py").write_text(SCRIPT)
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    command += ["--master_port", str(20000 + os.getpid() % 20000), "script.py", "config.py"]
 
     def train(work_dir, *arguments):
-        process = subprocess.run(
-            [*command, "--launcher", "pytorch", "--work-dir", work_dir, *arguments],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert process.returncode == 0, process.stderr[-9000:]
+        two_processes("script.py", "config.py", "--work-dir", work_dir, *arguments)
         files = sorted((tmp_path / work_dir).glob("seen*.pth"))
         return [torch.load(file, weights_only=True) for file in files]
 
     return train
 
 
-def test_two_processes_have_one_generator_and_resume(two_processes, tmp_path):
-    steps = two_processes("whole")
+def test_two_processes_have_one_generator_and_resume(train_in_two_processes, tmp_path):
+    steps = train_in_two_processes("whole")
     assert len(steps) == 4
     for (first, paths, kind), (second, other_paths, _) in steps:
         assert kind == "MMDistributedDataParallel"
@@ -179,7 +164,7 @@ def test_two_processes_have_one_generator_and_resume(two_processes, tmp_path):
     shutil.copytree(tmp_path / "whole", tmp_path / "cut")
     (tmp_path / "cut" / "iter_4.pth").unlink()
     (tmp_path / "cut" / "last_checkpoint").write_text("iter_2.pth")
-    two_processes("cut", "--resume")
+    train_in_two_processes("cut", "--resume")
     whole, cut = (
         torch.load(tmp_path / name / "iter_4.pth", weights_only=True) for name in ("whole", "cut")
     )

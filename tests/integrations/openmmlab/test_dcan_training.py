@@ -197,7 +197,7 @@ def test_layers_that_run_again_for_their_gradients_are_aligned_again(dcan_config
 
 
 def test_a_run_by_epochs_with_a_short_last_batch_and_accumulated_steps(dcan_config):
-    cfg = dcan_config(num_targets=2, generator_scale=1.0, optim_wrapper__accumulative_counts=2)
+    cfg = dcan_config(num_targets=2, optim_wrapper__accumulative_counts=2)
     data = cfg.train_dataloader.dataset.dataset
     cfg.train_dataloader = {
         "batch_size": 2,
@@ -306,11 +306,8 @@ def test_validation_is_that_of_the_plain_network(dcan_config, tool, tmp_path):
     assert json.loads((tmp_path / "again" / "test_results.json").read_text()) == tested
 
 
-def test_a_plain_checkpoint_is_a_start(dcan_config, caplog):
-    run(dcan_config(hook=False))
-    path = dcan_config().work_dir + "/iter_2.pth"
-    plain = torch.load(path, weights_only=True)["state_dict"]
-    caplog.clear()
+def state_at_start(cfg):
+    """Trains, and returns the weights that the model had before."""
     seen = []
 
     class Look(Hook):
@@ -319,15 +316,24 @@ def test_a_plain_checkpoint_is_a_start(dcan_config, caplog):
         def before_train(self, runner):
             seen.append({k: v.clone() for k, v in runner.model.state_dict().items()})
 
-    runner = Runner.from_cfg(dcan_config(load_from=path))
+    runner = Runner.from_cfg(cfg)
     runner.register_hook(Look())
     runner.train()
-    assert all(torch.equal(seen[0][key], value) for key, value in plain.items())
+    return seen[0]
+
+
+def test_a_plain_checkpoint_is_a_start(dcan_config, caplog):
+    run(dcan_config(hook=False))
+    path = dcan_config().work_dir + "/iter_2.pth"
+    plain = torch.load(path, weights_only=True)["state_dict"]
+    caplog.clear()
+    start = state_at_start(dcan_config(load_from=path))
+    assert all(torch.equal(start[key], value) for key, value in plain.items())
     assert "missing keys" not in caplog.text
     trained = build_generator(
         "small_vgg", weights=dcan_config().custom_hooks[-1].generator.weights
     ).state_dict()
-    assert all(torch.equal(seen[0][f"{GENERATOR}.{k}"], v) for k, v in trained.items())
+    assert all(torch.equal(start[f"{GENERATOR}.{k}"], v) for k, v in trained.items())
 
 
 def test_the_generator_is_that_of_the_config_when_a_run_starts(dcan_config, generator_file):
@@ -336,23 +342,15 @@ def test_the_generator_is_that_of_the_config_when_a_run_starts(dcan_config, gene
     found = torch.load(path, weights_only=True)[GENERATOR]
     named = build_generator("small_vgg", weights=generator_file).state_dict()
     assert any(not torch.equal(found[key], value) for key, value in named.items())
-    seen = []
 
-    class Look(Hook):
-        priority = "LOWEST"
+    def start(**options):
+        return state_at_start(dcan_config(load_from=path, train_cfg__max_iters=1, **options))
 
-        def before_train(self, runner):
-            state = getattr(runner.model, GENERATOR).state_dict()
-            seen.append({key: value.clone() for key, value in state.items()})
-
-    for generator in (None, {"encoder": "small_vgg", "encoder_weights": "random"}):
-        options = {} if generator is None else {"generator": generator}
-        runner = Runner.from_cfg(dcan_config(load_from=path, train_cfg__max_iters=1, **options))
-        runner.register_hook(Look())
-        runner.train()
-    assert all(torch.equal(seen[0][key], value) for key, value in named.items())
+    state = start()
+    assert all(torch.equal(state[f"{GENERATOR}.{k}"], value) for k, value in named.items())
     # Without a file of its own it goes on with that of the checkpoint.
-    assert all(torch.equal(seen[1][key], value) for key, value in found.items())
+    state = start(generator={"encoder": "small_vgg", "encoder_weights": "random"})
+    assert all(torch.equal(state[f"{GENERATOR}.{k}"], value) for k, value in found.items())
 
 
 def test_a_picture_of_before_and_after(dcan_config, tmp_path):

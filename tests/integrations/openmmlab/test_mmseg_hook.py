@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +9,6 @@ from mmengine.runner import Runner
 
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
 
-ROOT = Path(__file__).parents[3]
 RATES = {f"activation_rate{part}" for part in ("", "_res2", "_res3", "_res4")}
 
 
@@ -131,7 +127,7 @@ def test_the_hook_attaches_once(tiny_config):
     assert len(runner.model._forward_hooks) == 1
 
 
-def test_two_processes(config_file, tmp_path):
+def test_two_processes(config_file, two_processes, tmp_path):
     wrapper = {"type": "MMDistributedDataParallel", "device_ids": None, "broadcast_buffers": False}
     config = config_file(model_wrapper_cfg=wrapper, model__backbone__norm_eval=True)
     script = tmp_path / "script.py"
@@ -142,24 +138,7 @@ def test_two_processes(config_file, tmp_path):
         "from dynbackbones.integrations.openmmlab.launch import train\n"
         "train(sys.argv[1:])\n"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
-    process = subprocess.run(
-        [
-            *command,
-            "--master_port",
-            str(20000 + os.getpid() % 20000),
-            script,
-            config,
-            "--launcher",
-            "pytorch",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr[-3000:]
+    two_processes(script, config)
     checkpoint = torch.load(tmp_path / "work" / "iter_2.pth", weights_only=True)
     first, second = checkpoint["random_states"]
     assert not torch.equal(first["torch"], second["torch"])
