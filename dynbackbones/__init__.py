@@ -3,6 +3,7 @@
 Importing this package loads torch and no framework; adapters live in `dynbackbones.integrations`.
 """
 
+from dynbackbones import _moved
 from dynbackbones.backbones import Backbone as Backbone
 from dynbackbones.backbones import BlockDropCifarResNet as BlockDropCifarResNet
 from dynbackbones.backbones import BlockDropDecisions as BlockDropDecisions
@@ -17,8 +18,10 @@ from dynbackbones.backbones import SARDecisions as SARDecisions
 from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones
-from dynbackbones.calibration import calibrate as calibrate
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
-from dynbackbones.integrations.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses
+from dynbackbones.inference.calibration import calibrate as calibrate
+from dynbackbones.training.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses
+
+_moved.install()
 
 __version__ = "0.1.0"

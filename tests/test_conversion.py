@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones import checkpoints, key_maps
-from dynbackbones.conversion import TARGETS, convert
+from dynbackbones import checkpoints
+from dynbackbones.checkpoints import names as key_maps
+from dynbackbones.checkpoints.conversion import TARGETS, convert
+from dynbackbones.cli import convert as command
+from dynbackbones.cli import verification
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import convert as command
-from dynbackbones.integrations import verification
 
 CLASSES = 5
 SAR4 = ("sar_resnet18", {"groups": 4, "alpha": 1})

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones import checkpoints, key_maps
+from dynbackbones import checkpoints
+from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import policy_keys
+from dynbackbones.training.auxiliary import policy_keys
 
 NAMES = {
     "conv1.weight": "stem.conv1.weight",

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dynbackbones.losses import activation_rate_loss
+from dynbackbones.backbones.sar.loss import activation_rate_loss
 
 
 def test_batch_loss_is_equation_10():

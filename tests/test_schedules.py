@@ -1,6 +1,6 @@
 import pytest
 
-from dynbackbones.schedules import scheduled_target, scheduled_temperature
+from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
 
 
 def test_ramp_starts_at_1_and_reaches_the_target_at_half_in_three_equal_steps():

@@ -1,19 +1,7 @@
 #!/usr/bin/env python3
-"""Draw what a segmentor predicts before and after adaptation.
+"""``dynbackbones adaptation-pictures`` from a checkout."""
 
-python tools/adaptation_pictures.py CONFIG BEFORE.pth AFTER.pth [--output FILE.png]
-    [--num-images N]
-"""
-
-from dynbackbones.integrations import launch
-
-
-def main() -> None:
-    launch.check_installed("openmmlab")
-    from dynbackbones.integrations.openmmlab import adaptation_pictures
-
-    adaptation_pictures.main()
-
+from dynbackbones.cli.main import main
 
 if __name__ == "__main__":
-    launch.run(main)
+    main("adaptation-pictures")

@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
-"""Give a checkpoint the names of another library.
+"""``dynbackbones convert`` from a checkout."""
 
-python tools/convert_checkpoint.py SOURCE --to LIBRARY -o OUT [--from LIBRARY] [--backbone NAME]
-    [--prefix PREFIX] [--no-classifier] [--stride-in-1x1] [--overwrite] [--verbose]
-"""
-
-from dynbackbones.integrations import convert, launch
+from dynbackbones.cli.main import main
 
 if __name__ == "__main__":
-    launch.run(convert.main)
+    main("convert")

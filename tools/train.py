@@ -1,19 +1,7 @@
 #!/usr/bin/env python3
-"""Train a config of mmseg, mmpretrain or mmdet with a dynamic backbone: mmengine's command line.
+"""``dynbackbones train`` from a checkout."""
 
-python tools/train.py CONFIG [--work-dir FOLDER] [--resume [CHECKPOINT]] [--amp]
-    [--launcher pytorch] [--cfg-options KEY=VALUE ...]
-"""
-
-from dynbackbones.integrations import launch
-
-
-def main() -> None:
-    launch.check_installed("openmmlab")
-    from dynbackbones.integrations.openmmlab.launch import train
-
-    train()
-
+from dynbackbones.cli.main import main
 
 if __name__ == "__main__":
-    launch.run(main)
+    main("train")

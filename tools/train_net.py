@@ -1,11 +1,7 @@
 #!/usr/bin/env python3
-"""Train or evaluate a detector: detectron2's command line, with either engine.
+"""``dynbackbones train-net`` from a checkout."""
 
-python tools/train_net.py --config-file configs/demo/sar_retinanet.yaml [--resume | --eval-only]
-    [--engine auto|detectron2|torchvision] [--num-gpus N] [KEY VALUE ...]
-"""
-
-from dynbackbones.integrations import launch
+from dynbackbones.cli.main import main
 
 if __name__ == "__main__":
-    launch.run(launch.main)
+    main("train-net")

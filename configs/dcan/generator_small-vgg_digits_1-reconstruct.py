@@ -3,8 +3,8 @@ _base_ = ["_base_/generator.py", "_base_/datasets/digits_day_night.py"]
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.digits",
-        "dynbackbones.integrations.openmmlab.night",
+        "dynbackbones.integrations.openmmlab.datasets.digits",
+        "dynbackbones.integrations.openmmlab.datasets.night",
     ]
 )
 model = dict(

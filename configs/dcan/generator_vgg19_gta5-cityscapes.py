@@ -4,7 +4,7 @@ _base_ = "_base_/generator.py"
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.driving",
+        "dynbackbones.integrations.openmmlab.datasets.driving",
     ]
 )
 pipeline = [

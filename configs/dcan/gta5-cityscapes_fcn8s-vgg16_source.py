@@ -8,8 +8,8 @@ _base_ = [
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.driving",
-        "dynbackbones.integrations.openmmlab.fcn8s",
+        "dynbackbones.integrations.openmmlab.datasets.driving",
+        "dynbackbones.integrations.openmmlab.heads.fcn8s",
         "mmpretrain.models",
     ]
 )

@@ -8,6 +8,6 @@ _base_ = [
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.driving",
+        "dynbackbones.integrations.openmmlab.datasets.driving",
     ]
 )

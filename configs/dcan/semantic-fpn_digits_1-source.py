@@ -4,8 +4,8 @@ _base_ = ["../demo/semantic_fpn.py", "_base_/datasets/digits_day_night.py"]
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.digits",
-        "dynbackbones.integrations.openmmlab.night",
+        "dynbackbones.integrations.openmmlab.datasets.digits",
+        "dynbackbones.integrations.openmmlab.datasets.night",
     ]
 )
 model = dict(data_preprocessor=dict(size=(96, 128)))

@@ -8,9 +8,9 @@ _base_ = [
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.driving",
-        "dynbackbones.integrations.openmmlab.fcn8s",
-        "dynbackbones.integrations.openmmlab.subset_iou",
+        "dynbackbones.integrations.openmmlab.datasets.driving",
+        "dynbackbones.integrations.openmmlab.heads.fcn8s",
+        "dynbackbones.integrations.openmmlab.datasets.subset_iou",
     ]
 )
 model = dict(decode_head=dict(num_classes=16))

@@ -7,7 +7,7 @@ _base_ = "../pretrain/_base_/runtime.py"
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.digit_tiles",
+        "dynbackbones.integrations.openmmlab.datasets.digit_tiles",
     ]
 )
 model = dict(

@@ -5,7 +5,7 @@ _base_ = "../mmseg/_base_/runtime.py"
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.digits",
+        "dynbackbones.integrations.openmmlab.datasets.digits",
     ]
 )
 norm_cfg = dict(type="BN", requires_grad=True)

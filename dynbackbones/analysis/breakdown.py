@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from dynbackbones.backbones.sar_stage import SARStage
+from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.policy.network import PolicyNetwork
 
 # What sparse execution is made of, by the operators that nothing else uses much.

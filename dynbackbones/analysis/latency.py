@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import Backbone, DynamicBackbone
-from dynbackbones.backbones.decisions import BlockDropDecisions, Decisions
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
+from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
+from dynbackbones.backbones.decisions import Decisions
 
 DRAWS = 5
 """Random choices that a measurement goes through."""

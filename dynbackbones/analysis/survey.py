@@ -15,7 +15,7 @@ from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
 from dynbackbones.analysis.pictures import PictureRow
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.analysis.usage import BlockUsage
-from dynbackbones.backbones.decisions import BlockDropDecisions
+from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.data import coco
 from dynbackbones.data.coco import CocoSource
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.analysis.pictures import _import_matplotlib
-from dynbackbones.backbones.decisions import BlockDropDecisions
+from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.policy.statistics import PolicyStatistics
 
 THUMBNAIL = 1.3  # inches; sizes below are inches too

@@ -217,3 +217,8 @@ class DynamicBackbone(Backbone):
     def __getstate__(self) -> dict:
         # Copies (an EMA, say) start without the graph of a loss that was not yet collected.
         return {**self.__dict__, "_auxiliary": {}}
+
+
+def find_backbones(model: nn.Module) -> list[Backbone]:
+    """All backbones of this package inside a model, static ones included."""
+    return [module for module in model.modules() if isinstance(module, Backbone)]

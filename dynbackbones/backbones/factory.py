@@ -3,14 +3,11 @@
 import difflib
 from functools import partial
 
-from dynbackbones.backbones import (
-    blockdrop_resnet,
-    cifar_resnet,
-    resnet,
-    sar_cifar_resnet,
-    sar_resnet,
-)
+from dynbackbones.backbones import cifar_resnet, resnet
 from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.blockdrop import resnet as blockdrop_resnet
+from dynbackbones.backbones.sar import cifar_resnet as sar_cifar_resnet
+from dynbackbones.backbones.sar import resnet as sar_resnet
 
 _CONSTRUCTORS = {
     **{f"resnet{depth}": partial(resnet.ResNet, depth) for depth in resnet.LAYOUTS},

@@ -1,4 +1,4 @@
-"""Datasets: COCO-format sources and the demo dataset that the package makes itself.
+"""Datasets of users: where they are, and whether they are fit to use.
 
 Nothing here imports Pillow, scikit-learn or pycocotools before it needs them.
 """
@@ -11,15 +11,12 @@ from dynbackbones.data.coco import (
     read_image,
     resolve,
 )
-from dynbackbones.data.digits import ensure_digits, write_digits
 
 __all__ = [
     "CocoSource",
     "check",
     "datasets_root",
-    "ensure_digits",
     "known_datasets",
     "read_image",
     "resolve",
-    "write_digits",
 ]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynbackbones.data import digits
+from dynbackbones.demo import digits
 from dynbackbones.errors import UserError
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 import yaml
 from fvcore.common.config import CfgNode
 
-from dynbackbones.backbones.block_selection import BlockSelection
-from dynbackbones.backbones.blockdrop_resnet import BlockDropResNet
+from dynbackbones.backbones.blockdrop.resnet import BlockDropResNet
+from dynbackbones.backbones.blockdrop.selection import BlockSelection
 from dynbackbones.backbones.resnet import LAYOUTS
-from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.backbones.sar.resnet import SARResNet
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.policy_training import RewardOptions
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
+from dynbackbones.training.policy import RewardOptions
 
 _logger = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")

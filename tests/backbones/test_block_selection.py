@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dynbackbones.backbones.block_selection import BlockSelection
+from dynbackbones.backbones.blockdrop.selection import BlockSelection
 
 RESNET101 = [3, 4, 23, 3]
 

@@ -10,7 +10,7 @@ import torch
 from torch import distributed, nn
 
 import dynbackbones
-from dynbackbones.backbones.block_execution import blocks_to_synchronise
+from dynbackbones.backbones.blockdrop.stage import blocks_to_synchronise
 
 POLICIES = (
     [[1, 1, 0, 0, 1, 1, 0, 0], [1, 0, 0, 0, 1, 0, 0, 0]],

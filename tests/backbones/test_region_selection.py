@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones.backbones.region_selection import RegionSelection
+from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.layers import RegionGrid
 
 

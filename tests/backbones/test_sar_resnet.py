@@ -417,7 +417,7 @@ def test_auto_goes_by_rate_and_size(monkeypatch, size, rate, sparse):
         calls.append(block)
         return sparse_forward(block, *args, **kwargs)
 
-    monkeypatch.setattr("dynbackbones.backbones.sar_stage.sparse_forward", counted)
+    monkeypatch.setattr("dynbackbones.backbones.sar.stage.sparse_forward", counted)
     net = build()
     with torch.no_grad(), net.select("random", rate=rate):
         net(torch.randn(1, 3, size, size))

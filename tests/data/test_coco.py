@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynbackbones.data import coco, digits
+from dynbackbones.data import coco
+from dynbackbones.demo import digits
 from dynbackbones.errors import UserError
 
 DATA = {

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dynbackbones.data import digit_tiles, digits
+from dynbackbones.demo import digit_tiles, digits
 
 
 @pytest.fixture(scope="module")

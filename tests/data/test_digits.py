@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dynbackbones.data import coco, digits, scenes
+from dynbackbones.data import coco
+from dynbackbones.demo import digits, scenes
 from dynbackbones.errors import UserError
 
 NUM_TRAIN, NUM_VAL = 30, 10

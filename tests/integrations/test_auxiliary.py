@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import dynbackbones
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.backbones.base import find_backbones
 
 
 class Detector(nn.Module):

@@ -5,7 +5,7 @@ import inspect
 import pytest
 from fvcore.common.config import CfgNode
 
-from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.backbones.sar.resnet import SARResNet
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import (
     add_dynbackbones_config,

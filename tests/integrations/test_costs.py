@@ -2,7 +2,7 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones.integrations.costs import dataset_values, headline, image_values
+from dynbackbones.analysis.costs import dataset_values, headline, image_values
 
 
 def test_a_static_network_has_its_cost():

@@ -6,12 +6,12 @@ from torch import nn
 
 import dynbackbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.policy_training import (
+from dynbackbones.policy import bound_probabilities, policy_entropy, policy_gradient_loss
+from dynbackbones.training.policy import (
     RewardOptions,
     attach_policy_training,
     one_image_loss,
 )
-from dynbackbones.policy import bound_probabilities, policy_entropy, policy_gradient_loss
 
 
 class Detector(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynbackbones.data import digits
+from dynbackbones.demo import digits
 
 ROOT = Path(__file__).parents[2]
 TINY = [

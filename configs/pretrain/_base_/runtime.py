@@ -2,7 +2,7 @@
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.classification",
+        "dynbackbones.integrations.openmmlab.blockdrop_classifier",
     ],
     allow_failed_imports=False,
 )

@@ -4,8 +4,8 @@ _base_ = "runtime.py"
 custom_imports = dict(
     imports=[
         "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.classification",
-        "dynbackbones.integrations.openmmlab.image_folders",
+        "dynbackbones.integrations.openmmlab.blockdrop_classifier",
+        "dynbackbones.integrations.openmmlab.datasets.image_folders",
     ]
 )
 custom_hooks = [dict(type="DynamicBackboneHook"), dict(type="CorruptImagesHook")]

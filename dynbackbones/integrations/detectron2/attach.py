@@ -6,10 +6,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dynbackbones import key_maps
-from dynbackbones.backbones.blockdrop import BlockDropBackbone
-from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter
+from dynbackbones.training.auxiliary import attach_auxiliary_losses
 
 
 class AttachedHandle:

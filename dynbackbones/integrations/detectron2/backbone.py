@@ -10,12 +10,13 @@ from detectron2.modeling import Backbone as Detectron2Backbone
 from detectron2.modeling.backbone.fpn import FPN, LastLevelMaxPool, LastLevelP6P7
 from torch import Tensor
 
-from dynbackbones import checkpoints, key_maps
+from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.blockdrop import BlockDropBackbone
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import policy_keys
 from dynbackbones.integrations.config import build_blockdrop_resnet, build_sar_resnet
+from dynbackbones.training.auxiliary import policy_keys
 
 TOP_BLOCKS = ("maxpool", "p6p7")
 

@@ -9,12 +9,13 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling.backbone.resnet import ResNet
 from torch import Tensor, nn
 
-from dynbackbones import checkpoints, key_maps
+from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.blockdrop import BlockDropBackbone
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import policy_keys
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, renamed_resnet
+from dynbackbones.training.auxiliary import policy_keys
 
 # What detectron2 unpickles by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")

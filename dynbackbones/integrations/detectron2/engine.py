@@ -27,14 +27,14 @@ from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointe
 from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
 from dynbackbones.integrations.detectron2.predictor import Predictor
 from dynbackbones.integrations.detectron2.trainer import Trainer
-from dynbackbones.integrations.launch import check_output_folder
+from dynbackbones.training.run_folder import check_output_folder
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
     """The config of a command line, frozen; its data sets are known to detectron2 afterwards.
 
     Args:
-        args: detectron2's command line (`dynbackbones.integrations.launch.parser`).
+        args: detectron2's command line (`dynbackbones.cli.train_net.parser`).
 
     Raises:
         UserError: the config is wrong; nothing has been written.
@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> None:
     """Trains, or evaluates with ``--eval-only``, and writes ``OUTPUT_DIR/results.json``.
 
     Args:
-        args: detectron2's command line (`dynbackbones.integrations.launch.parser`).
+        args: detectron2's command line (`dynbackbones.cli.train_net.parser`).
 
     Raises:
         UserError: the command line, the config, the data or the weights are wrong; nothing has

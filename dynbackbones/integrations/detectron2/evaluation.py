@@ -12,8 +12,8 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dynbackbones.integrations.auxiliary import find_backbones
-from dynbackbones.integrations.costs import dataset_values, headline, image_values
+from dynbackbones.analysis.costs import dataset_values, headline, image_values
+from dynbackbones.backbones.base import find_backbones
 
 
 class BackboneCostEvaluator(DatasetEvaluator):

@@ -8,8 +8,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, get_event_storage
 from torch import nn
 
-from dynbackbones.backbones.base import DynamicBackbone
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.backbones.base import DynamicBackbone, find_backbones
 
 # Not "backbone", under which the results of evaluations are logged.
 PREFIX = "decisions"

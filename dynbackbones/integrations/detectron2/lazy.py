@@ -8,8 +8,8 @@ from detectron2.config import LazyCall
 from omegaconf import DictConfig
 
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.blockdrop_resnet import BlockDropResNet
-from dynbackbones.backbones.sar_resnet import SARResNet
+from dynbackbones.backbones.blockdrop.resnet import BlockDropResNet
+from dynbackbones.backbones.sar.resnet import SARResNet
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, build_fpn
 
 

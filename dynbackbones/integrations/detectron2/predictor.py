@@ -9,8 +9,8 @@ from detectron2.data import transforms
 from detectron2.modeling import build_model
 
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 

@@ -14,19 +14,16 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
 
-from dynbackbones.integrations.auxiliary import (
-    find_backbones,
-    policy_parameters,
-    selector_parameters,
-)
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.config import learns_policy, reward_options
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
-from dynbackbones.integrations.policy_training import attach_policy_training, one_image_loss
-from dynbackbones.integrations.results import write_results
+from dynbackbones.training.auxiliary import policy_parameters, selector_parameters
+from dynbackbones.training.policy import attach_policy_training, one_image_loss
+from dynbackbones.training.results import write_results
 
 
 class Trainer(DefaultTrainer):

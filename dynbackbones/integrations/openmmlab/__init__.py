@@ -20,6 +20,11 @@ image_folders  ImageFolders, class folders with broken files for mmpretrain; imp
 classification  BlockDropClassifier and what training it with mmpretrain needs; imported by name
 """
 
+from dynbackbones.integrations.mmengine.resume import RandomStateHook as RandomStateHook
+from dynbackbones.integrations.mmengine.seeded_data import CheckLabels as CheckLabels
+from dynbackbones.integrations.mmengine.seeded_data import SeededDataset as SeededDataset
+from dynbackbones.integrations.mmengine.seeded_data import SeededEpochSampler as SeededEpochSampler
+from dynbackbones.integrations.mmengine.seeded_data import SeededSampler as SeededSampler
 from dynbackbones.integrations.openmmlab.backbones import (
     BlockDropCifarResNet as BlockDropCifarResNet,
 )
@@ -28,15 +33,10 @@ from dynbackbones.integrations.openmmlab.backbones import CifarResNet as CifarRe
 from dynbackbones.integrations.openmmlab.backbones import SARCifarResNet as SARCifarResNet
 from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
 from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
-from dynbackbones.integrations.openmmlab.data import CheckLabels as CheckLabels
-from dynbackbones.integrations.openmmlab.data import SeededDataset as SeededDataset
-from dynbackbones.integrations.openmmlab.data import SeededEpochSampler as SeededEpochSampler
-from dynbackbones.integrations.openmmlab.data import SeededSampler as SeededSampler
-from dynbackbones.integrations.openmmlab.dcan import DCANHook as DCANHook
-from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook
-from dynbackbones.integrations.openmmlab.pictures import RegionPictureHook as RegionPictureHook
-from dynbackbones.integrations.openmmlab.resume import RandomStateHook as RandomStateHook
-from dynbackbones.integrations.openmmlab.style import (
+from dynbackbones.integrations.openmmlab.dcan.hook import DCANHook as DCANHook
+from dynbackbones.integrations.openmmlab.dcan.style import (
     StyleGeneratorTraining as StyleGeneratorTraining,
 )
-from dynbackbones.integrations.openmmlab.style import StylePictureHook as StylePictureHook
+from dynbackbones.integrations.openmmlab.dcan.style import StylePictureHook as StylePictureHook
+from dynbackbones.integrations.openmmlab.hook import DynamicBackboneHook as DynamicBackboneHook
+from dynbackbones.integrations.openmmlab.pictures import RegionPictureHook as RegionPictureHook

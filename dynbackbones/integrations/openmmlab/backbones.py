@@ -10,14 +10,11 @@ from mmengine.registry import MODELS, WEIGHT_INITIALIZERS
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dynbackbones.backbones import (
-    blockdrop_resnet,
-    cifar_resnet,
-    resnet,
-    sar_cifar_resnet,
-    sar_resnet,
-)
-from dynbackbones.backbones.region_selection import RegionSelection
+from dynbackbones.backbones import cifar_resnet, resnet
+from dynbackbones.backbones.blockdrop import resnet as blockdrop_resnet
+from dynbackbones.backbones.sar import cifar_resnet as sar_cifar_resnet
+from dynbackbones.backbones.sar import resnet as sar_resnet
+from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.integrations.openmmlab.weights import load_pretrained
 from dynbackbones.layers.norm import NormLayer
 

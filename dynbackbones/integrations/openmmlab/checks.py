@@ -23,7 +23,7 @@ from torch import nn
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, build_generator
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.weights import check_backbones
 
 PACKAGE = "dynbackbones.integrations.openmmlab"

@@ -12,13 +12,14 @@ from torch import nn
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone
-from dynbackbones.integrations import runner as around
-from dynbackbones.integrations.auxiliary import attach_auxiliary_losses, find_backbones
-from dynbackbones.integrations.openmmlab.heads import check_classes, check_heads
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.integrations.mmengine import runner as around
+from dynbackbones.integrations.mmengine.resume import RandomStateHook
+from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.image_sizes import padded_sizes
-from dynbackbones.integrations.openmmlab.resume import RandomStateHook
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
+from dynbackbones.training.auxiliary import attach_auxiliary_losses
 
 
 @HOOKS.register_module()

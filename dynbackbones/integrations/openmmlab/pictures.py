@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from dynbackbones.analysis.coverage import region_masks
 from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
-from dynbackbones.integrations import runner as around
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.integrations.mmengine import runner as around
 
 COLUMNS = 3
 LABEL_OPACITY = 0.6

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.blockdrop import BlockDropBackbone
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
-from dynbackbones.integrations.policy_training import RewardOptions, attach_policy_training
 from dynbackbones.policy import PolicyLearning
+from dynbackbones.training.policy import RewardOptions, attach_policy_training
 
 
 def learn_policy(model: nn.Module, options: Mapping[str, Any] | None = None) -> None:

@@ -17,7 +17,6 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from dynbackbones.backbones import Backbone, ResNet
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import attach_auxiliary_losses
 from dynbackbones.integrations.config import (
     build_blockdrop_resnet,
     build_sar_resnet,
@@ -26,13 +25,14 @@ from dynbackbones.integrations.config import (
     num_classes,
     reward_options,
 )
-from dynbackbones.integrations.policy_training import attach_policy_training, one_image_loss
 from dynbackbones.integrations.torchvision.heads import (
     NORMS,
     ClassificationHead,
     RegressionHead,
     retinanet_head,
 )
+from dynbackbones.training.auxiliary import attach_auxiliary_losses
+from dynbackbones.training.policy import attach_policy_training, one_image_loss
 
 # Extra levels of the pyramid as torchvision names them, and as detectron2 does.
 _LEVEL_NAMES = {"pool": "p6"}

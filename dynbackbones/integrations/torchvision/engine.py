@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import launch
 from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.torchvision import data, distributed, hooks, solver, weights
 from dynbackbones.integrations.torchvision.config import config_of
@@ -31,6 +30,7 @@ from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
+from dynbackbones.training import run_folder
 
 LOG_INTERVAL = 20
 # Averaged over the log interval; other values, such as the learning rate, are the latest.
@@ -47,7 +47,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     processes = args.num_gpus * args.num_machines
     if not args.eval_only:
         check_policy_training(cfg, processes)
-        launch.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
+        run_folder.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
     if cfg.SOLVER.IMS_PER_BATCH % processes:
         raise UserError(
             f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among {processes} "
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
     """Trains, or evaluates with ``--eval-only``; results go to ``OUTPUT_DIR``.
 
     Args:
-        args: of `launch.parser`.
+        args: of `train_net.parser`.
 
     Raises:
         UserError: the input is at fault.
@@ -138,7 +138,7 @@ def find_checkpoint(output_dir: str | os.PathLike) -> str | None:
         UserError: the folder holds checkpoints, but not the one to continue from.
     """
     folder = Path(output_dir)
-    if not launch.has_checkpoints(folder):
+    if not run_folder.has_checkpoints(folder):
         return None
     pointer = folder / "last_checkpoint"
     if pointer.exists():

@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dynbackbones.integrations.costs import dataset_values, headline
+from dynbackbones.analysis.costs import dataset_values, headline
 
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 

@@ -10,9 +10,9 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dynbackbones import checkpoints
-from dynbackbones.integrations import runner as around
-from dynbackbones.integrations.results import write_results
+from dynbackbones.integrations.mmengine import runner as around
 from dynbackbones.integrations.torchvision.evaluation import nested, table
+from dynbackbones.training.results import write_results
 
 FINAL_CHECKPOINT = "model_final.pth"
 

@@ -8,8 +8,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from dynbackbones.integrations.auxiliary import find_backbones
-from dynbackbones.integrations.costs import image_values
+from dynbackbones.analysis.costs import image_values
+from dynbackbones.backbones.base import find_backbones
 
 
 class DetectorModel(BaseModel):

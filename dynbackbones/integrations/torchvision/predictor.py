@@ -9,7 +9,7 @@ from PIL import Image
 from torch import nn
 
 from dynbackbones.analysis.prediction import Prediction
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.torchvision.data import resized, to_tensor
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.model import predict

@@ -12,7 +12,7 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import policy_parameters, selector_parameters
+from dynbackbones.training.auxiliary import policy_parameters, selector_parameters
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 

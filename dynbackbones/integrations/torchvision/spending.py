@@ -11,10 +11,9 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone
-from dynbackbones.calibration import calibrate, thresholds
+from dynbackbones.backbones.base import DynamicBackbone, find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
+from dynbackbones.inference.calibration import calibrate, thresholds
 from dynbackbones.integrations.torchvision import data
 from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
 from dynbackbones.integrations.torchvision.model import DetectorModel

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from dynbackbones import checkpoints, key_maps
+from dynbackbones import checkpoints
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones, policy_keys
+from dynbackbones.training.auxiliary import policy_keys
 
 # The detector inside the model that mmengine trains (`model.DetectorModel`).
 DETECTOR_PREFIX = "detector."

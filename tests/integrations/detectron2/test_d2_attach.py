@@ -12,8 +12,8 @@ from detectron2.modeling import build_model  # noqa: E402
 from detectron2.structures import Boxes, Instances  # noqa: E402
 from detectron2.utils.events import EventStorage  # noqa: E402
 
-from dynbackbones.integrations.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.integrations.detectron2 import attach  # noqa: E402
+from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
 
 pytestmark = pytest.mark.detectron2
 

@@ -19,7 +19,6 @@ from torch import nn  # noqa: E402
 
 from dynbackbones import checkpoints  # noqa: E402
 from dynbackbones.errors import UserError  # noqa: E402
-from dynbackbones.integrations.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.integrations.detectron2 import (  # noqa: E402
     add_dynbackbones_config,
     attach,
@@ -28,7 +27,8 @@ from dynbackbones.integrations.detectron2 import (  # noqa: E402
 )
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer  # noqa: E402
 from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
-from dynbackbones.integrations.policy_training import (  # noqa: E402
+from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
+from dynbackbones.training.policy import (  # noqa: E402
     attach_policy_training,
     one_image_loss,
 )

@@ -13,8 +13,8 @@ from detectron2.data import DatasetCatalog  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 from detectron2.utils.analysis import FlopCountAnalysis  # noqa: E402
 
-from dynbackbones.integrations.auxiliary import policy_parameters  # noqa: E402
 from dynbackbones.integrations.detectron2 import engine  # noqa: E402
+from dynbackbones.training.auxiliary import policy_parameters  # noqa: E402
 
 pytestmark = pytest.mark.detectron2
 

@@ -8,8 +8,9 @@ import torch
 pytest.importorskip("detectron2")
 
 import dynbackbones
-from dynbackbones import checkpoints, key_maps
-from dynbackbones.conversion import convert
+from dynbackbones import checkpoints
+from dynbackbones.checkpoints import names as key_maps
+from dynbackbones.checkpoints.conversion import convert
 
 pytestmark = pytest.mark.detectron2
 
@@ -104,7 +105,7 @@ def test_detectron2s_own_checkpointer_takes_the_default_names(config, classifier
 
 @pytest.mark.parametrize("name", ["resnet18", "sar_resnet18"])
 def test_the_converter_runs_detectron2s_network(classifier, tmp_path, name):
-    from dynbackbones.integrations import verification
+    from dynbackbones.cli import verification
 
     _, path = classifier(name)
     conversion = convert(path, "detectron2")
@@ -119,7 +120,7 @@ def test_the_converter_runs_detectron2s_network(classifier, tmp_path, name):
 
 
 def test_caffe2s_names_are_matched_as_detectron2_does(tmp_path):
-    from dynbackbones.integrations import verification
+    from dynbackbones.cli import verification
 
     net = dynbackbones.build_backbone("resnet50", stride_in_1x1=True)
     state = {}

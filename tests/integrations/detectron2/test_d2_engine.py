@@ -12,10 +12,10 @@ pytest.importorskip("detectron2")
 from detectron2.engine import HookBase  # noqa: E402
 
 from dynbackbones import checkpoints  # noqa: E402
-from dynbackbones.integrations.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.integrations.detectron2 import engine  # noqa: E402
 from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
-from dynbackbones.integrations.results import write_results  # noqa: E402
+from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
+from dynbackbones.training.results import write_results  # noqa: E402
 
 pytestmark = pytest.mark.detectron2
 

@@ -7,8 +7,8 @@ import torch
 
 pytest.importorskip("detectron2")
 
+from dynbackbones.cli import running
 from dynbackbones.errors import UserError  # noqa: E402
-from dynbackbones.integrations import launch  # noqa: E402
 from dynbackbones.integrations.detectron2 import engine  # noqa: E402
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper  # noqa: E402
 
@@ -102,7 +102,7 @@ def test_truncated_image_in_a_loader_process_ends_in_one_line(arguments, tiny, t
         image.write_bytes(image.read_bytes()[:200])
     args = arguments("DATALOADER.NUM_WORKERS", 1)
     with pytest.raises(SystemExit) as caught:
-        launch.run(lambda: engine.main(args))
+        running.run(lambda: engine.main(args))
     assert caught.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: image ") and "cannot be used" in last

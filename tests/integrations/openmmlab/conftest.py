@@ -87,7 +87,7 @@ def tiny_config(tiny_root, monkeypatch, tmp_path):
 
     The network stays, without pretrained weights. Overrides are written as in --cfg-options.
     """
-    from dynbackbones.data import digits
+    from dynbackbones.demo import digits
 
     def make(name=SAR_CAMVID, **overrides):
         cfg = Config.fromfile(CONFIGS / name)
@@ -156,7 +156,7 @@ def config_file(tiny_config, tmp_path):
 @pytest.fixture
 def tool():
     """Calls ``train`` or ``test`` of tools/ as in a process of its own."""
-    from dynbackbones.integrations.openmmlab import launch
+    from dynbackbones.cli import train as launch
 
     def call(name, *arguments):
         forget_runs()

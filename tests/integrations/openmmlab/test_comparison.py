@@ -7,7 +7,7 @@ pytest.importorskip("mmengine")
 from mmengine.config import Config
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.comparison import Comparison, main
+from dynbackbones.experiments.comparison import Comparison, main
 
 CONFIG = """
 model = dict(depth=20, cells=(8, 4, 4))

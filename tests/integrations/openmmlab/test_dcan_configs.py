@@ -7,8 +7,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import PixelData
 
 from dynbackbones.adaptation import find_module
+from dynbackbones.experiments.comparison import Comparison
 from dynbackbones.integrations.openmmlab import DCANHook, checks
-from dynbackbones.integrations.openmmlab.comparison import Comparison
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
 DRIVING = [
@@ -114,7 +114,7 @@ def test_variants(name):
 
 def test_a_generator_is_trained_in_two_stages(tool, tmp_path, monkeypatch):
     from dynbackbones.adaptation import build_generator
-    from dynbackbones.data import digits
+    from dynbackbones.demo import digits
 
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
     monkeypatch.chdir(tmp_path)

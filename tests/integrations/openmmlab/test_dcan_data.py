@@ -8,14 +8,14 @@ import torch
 from mmengine.registry import DATASETS, init_default_scope
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.driving import (
+from dynbackbones.integrations.openmmlab.datasets.driving import (
     CLASSES_16,
     CLASSES_19,
     GTA5Dataset,
     SynthiaDataset,
 )
-from dynbackbones.integrations.openmmlab.night import NightLook
-from dynbackbones.integrations.openmmlab.subset_iou import SubsetIoUMetric
+from dynbackbones.integrations.openmmlab.datasets.night import NightLook
+from dynbackbones.integrations.openmmlab.datasets.subset_iou import SubsetIoUMetric
 
 
 @pytest.fixture

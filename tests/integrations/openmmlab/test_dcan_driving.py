@@ -7,7 +7,7 @@ import pytest
 import torch
 from mmengine.config import Config
 
-from dynbackbones.integrations.openmmlab.driving import GTA5_IDS, SYNTHIA_IDS
+from dynbackbones.integrations.openmmlab.datasets.driving import GTA5_IDS, SYNTHIA_IDS
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
 SIZE = (32, 64)

@@ -7,7 +7,7 @@ from mmengine.registry import PARAM_SCHEDULERS
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.generator_group import ConstantGroup
+from dynbackbones.integrations.openmmlab.dcan.optimizer_group import ConstantGroup
 
 SCHEDULERS = [
     {"type": "PolyLR", "power": 0.9, "begin": 0, "end": 10},

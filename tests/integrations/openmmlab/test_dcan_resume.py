@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
 
 OPTIONS = {
     "train_cfg__max_iters": 4,
@@ -110,8 +110,8 @@ SCRIPT = """
 import sys, torch
 from mmengine.dist import all_gather_object
 from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan import GENERATOR
-from dynbackbones.integrations.openmmlab.launch import train
+from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
+from dynbackbones.cli.train import train
 torch.cuda.set_device = lambda device: None  # mmengine does not look whether there is a GPU
 
 after = DCANHook.after_train_iter

@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from dynbackbones.adaptation import build_generator
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
 
 PLAIN = "mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py"
 MMSEG_RESNET = {
@@ -103,7 +103,7 @@ def test_feature_level_only(dcan_config, monkeypatch):
 
 
 def record_alignment(monkeypatch):
-    from dynbackbones.integrations.openmmlab import dcan
+    from dynbackbones.integrations.openmmlab.dcan import hook as dcan
 
     seen, aligned = [], dcan.aligned
 
@@ -356,7 +356,7 @@ def test_the_generator_is_that_of_the_config_when_a_run_starts(dcan_config, gene
 def test_a_picture_of_before_and_after(dcan_config, tmp_path):
     import cv2
 
-    from dynbackbones.integrations.openmmlab import adaptation_pictures
+    from dynbackbones.cli import adaptation_pictures
 
     cfg = dcan_config(train_cfg__max_iters=2, default_hooks__checkpoint__interval=1)
     cfg.dump(tmp_path / "config.py")

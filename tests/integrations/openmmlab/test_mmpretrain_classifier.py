@@ -11,7 +11,7 @@ from mmpretrain.structures import DataSample
 
 import dynbackbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.classification import BlockDropClassifier
+from dynbackbones.integrations.openmmlab.blockdrop_classifier import BlockDropClassifier
 
 SIZE = 8  # pixels of a square image
 BLOCKS = 9  # of a ResNet-20

@@ -10,8 +10,8 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
+from dynbackbones.cli import train as launch
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab import launch
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKDROP = sorted(path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py"))

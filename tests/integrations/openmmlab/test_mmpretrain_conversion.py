@@ -7,8 +7,8 @@ from mmpretrain.models import ImageClassifier, ResNet
 
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones import build_backbone, checkpoints
-from dynbackbones.conversion import convert
-from dynbackbones.integrations import verification
+from dynbackbones.checkpoints.conversion import convert
+from dynbackbones.cli import verification
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_converter_runs_openmmlabs_network_both_ways(classifier, tmp_path, k
 
 
 def test_strides_in_1x1_are_caffes_style():
-    from dynbackbones.conversion import Architecture
+    from dynbackbones.checkpoints.conversion import Architecture
 
     built = verification._openmmlab_backbone(Architecture("resnet50", {"stride_in_1x1": True}))
     assert isinstance(built, ResNet)

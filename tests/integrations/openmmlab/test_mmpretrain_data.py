@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("mmpretrain")
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.classification_data import PackedImages
+from dynbackbones.integrations.openmmlab.datasets.packed_images import PackedImages
 
 COLOURS = np.array([[200, 10, 10], [10, 200, 10], [10, 10, 200]], np.uint8)
 IMAGES = np.broadcast_to(COLOURS[:, None, None], (3, 8, 6, 3))

@@ -15,10 +15,11 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from dynbackbones import checkpoints
+from dynbackbones.cli import train as launch
 from dynbackbones.data import class_folders
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab import DynamicBackboneHook, launch
-from dynbackbones.integrations.openmmlab.image_folders import ImageFolders
+from dynbackbones.integrations.openmmlab import DynamicBackboneHook
+from dynbackbones.integrations.openmmlab.datasets.image_folders import ImageFolders
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 SAR = CONFIGS / "sar_resnet50_imagenet.py"

@@ -9,13 +9,13 @@ pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
 
+from dynbackbones.cli import train as launch
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab import classification_evaluation as evaluation
-from dynbackbones.integrations.openmmlab import classification_table as table_module
-from dynbackbones.integrations.openmmlab import launch
-from dynbackbones.integrations.openmmlab.cells import train_in_a_process
-from dynbackbones.integrations.openmmlab.classification_evaluation import Split, compare
-from dynbackbones.integrations.openmmlab.classification_table import Table
+from dynbackbones.experiments import policy_evaluation as evaluation
+from dynbackbones.experiments import policy_table as table_module
+from dynbackbones.experiments.cells import train_in_a_process
+from dynbackbones.experiments.policy_evaluation import Split, compare
+from dynbackbones.experiments.policy_table import Table
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKS = 9

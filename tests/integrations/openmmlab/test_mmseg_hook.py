@@ -135,7 +135,7 @@ def test_two_processes(config_file, two_processes, tmp_path):
     script.write_text(
         "import sys, torch\n"
         "torch.cuda.set_device = lambda device: None\n"
-        "from dynbackbones.integrations.openmmlab.launch import train\n"
+        "from dynbackbones.cli.train import train\n"
         "train(sys.argv[1:])\n"
     )
     two_processes(script, config)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from dynbackbones.integrations.mmengine.runner import RandomStates, random_state
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
-from dynbackbones.integrations.runner import RandomStates, random_state
 
 # With augmentation, dropout and Gumbel noise there is randomness in workers and in the process.
 OPTIONS = {

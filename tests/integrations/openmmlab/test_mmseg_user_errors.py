@@ -12,9 +12,9 @@ from mmengine.runner import Runner
 from torch import nn
 
 from dynbackbones import build_backbone, checkpoints
+from dynbackbones.cli import running
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import launch
-from dynbackbones.integrations.openmmlab.heads import check_heads
+from dynbackbones.integrations.openmmlab.head_checks import check_heads
 
 ROOT = Path(__file__).parents[3]
 SAR_VOC = "mmseg/sar-r50_pspnet_4xb4-20k_voc12aug-513x513.py"
@@ -27,7 +27,7 @@ def refused(tool, capsys):
 
     def call(*arguments, name="train"):
         with pytest.raises(SystemExit) as exit_:
-            launch.run(lambda: tool(name, *arguments))
+            running.run(lambda: tool(name, *arguments))
         assert exit_.value.code == 2
         line = capsys.readouterr().err
         assert line.startswith("error: ")

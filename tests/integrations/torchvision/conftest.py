@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dynbackbones.data import digits
+from dynbackbones.demo import digits
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "demo"
 
@@ -59,11 +59,11 @@ def command(tmp_path):
 @pytest.fixture
 def tiny_config(command):
     """Makes the config of such a run."""
-    from dynbackbones.integrations import launch
+    from dynbackbones.cli import train_net
     from dynbackbones.integrations.torchvision.config import config_of
 
     def make(config="sar_retinanet", **options):
         options = {key.replace("__", "."): value for key, value in options.items()}
-        return config_of(launch.parser().parse_args(command(config, options=options)))
+        return config_of(train_net.parser().parse_args(command(config, options=options)))
 
     return make

@@ -9,10 +9,11 @@ import torch
 from torch import nn
 
 import dynbackbones
-from dynbackbones import checkpoints, key_maps
+from dynbackbones import checkpoints
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.checkpoints import names as key_maps
+from dynbackbones.cli import train_net
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import launch
-from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.solver import parameter_groups
 from dynbackbones.integrations.torchvision.weights import load_weights
@@ -87,7 +88,7 @@ def test_results_tell_how_policies_differ(datasets, command, tmp_path, blockdrop
     net.policy.reset_bias(0.0)
     checkpoints.save(tmp_path / "model.pth", model.state_dict(), {})
     options = {"MODEL.WEIGHTS": str(tmp_path / "model.pth")}
-    launch.main(command("blockdrop_retinanet", flags=["--eval-only"], options=options))
+    train_net.main(command("blockdrop_retinanet", flags=["--eval-only"], options=options))
     backbone = json.loads((tmp_path / "out" / "results.json").read_text())["backbone"]
     blocks = [value for name, value in backbone.items() if "_block" in name]
     assert len(blocks) == 8
@@ -136,7 +137,7 @@ REINFORCE = {
 
 
 def test_a_policy_is_trained_and_reported(datasets, command, tmp_path):
-    launch.main(command("blockdrop_retinanet", options=REINFORCE))
+    train_net.main(command("blockdrop_retinanet", options=REINFORCE))
     results = json.loads((tmp_path / "out" / "results.json").read_text())["backbone"]
     assert 0 <= results["block_usage"] <= 1 and results["distinct_policies"] >= 1
     saved = checkpoints.load(tmp_path / "out" / "model_final.pth")["model"]
@@ -160,6 +161,6 @@ def test_policies_have_their_own_learning_rate(tiny_config):
 def test_policy_training_needs_one_image_per_process(command, tmp_path):
     options = {**REINFORCE, "SOLVER.IMS_PER_BATCH": "2"}
     with pytest.raises(UserError, match="IMS_PER_BATCH is 2 for 1 process; set it to 1"):
-        launch.main(command("blockdrop_retinanet", options=options))
+        train_net.main(command("blockdrop_retinanet", options=options))
     with pytest.raises(UserError, match="IMS_PER_BATCH is 1 for 2 processes; set it to 2"):
-        launch.main(command("blockdrop_retinanet", ["--num-gpus", "2"], REINFORCE))
+        train_net.main(command("blockdrop_retinanet", ["--num-gpus", "2"], REINFORCE))

@@ -5,8 +5,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.heads import ClassificationHead, RegressionHead
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision import solver
 from dynbackbones.integrations.torchvision.detectors import build_detector
 

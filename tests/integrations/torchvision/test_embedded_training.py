@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from dynbackbones import checkpoints
+from dynbackbones.cli import running, train_net
 from dynbackbones.errors import UserError
-from dynbackbones.integrations import launch, runner
+from dynbackbones.integrations.mmengine import runner
 from dynbackbones.integrations.torchvision import engine, hooks
 from dynbackbones.integrations.torchvision.config import config_of
 
@@ -18,7 +19,7 @@ def run(command, datasets):
 
     def call(config="sar_retinanet", flags=(), **options):
         options = {key.replace("__", "."): value for key, value in options.items()}
-        launch.main(command(config, flags, options))
+        train_net.main(command(config, flags, options))
 
     return call
 
@@ -158,7 +159,8 @@ def test_the_predictor_finds_what_the_evaluation_finds(run, command, tmp_path, d
     from PIL import Image
 
     run(SOLVER__MAX_ITER="3")
-    args = launch.parser().parse_args(command(options={"MODEL.RETINANET.SCORE_THRESH_TEST": "0.0"}))
+    options = {"MODEL.RETINANET.SCORE_THRESH_TEST": "0.0"}
+    args = train_net.parser().parse_args(command(options=options))
     predictor = engine.load_predictor(config_of(args))
     path = sorted((datasets / "digits" / "val").iterdir())[0]
     with Image.open(path) as image:
@@ -198,7 +200,7 @@ def refused(run, capsys):
 
     def call(config="sar_retinanet", flags=(), **options):
         with pytest.raises(SystemExit) as exit_:
-            launch.run(lambda: run(config, flags, **options))
+            running.run(lambda: run(config, flags, **options))
         assert exit_.value.code == 2
         line = capsys.readouterr().err
         assert line.startswith("error: ")

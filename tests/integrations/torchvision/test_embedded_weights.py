@@ -5,9 +5,9 @@ import torch
 
 import dynbackbones
 from dynbackbones import checkpoints
-from dynbackbones.conversion import convert
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.checkpoints.conversion import convert
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.auxiliary import find_backbones
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.weights import load_weights, weights_path
 

@@ -1,6 +1,6 @@
 # The demo's two domains, at half size to be quick: labelled scenes by day, the first 300 of the
 # training images, and the other 300 by night, without their labels. Scored by night.
-# What uses this imports dynbackbones.integrations.openmmlab.digits and .night.
+# What uses this imports dynbackbones.integrations.openmmlab.datasets.digits and .night.
 scale = (128, 96)
 night_test_pipeline = [
     dict(type="LoadImageFromFile"),

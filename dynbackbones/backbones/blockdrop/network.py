@@ -1,0 +1,303 @@
+"""What BlockDrop networks share: decide once, then run the blocks that each image keeps.
+
+Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018.
+"""
+
+import logging
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import DynamicBackbone, remember
+from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
+from dynbackbones.backbones.blockdrop.selection import BlockSelection
+from dynbackbones.backbones.blockdrop.stage import DroppableStage, blocks_to_synchronise
+from dynbackbones.backbones.resnet import check_choice, feature_size
+from dynbackbones.layers.stem import run_stem, stem_macs
+from dynbackbones.policy.actions import check_actions, greedy_actions
+from dynbackbones.policy.network import PolicyNetwork
+
+POLICY_TRAININGS = ("frozen", "reinforce")
+
+Size = tuple[int, int]
+
+
+class BlockDropBackbone(DynamicBackbone):
+    """What `BlockDropResNet` and `BlockDropCifarResNet` share.
+
+    A forward pass keeps the blocks whose probability exceeds 0.5, in training too: what samples
+    actions for the policy gradient calls `policy_probabilities` and `run_blocks`.
+
+    Args:
+        in_channels: channels of the images.
+        policy_training: ``"frozen"`` keeps the policy network in evaluation mode and without
+            gradients; ``"reinforce"`` lets it learn, by whatever calls `policy_probabilities`.
+        execution: see `DynamicBackbone`; ``"auto"`` is ``"sparse"``, which never computes more
+            than ``"masked"``. In training mode see `DroppableStage`.
+
+    Attributes:
+        policy: the policy network.
+        num_blocks: K, the residual blocks that can be dropped, which are all.
+    """
+
+    policy: PolicyNetwork
+
+    def __init__(self, in_channels: int, policy_training: str, execution: str) -> None:
+        super().__init__(in_channels, execution)
+        check_choice("policy_training", policy_training, POLICY_TRAININGS)
+        self.policy_training = policy_training
+        self._selection: BlockSelection | None = None
+        self._costs: dict[Size, tuple[float, Tensor]] = {}
+        self.register_load_state_dict_post_hook(_report_untrained)
+
+    @property
+    def block_counts(self) -> list[int]:
+        """Number of blocks of each stage."""
+        return [len(stage) for stage in self.stages().values()]
+
+    @property
+    def num_blocks(self) -> int:
+        return sum(self.block_counts)
+
+    @property
+    def block_names(self) -> tuple[str, ...]:
+        """``"res2_block1"`` and so on, in the order of a policy's entries."""
+        return tuple(
+            f"{name}_block{number}"
+            for name, stage in self.stages().items()
+            for number in range(1, len(stage) + 1)
+        )
+
+    def stages(self) -> dict[str, DroppableStage]:
+        """The stages by the name of the feature in which they end."""
+        return {name: self.get_submodule(info.module) for name, info in self.feature_info.items()}
+
+    def policy_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of the policy network, for a learning rate of their own."""
+        yield from self.policy.parameters()
+
+    def _frozen(self) -> Iterator[nn.Module]:
+        yield from super()._frozen()
+        if self.policy_training == "frozen":
+            yield self.policy
+
+    @property
+    def selection(self) -> BlockSelection | None:
+        """The override of the decisions that holds at present."""
+        return self._selection
+
+    @contextmanager
+    def select(
+        self, kind: str | Tensor | Sequence, *, rate: float = 0.5, seed: int = 0
+    ) -> Iterator[None]:
+        """Overrides the decisions of forward passes inside; see `BlockSelection`.
+
+        The policy network still runs, so that time and MACs are those of a real decision.
+        """
+        before, self._selection = self._selection, self._checked(BlockSelection(kind, rate, seed))
+        try:
+            yield
+        finally:
+            self._selection = before
+
+    def _checked(self, selection) -> BlockSelection | None:
+        if selection is None:
+            return None
+        if not isinstance(selection, BlockSelection):
+            selection = BlockSelection(selection)
+        selection.check(self.num_blocks)
+        return selection
+
+    def policy_probabilities(
+        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
+    ) -> Tensor:
+        """The policy network's probability of each block to be kept: (N, K), differentiable.
+
+        Args:
+            images: (N, in_channels, H, W), as for `forward`.
+            image_sizes: (height, width) of each image without padding, which the policy network
+                does not see; sizes given by `set_image_sizes` hold here too, and stay for the
+                forward pass.
+        """
+        pending = self._next_image_sizes
+        try:
+            return self._probabilities(images, self._check_inputs(images, image_sizes))
+        finally:
+            self._next_image_sizes = pending
+
+    def _probabilities(self, images: Tensor, sizes: list[Size] | None) -> Tensor:
+        if sizes is None or set(sizes) == {tuple(images.shape[-2:])}:
+            return self.policy(self._policy_view(images))
+        # Images that come out at the same size go through the policy network together.
+        views: dict[Size, tuple[list[int], list[Tensor]]] = {}
+        for size in dict.fromkeys(sizes):
+            members = [index for index, other in enumerate(sizes) if other == size]
+            view = self._policy_view(images[members, :, : size[0], : size[1]])
+            order, parts = views.setdefault(tuple(view.shape[-2:]), ([], []))
+            order += members
+            parts.append(view)
+        order = [index for members, _ in views.values() for index in members]
+        results = torch.cat([self.policy(torch.cat(parts)) for _, parts in views.values()])
+        return results[torch.tensor(order, device=results.device).argsort()]
+
+    @abstractmethod
+    def _policy_view(self, images: Tensor) -> Tensor:
+        """What the policy network sees of images without padding."""
+
+    @abstractmethod
+    def policy_view_size(self, height: int, width: int) -> Size:
+        """Size of what the policy network sees of an image of this size in pixels."""
+
+    def forward(
+        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        sizes = self._check_inputs(images, image_sizes)
+        learning = self.policy_training == "reinforce" and torch.is_grad_enabled()
+        with torch.set_grad_enabled(learning):
+            probabilities = self._probabilities(images, sizes)
+        if self._selection is None:
+            actions = greedy_actions(probabilities, self.policy.threshold.sigmoid())
+        else:
+            actions = self._selection.policy(len(images), self.block_counts).to(images.device)
+        features = self._run_stages(images, actions, probabilities if learning else None)
+        self.decisions = self._describe(images, sizes, actions, probabilities.detach())
+        return features
+
+    def run_blocks(
+        self,
+        images: Tensor,
+        actions: Tensor,
+        image_sizes: Sequence[Sequence[int]] | None = None,
+    ) -> dict[str, Tensor]:
+        """The features with given actions; the policy network does not run (nor counts in MACs).
+
+        Args:
+            images: (N, in_channels, H, W), as for `forward`.
+            actions: (N, K) of 0 and 1; 1 keeps a block.
+            image_sizes: as for `forward`.
+
+        Raises:
+            ValueError: the actions have another shape or other values.
+        """
+        sizes = self._check_inputs(images, image_sizes)
+        check_actions(actions, (len(images), self.num_blocks))
+        actions = actions.bool()
+        features = self._run_stages(images, actions, None)
+        self.decisions = self._describe(images, sizes, actions, None)
+        return features
+
+    @torch.no_grad()
+    def run_alternatives(
+        self, images: Tensor, first: Tensor, second: Tensor
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        """The features with either of two policies, for a network in evaluation mode.
+
+        An image passes once until its policies differ. `decisions` are those of ``first``.
+
+        Args:
+            images: (N, in_channels, H, W), as for `forward`.
+            first, second: (N, K) bool.
+
+        Returns:
+            Features of N + M rows: those of all images with ``first``, then those with ``second``
+            of the M images for which it differs; and (M,) which images these are.
+        """
+        self._check_inputs(images, None)
+        for actions in (first, second):
+            check_actions(actions, (len(images), self.num_blocks))
+        keep, other = first.cpu().bool(), second.cpu().bool()
+        # Index of the first block whose actions differ; K where none does.
+        ends = torch.ones(len(images), 1, dtype=torch.bool)
+        forks = torch.cat([keep != other, ends], dim=1).int().argmax(dim=1)
+        sparse, features = self.execution != "masked", {}
+        x, rows, begin = run_stem(self, images), torch.arange(0), 0
+        for name, stage in self.stages().items():
+            end = begin + len(stage)
+            # All images that part ways in this stage do so together, at its first fork.
+            new = ((forks >= begin) & (forks < end)).nonzero().flatten()
+            split = int(forks[new].min()) if len(new) else end
+            x = stage(x, keep[:, begin:split], sparse)
+            if len(new):
+                x = torch.cat([x, x[new.to(x.device)]])
+                keep, rows = torch.cat([keep, other[new]]), torch.cat([rows, new])
+                x = stage(x, keep[:, split:end], sparse, start=split - begin)
+            features[name], begin = x, end
+        self.decisions = self._describe(images, None, first.bool(), None)
+        return features, rows.to(images.device)
+
+    def _run_stages(
+        self, images: Tensor, actions: Tensor, probabilities: Tensor | None
+    ) -> dict[str, Tensor]:
+        x = run_stem(self, images)
+        if probabilities is not None and self.training:
+            # Decisions have no gradient; a policy network without any would stop DDP.
+            x = x + 0 * probabilities.sum().to(x.dtype)
+        sparse = self.execution != "masked"
+        stages = self.stages()
+        # One transfer from the device for all blocks.
+        keep = actions.cpu()
+        needed = blocks_to_synchronise(stages.values(), keep, images.device)
+        keep, needed = keep.split(self.block_counts, dim=1), needed.split(self.block_counts)
+        features = {}
+        for index, (name, stage) in enumerate(stages.items()):
+            x = features[name] = stage(x, keep[index], sparse, needed[index])
+        return features
+
+    def _describe(
+        self,
+        images: Tensor,
+        sizes: list[Size] | None,
+        actions: Tensor,
+        probabilities: Tensor | None,
+    ) -> BlockDropDecisions:
+        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
+        costs = [self._costs_of(size) for size in sizes]
+        macs = torch.tensor([static for static, _ in costs], dtype=torch.float64)
+        macs += (actions.cpu() * torch.stack([blocks for _, blocks in costs])).sum(dim=1)
+        if probabilities is not None:
+            macs += torch.tensor([self._policy_macs(size) for size in sizes], dtype=torch.float64)
+        return BlockDropDecisions(sizes, macs, actions, probabilities, self.block_names)
+
+    def macs(self, height: int, width: int, usage: float = 1.0) -> float:
+        """Multiply-accumulates for an image of this size in pixels.
+
+        Convolutions and linear layers count, those of the policy network too. BlockDrop's tables
+        count a multiply-accumulate as two operations.
+
+        Args:
+            height, width: of the image.
+            usage: share of the residual branches' cost, in [0, 1].
+        """
+        static, blocks = self._costs_of((height, width))
+        return static + usage * float(blocks.sum()) + self._policy_macs((height, width))
+
+    def _policy_macs(self, size: Size) -> int:
+        return self.policy.macs(*self.policy_view_size(*size))
+
+    def _costs_of(self, size: Size) -> tuple[float, Tensor]:
+        """Multiply-accumulates that always run, and (K,) float64 of each residual branch."""
+        return remember(self._costs, size, self._count)
+
+    def _count(self, size: Size) -> tuple[float, Tensor]:
+        static, residual = stem_macs(self, *size), []
+        current = feature_size(size, self.feature_info["res2"].stride)
+        for name, stage in self.stages().items():
+            for block in stage:
+                static += block.shortcut_macs(*current)
+                residual.append(block.residual_macs(*current))
+                current = feature_size(size, self.feature_info[name].stride)
+        return float(static), torch.tensor(residual, dtype=torch.float64)
+
+
+def _report_untrained(net: BlockDropBackbone, incompatible) -> None:
+    """Says after loading that nothing is saved, which a plain ResNet's weights cannot show."""
+    if net.policy.trained or net.selection is not None or net.policy_training != "frozen":
+        return
+    logging.getLogger("dynbackbones").warning(
+        f"the policy network of {type(net).__name__} is untrained, so that all "
+        f"{net.num_blocks} blocks run for every image: load weights with a trained policy, train "
+        f"one (policy_training 'reinforce'), or choose blocks with select()"
+    )

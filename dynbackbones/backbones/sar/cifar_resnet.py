@@ -1,0 +1,121 @@
+"""The SAR-ResNets for CIFAR: three SAR stages on images of 32 x 32 pixels."""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from dynbackbones.backbones.base import FeatureInfo
+from dynbackbones.backbones.resnet import check_choice
+from dynbackbones.backbones.sar.fusion import BRANCHES
+from dynbackbones.backbones.sar.network import SARBackbone, check_branches, check_regions
+from dynbackbones.backbones.sar.selection import RegionSelection
+from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.layers.norm import NormLayer, norm_layer
+from dynbackbones.layers.residual import BasicBlock, set_activation_checkpointing
+from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
+
+DEPTHS = (20, 32, 56, 110)
+
+
+class SARCifarResNet(SARBackbone):
+    """SAR-ResNet for CIFAR (SAR, IV-B and IV-C) without classifier.
+
+    The stages have 16, 32 and 64 channels times ``width``, at strides 1, 2 and 4, and 3, 5, 9 or 18
+    blocks each; the regions form grids of 4 x 4, 4 x 4 and 2 x 2 on images of 32 x 32, as in the
+    authors' code. The paper does not print the width; with 2 the MACs of SAR-ResNet-32 come out as
+    in its tables II, III and XI (see the tests). The fusion is eq. 5's; the authors' code for CIFAR
+    adds the branches up.
+
+    Args:
+        depth: 20, 32, 56 or 110.
+        in_channels: channels of the images.
+        width: factor of all channels but the stem's.
+        beta: the refinement branch has beta times a stage's channels, in all stages.
+        branches: ``"both"``, or for ablations (SAR, table I) ``"base"`` or ``"refinement"``; see
+            `SARStage`.
+        groups, base_scale, alpha, cell_size, grid_size, target_rate, target_schedule, temperature,
+            loss_weight, loss_reduction, selector_margin, norm, freeze_at, activation_checkpointing,
+            execution, selection: see `SARResNet`.
+
+    Raises:
+        ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        width: float = 2,
+        groups: int = 2,
+        base_scale: int = 2,
+        alpha: int = 2,
+        beta: float = 1,
+        branches: str = "both",
+        cell_size: Sequence[int] = (8, 4, 4),
+        grid_size: int | None = None,
+        target_rate: float = 0.5,
+        target_schedule: str = "ramp",
+        temperature: tuple[float, float] = (1.0, 0.01),
+        loss_weight: float = 1.0,
+        loss_reduction: str = "batch",
+        selector_margin: float = 9.0,
+        norm: str | NormLayer = "BN",
+        freeze_at: int = 0,
+        activation_checkpointing: bool = False,
+        execution: str = "auto",
+        selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            target_rate=target_rate,
+            target_schedule=target_schedule,
+            temperature=temperature,
+            loss_weight=loss_weight,
+            loss_reduction=loss_reduction,
+            execution=execution,
+            selection=selection,
+        )
+        check_choice("depth", depth, DEPTHS)
+        check_choice("base_scale", base_scale, (2, 4))
+        check_choice("branches", branches, BRANCHES)
+        check_branches(groups, alpha, beta)
+        check_regions(cell_size, grid_size)
+        if not width > 0:
+            raise ValueError(f"width must be positive, got {width!r}")
+
+        make_norm = norm_layer(norm)
+        add_cifar_stem(self, in_channels, make_norm)
+        before = CIFAR_STEM_CHANNELS
+        self.feature_info = {}
+        for index in range(3):
+            channels = int(CIFAR_STEM_CHANNELS * 2**index * width)
+            stage = SARStage(
+                BasicBlock,
+                before,
+                channels,
+                (depth - 2) // 6,
+                groups=groups,
+                base_scale=base_scale if index < 2 else 2,
+                alpha=alpha,
+                beta=beta,
+                cell_size=cell_size[index] if grid_size is None else None,
+                grid_size=grid_size,
+                transition_stride=2 if index < 2 else 1,
+                pooled_transition=index < 2,
+                dilation=1,
+                selector_margin=selector_margin,
+                norm=make_norm,
+                branches=branches,
+            )
+            self.add_module(f"layer{index + 1}", stage)
+            end = "fusion" if index < 2 else "transition"
+            self.feature_info[f"res{index + 2}"] = FeatureInfo(
+                channels, 2**index, f"layer{index + 1}.{end}"
+            )
+            before = channels
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
+        # As in the authors' code for CIFAR.
+        self._init_weights(BasicBlock)
+        self.freeze(freeze_at)

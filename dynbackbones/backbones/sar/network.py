@@ -1,0 +1,259 @@
+"""What SAR networks have in common: schedules, decisions, losses and costs of their stages."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from numbers import Real
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import DynamicBackbone, remember
+from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
+from dynbackbones.backbones.sar.decisions import SARDecisions, StageRegions
+from dynbackbones.backbones.sar.loss import activation_rate_loss
+from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
+from dynbackbones.backbones.sar.selection import RegionSelection
+from dynbackbones.backbones.sar.stage import SARStage, StageOutput
+from dynbackbones.layers.residual import ResidualBlock
+from dynbackbones.layers.stem import run_stem, stem_macs
+
+TARGET_SCHEDULES = ("ramp", "constant")
+LOSS_REDUCTIONS = ("batch", "sample")
+
+
+class SARBackbone(DynamicBackbone):
+    """A stem, three SAR stages called ``layer1`` to ``layer3``, and perhaps a ``layer4``.
+
+    Args:
+        in_channels: channels of the images.
+        target_rate: t, the activation rate to train towards.
+        target_schedule: ``"ramp"`` from 1 down to t (from scratch) or ``"constant"`` (fine-tuning).
+        temperature: of the Gumbel-softmax at the start and the end of training.
+        loss_weight: lambda, of the activation-rate loss.
+        loss_reduction: ``"batch"`` (SAR, eq. 10) or ``"sample"`` (eq. 11).
+        execution: see `DynamicBackbone`; stages in training mode are always masked.
+        selection: override of the decisions, as for `select`.
+
+    Raises:
+        ValueError: an option has a wrong value.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        *,
+        target_rate: float,
+        target_schedule: str,
+        temperature: Sequence[float],
+        loss_weight: float,
+        loss_reduction: str,
+        execution: str,
+        selection: "str | Mapping[str, Tensor] | RegionSelection | None",
+    ) -> None:
+        super().__init__(in_channels, execution)
+        check_choice("target_schedule", target_schedule, TARGET_SCHEDULES)
+        check_choice("loss_reduction", loss_reduction, LOSS_REDUCTIONS)
+        _check_schedules(target_rate, temperature, loss_weight)
+        self.target_rate = target_rate
+        self.target_schedule = target_schedule
+        self.temperature = (float(temperature[0]), float(temperature[1]))
+        self.loss_weight = loss_weight
+        self.loss_reduction = loss_reduction
+        self._selection = _as_selection(selection)
+        self._static_macs: dict[tuple[int, int], float] = {}
+
+    def _init_weights(self, shortcut_blocks: type[ResidualBlock]) -> None:
+        """Initialises all layers.
+
+        Args:
+            shortcut_blocks: blocks of this class start as their shortcuts, but for those of the
+                refinement branches.
+        """
+        init_weights(self)
+        starting = list(self._last_stage() or ())
+        for stage in self.stages().values():
+            starting += [*stage.base, stage.transition]
+            for layer in stage.fusion.modules():
+                if isinstance(layer, nn.Linear):
+                    nn.init.normal_(layer.weight, std=0.01)
+        for block in starting:
+            if isinstance(block, shortcut_blocks):
+                block.zero_init_residual()
+
+    def stages(self) -> dict[str, SARStage]:
+        """The SAR stages by the name of the feature in which they end."""
+        return {"res2": self.layer1, "res3": self.layer2, "res4": self.layer3}
+
+    def _last_stage(self) -> nn.Sequential | None:
+        """The ordinary stage behind them, whose output is res5, where there is one."""
+        return getattr(self, "layer4", None)
+
+    def selector_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters of all region selectors, for a learning rate of their own."""
+        for stage in self.stages().values():
+            yield from stage.selectors.parameters()
+
+    @property
+    def scheduled_target_rate(self) -> float:
+        """The target rate at the present share of training."""
+        return scheduled_target(self.target_rate, self.progress, self.target_schedule)
+
+    @property
+    def scheduled_temperature(self) -> float:
+        """The Gumbel-softmax temperature at the present share of training."""
+        return scheduled_temperature(self.temperature, self.progress)
+
+    @property
+    def selection(self) -> RegionSelection | None:
+        """The override of the decisions that holds at present."""
+        return self._selection
+
+    @contextmanager
+    def select(
+        self, kind: str | Mapping[str, Tensor], *, rate: float = 0.5, seed: int = 0
+    ) -> Iterator[None]:
+        """Overrides the decisions of forward passes inside; see `RegionSelection`."""
+        before, self._selection = self._selection, RegionSelection(kind, rate, seed)
+        try:
+            yield
+        finally:
+            self._selection = before
+
+    def forward(
+        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
+    ) -> dict[str, Tensor]:
+        sizes = self._check_inputs(images, image_sizes)
+        x = run_stem(self, images)
+        features, outputs = {}, {}
+        for name, stage in self.stages().items():
+            outputs[name] = output = self._run_stage(name, stage, x, sizes)
+            features[name] = output.fused
+            x = output.out
+        features["res4"] = x
+        last = self._last_stage()
+        if last is not None:
+            features["res5"] = last(x)
+
+        size = (int(images.shape[-2]), int(images.shape[-1]))
+        self.decisions = self._describe(outputs, sizes or [size] * len(images), size)
+        if self.records_auxiliary:
+            self._keep_auxiliary(self._losses(outputs.values()))
+        return features
+
+    def _stage_stride(self, name: str) -> int:
+        """Input pixels per pixel of a SAR stage's refinement branch."""
+        return self.feature_info[name].stride
+
+    def _run_stage(
+        self, name: str, stage: SARStage, x: Tensor, sizes: list[tuple[int, int]] | None
+    ) -> StageOutput:
+        valid = None
+        if sizes is not None:
+            stride = self._stage_stride(name)
+            valid = torch.tensor([feature_size(size, stride) for size in sizes], device=x.device)
+        override = self._selection and partial(self._selection.masks, name, len(x))
+        return stage(
+            x,
+            valid_sizes=valid,
+            override=override,
+            temperature=self.scheduled_temperature,
+            execution=self.execution,
+        )
+
+    def _losses(self, outputs) -> dict[str, Tensor]:
+        rates = [output.rates for output in outputs if output.rates is not None]
+        if not any(map(len, rates)):
+            return {}
+        loss = activation_rate_loss(
+            torch.cat(rates), self.scheduled_target_rate, self.loss_reduction
+        )
+        return {"loss_activation_rate": self.loss_weight * loss}
+
+    def _describe(
+        self,
+        outputs: dict[str, StageOutput],
+        sizes: list[tuple[int, int]],
+        batch_size: tuple[int, int],
+    ) -> Decisions:
+        macs = self._macs_of(outputs, sizes)
+        if not any(output.masks.shape[1] for output in outputs.values()):
+            return Decisions(sizes, macs)  # base branches alone decide nothing
+        regions = {}
+        for name, output in outputs.items():
+            stride, grid = self._stage_stride(name), output.grid
+            regions[name] = StageRegions(
+                masks=output.masks,
+                argmax_masks=output.argmax_masks,
+                row_edges=(grid.row_edges * stride).clamp(max=batch_size[0]),
+                col_edges=(grid.col_edges * stride).clamp(max=batch_size[1]),
+                valid=grid.valid,
+            )
+        sampled = any(output.rates is not None for output in outputs.values())
+        return SARDecisions(sizes, macs, regions, sampled)
+
+    def _macs_of(self, outputs: dict[str, StageOutput], sizes: list[tuple[int, int]]) -> Tensor:
+        static = [remember(self._static_macs, size, self._count_static) for size in sizes]
+        macs = torch.tensor(static, dtype=torch.float64)
+        pixels = [
+            (output.masks * output.grid.areas[:, None, None]).sum(dim=(2, 3, 4))
+            for output in outputs.values()
+        ]
+        costs = [self.stages()[name].macs_per_refined_pixel() for name in outputs]
+        # One transfer from the device for all stages.
+        return macs + torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
+
+    def _count_static(self, size: tuple[int, int]) -> float:
+        return self.macs(*size, activation_rate=0)
+
+    def macs(self, height: int, width: int, activation_rate: float = 1.0) -> float:
+        """Multiply-accumulates for an image of this size in pixels, at an activation rate.
+
+        Convolutions and linear layers count, as in SAR's tables.
+        """
+        total = float(stem_macs(self, height, width))
+        for name, stage in self.stages().items():
+            size = feature_size((height, width), self._stage_stride(name))
+            refined = size[0] * size[1] * stage.groups * activation_rate
+            total += stage.static_macs(*size)
+            total += refined * float(stage.macs_per_refined_pixel().sum())
+        size = feature_size((height, width), self.feature_info["res4"].stride)
+        for block in self._last_stage() or ():
+            total += block.macs(*size)
+            size = feature_size((height, width), self.feature_info["res5"].stride)
+        return total
+
+
+def _as_selection(selection) -> RegionSelection | None:
+    if selection is None or isinstance(selection, RegionSelection):
+        return selection
+    return RegionSelection(selection)
+
+
+def _check_schedules(target_rate: float, temperature: Sequence[float], loss_weight: float) -> None:
+    if not isinstance(target_rate, Real) or not 0 < target_rate <= 1:
+        raise ValueError(f"target_rate must lie in (0, 1], got {target_rate!r}")
+    pair = isinstance(temperature, Sequence) and len(temperature) == 2
+    if not pair or not all(isinstance(value, Real) and value > 0 for value in temperature):
+        raise ValueError(f"temperature must be two positive numbers, got {temperature!r}")
+    if not isinstance(loss_weight, Real) or not loss_weight >= 0:
+        raise ValueError(f"loss_weight must not be negative, got {loss_weight!r}")
+
+
+def check_branches(groups: int, alpha: int, beta: float) -> None:
+    """Raises a ValueError unless the options of a SAR network's two branches have right values."""
+    for name, value in (("groups", groups), ("alpha", alpha)):
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    if not beta > 0:
+        raise ValueError(f"beta must be positive, got {beta!r}")
+
+
+def check_regions(cell_size: Sequence[int], grid_size: int | None) -> None:
+    """Raises a ValueError unless the sizes of regions, or of their grid, have right values."""
+    three = isinstance(cell_size, Sequence) and len(cell_size) == 3
+    if not three or not all(isinstance(c, int) and c >= 1 for c in cell_size):
+        raise ValueError(f"cell_size must be three positive integers, got {cell_size!r}")
+    if grid_size is not None and not (isinstance(grid_size, int) and grid_size >= 1):
+        raise ValueError(f"grid_size must be a positive integer or None, got {grid_size!r}")

@@ -1,0 +1,175 @@
+"""SAR-ResNet: full resolution only where an image needs it.
+
+Han et al., Spatially Adaptive Feature Refinement for Efficient Inference, IEEE TIP 2021. Where the
+text and the authors' code (sar_resnet_1attFuse) differ, the code is followed, except that an
+unselected place gets nothing of the last norm layer's shift, so that sparse equals masked.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import FeatureInfo
+from dynbackbones.backbones.resnet import OUTPUT_STRIDES, check_choice
+from dynbackbones.backbones.sar.network import SARBackbone, check_branches, check_regions
+from dynbackbones.backbones.sar.selection import RegionSelection
+from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.layers.norm import NormLayer, norm_layer
+from dynbackbones.layers.residual import (
+    BasicBlock,
+    Bottleneck,
+    ResidualBlock,
+    set_activation_checkpointing,
+)
+from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS, add_imagenet_stem
+
+LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
+    18: (BasicBlock, (2, 2, 2, 2)),
+    34: (BasicBlock, (3, 4, 6, 3)),
+    50: (Bottleneck, (3, 4, 6, 3)),
+    101: (Bottleneck, (4, 8, 18, 3)),
+}
+
+
+class SARResNet(SARBackbone):
+    """SAR-ResNet-18, -34, -50 or -101 without classifier.
+
+    Args:
+        depth: 18, 34, 50 or 101.
+        in_channels: channels of the images.
+        groups: G, channel groups with regions of their own; divides the channels.
+        base_scale: s, the base branch's reduction of resolution: 2, or 4 (stages 1 and 2).
+        alpha: the base branch has 1 / alpha of a stage's channels.
+        beta: the refinement branch has beta times a stage's channels (stages 2 and 3; stage 1
+            stays at 1, as in the authors' ImageNet network).
+        cell_size: edge of a region in feature pixels, for the three SAR stages.
+        grid_size: K for the paper's K x K regions instead of cells of fixed size.
+        target_rate: t, the activation rate to train towards.
+        target_schedule: ``"ramp"`` from 1 down to t (from scratch) or ``"constant"`` (fine-tuning).
+        temperature: of the Gumbel-softmax at the start and the end of training.
+        loss_weight: lambda, of the activation-rate loss.
+        loss_reduction: ``"batch"`` (SAR, eq. 10) or ``"sample"`` (eq. 11).
+        selector_margin: see `RegionSelector`; 9 for ImageNet-length training, 2 for a few
+            thousand iterations.
+        output_stride: 32; 16 dilates stage 4; 8 also stage 3, whose regions then have twice as
+            many feature pixels on a side.
+        norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
+        freeze_at: see `Backbone.freeze`.
+        activation_checkpointing: compute the blocks' activations a second time in the backward
+            pass instead of keeping them; the selectors run once.
+        execution: see `DynamicBackbone`; stages in training mode are always masked.
+        selection: override of the decisions, as for `select`.
+
+    Raises:
+        ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        in_channels: int = 3,
+        groups: int = 2,
+        base_scale: int = 2,
+        alpha: int = 2,
+        beta: float = 1,
+        cell_size: Sequence[int] = (4, 4, 7),
+        grid_size: int | None = None,
+        target_rate: float = 0.5,
+        target_schedule: str = "ramp",
+        temperature: tuple[float, float] = (1.0, 0.01),
+        loss_weight: float = 1.0,
+        loss_reduction: str = "batch",
+        selector_margin: float = 9.0,
+        output_stride: int = 32,
+        norm: str | NormLayer = "BN",
+        freeze_at: int = 0,
+        activation_checkpointing: bool = False,
+        execution: str = "auto",
+        selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            target_rate=target_rate,
+            target_schedule=target_schedule,
+            temperature=temperature,
+            loss_weight=loss_weight,
+            loss_reduction=loss_reduction,
+            execution=execution,
+            selection=selection,
+        )
+        check_choice("depth", depth, LAYOUTS)
+        check_choice("base_scale", base_scale, (2, 4))
+        check_choice("output_stride", output_stride, OUTPUT_STRIDES)
+        check_branches(groups, alpha, beta)
+        check_regions(cell_size, grid_size)
+
+        block, counts = LAYOUTS[depth]
+        make_norm = norm_layer(norm)
+        add_imagenet_stem(self, in_channels, make_norm)
+        dilated3 = output_stride == 8
+        channels = IMAGENET_STEM_CHANNELS
+        for index in range(3):
+            stage_channels = 64 * 2**index * block.expansion
+            dilated = dilated3 and index == 2
+            stage = SARStage(
+                block,
+                channels,
+                stage_channels,
+                counts[index],
+                groups=groups,
+                base_scale=base_scale if index < 2 else 2,
+                alpha=alpha,
+                beta=beta if index > 0 else 1,
+                cell_size=None
+                if grid_size is not None
+                else cell_size[index] * (2 if dilated else 1),
+                grid_size=grid_size,
+                transition_stride=2 if index == 0 or (index == 1 and not dilated3) else 1,
+                pooled_transition=index < 2,
+                dilation=2 if dilated else 1,
+                selector_margin=selector_margin,
+                norm=make_norm,
+            )
+            self.add_module(f"layer{index + 1}", stage)
+            channels = stage_channels
+        self.layer4 = _last_stage(block, channels, counts[3], output_stride, make_norm)
+        self.feature_info = _feature_info(block.expansion, output_stride)
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
+        # As in the authors' code for ImageNet, not those of BasicBlocks.
+        self._init_weights(Bottleneck)
+        self.freeze(freeze_at)
+
+
+def _feature_info(expansion: int, output_stride: int) -> dict[str, FeatureInfo]:
+    modules = ("layer1.fusion", "layer2.fusion", "layer3.transition", "layer4")
+    return {
+        f"res{index + 2}": FeatureInfo(
+            channels=64 * 2**index * expansion,
+            stride=min(4 * 2**index, output_stride),
+            module=module,
+        )
+        for index, module in enumerate(modules)
+    }
+
+
+def _last_stage(
+    block: type[ResidualBlock], channels: int, count: int, output_stride: int, norm: NormLayer
+) -> nn.Sequential:
+    before = {32: 1, 16: 1, 8: 2}[output_stride]
+    dilation = {32: 1, 16: 2, 8: 4}[output_stride]
+    return nn.Sequential(
+        *(
+            block(
+                channels if index == 0 else 2 * channels,
+                2 * channels,
+                stride=2 if index == 0 and output_stride == 32 else 1,
+                dilation=dilation,
+                first_dilation=before if index == 0 else dilation,
+                pooled_shortcut=index == 0,
+                norm=norm,
+            )
+            for index in range(count)
+        )
+    )

@@ -1,0 +1,1 @@
+"""Command lines; the files in ``tools/`` call them."""

@@ -1,0 +1,25 @@
+"""How a command ends: a mistake of the user in one line."""
+
+import sys
+from collections.abc import Callable
+
+from dynbackbones.errors import UserError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Call ``main``; a mistake of the user ends in one line and exit code 2.
+
+    Errors of the program itself keep their traceback.
+    """
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _message(error: UserError) -> str:
+    """The one line of an error; data loader workers put their traceback before it."""
+    lines = str(error).strip().splitlines() or [""]
+    kind = type(error)
+    return lines[-1].removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")

@@ -1,0 +1,68 @@
+"""Command line of ``tools/train_net.py``: detectron2's, for either engine."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+from collections.abc import Callable, Sequence
+
+from dynbackbones.cli.engines import ENGINES, choose_engine
+
+
+def parser() -> argparse.ArgumentParser:
+    """detectron2's command line for training tools, and ``--engine``."""
+    options = argparse.ArgumentParser(
+        description="Train or evaluate a detector with a dynamic backbone.",
+        epilog="Example: train_net.py --config-file configs/demo/sar_retinanet.yaml SEED 1",
+    )
+    options.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
+    options.add_argument(
+        "--resume", action="store_true", help="continue from the last checkpoint in OUTPUT_DIR"
+    )
+    options.add_argument(
+        "--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS and train nothing"
+    )
+    options.add_argument(
+        "--num-gpus", type=_at_least(1), default=1, help="processes per machine, one per GPU"
+    )
+    options.add_argument("--num-machines", type=_at_least(1), default=1)
+    options.add_argument("--machine-rank", type=_at_least(0), default=0, help="of this machine")
+    options.add_argument(
+        "--dist-url",
+        # A port per user, so that a second run says that the first one still lives.
+        default=f"tcp://127.0.0.1:{2**15 + 2**14 + os.getuid() % 2**14}",
+        help="where the processes meet",
+    )
+    options.add_argument(
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="auto takes detectron2 where it is installed",
+    )
+    options.add_argument(
+        "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Parse the command line (default ``sys.argv``), choose an engine, train or evaluate."""
+    args = parser().parse_args(arguments)
+    engine, reason = choose_engine(args.engine)
+    print(f"engine: {engine} ({reason})", flush=True)
+    import torch
+
+    if not torch.cuda.is_available():
+        print("no CUDA device: using the CPU", flush=True)
+    importlib.import_module(f"dynbackbones.integrations.{engine}.engine").main(args)
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def count(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        return value
+
+    return count

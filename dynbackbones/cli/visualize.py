@@ -1,0 +1,211 @@
+"""Shows what a trained detector found and what its backbone chose.
+
+SAR: prints for each stage how many of the refined regions touch an object, and draws a few images
+with their detections and refined regions. BlockDrop: prints which blocks ran for how many images,
+and draws images from those that used the least blocks to those that used the most.
+"""
+
+import argparse
+import importlib
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from dynbackbones.analysis.pictures import save_region_picture
+from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
+from dynbackbones.analysis.usage import save_usage_picture
+from dynbackbones.cli import engines
+from dynbackbones.data import coco
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.config import num_classes
+
+# Images in a picture unless the command line says otherwise.
+ROWS = 4
+THUMBNAILS = 48
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", *engines.ENGINES),
+        default="auto",
+        help="auto takes detectron2 where it is installed",
+    )
+    parser.add_argument(
+        "--num-images", type=int, help="in the picture (default 4; 48 for BlockDrop)"
+    )
+    parser.add_argument(
+        "--max-images", type=int, help="of the dataset for the table (default: all of them)"
+    )
+    parser.add_argument(
+        "--score-threshold", type=float, default=0.5, help="of drawn detections (default 0.5)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.png",
+        help="default: OUTPUT_DIR/regions.png, or blocks.png for BlockDrop",
+    )
+    parser.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config overrides, last; MODEL.WEIGHTS is OUTPUT_DIR/model_final.pth by default and "
+        "the dataset is the first of DATASETS.TEST",
+    )
+    # What the engines read besides from a training tool's command line.
+    parser.set_defaults(
+        resume=False, eval_only=True, num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto"
+    )
+    args = parser.parse_args(argv)
+    for name in ("num_images", "max_images"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if not 0 <= args.score_threshold <= 1:
+        parser.error(f"--score-threshold must lie in [0, 1], got {args.score_threshold}")
+    return args
+
+
+def use_trained_weights(cfg, args: argparse.Namespace) -> None:
+    """Points a config at the run's own model unless the command line names another one.
+
+    MODEL.WEIGHTS of the YAML is what training starts from, so it does not count.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if "MODEL.WEIGHTS" in args.opts[::2]:
+        return
+    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    if not weights.is_file():
+        raise UserError(
+            f"{weights} does not exist: train it with tools/train_net.py --config-file "
+            f"{args.config_file}, or name a model at the end of the command: MODEL.WEIGHTS FILE"
+        )
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(weights)
+    cfg.freeze()
+
+
+def open_dataset(cfg, engine: str, limit: int | None) -> CocoSamples:
+    """The first dataset of DATASETS.TEST, checked.
+
+    Raises:
+        UserError: there is none, it has no COCO annotations, or see `dynbackbones.data.coco`.
+    """
+    if not cfg.DATASETS.TEST:
+        raise UserError("DATASETS.TEST is empty: name a dataset to look at")
+    name = cfg.DATASETS.TEST[0]
+    if engine == "detectron2" and name not in coco.known_datasets(cfg.DATASETS.COCO_FORMAT):
+        source = find_in_catalog(name)
+    else:
+        source = coco.resolve(name, cfg.DATASETS.COCO_FORMAT)
+    return CocoSamples(source, coco.check(source, num_classes(cfg)), limit)
+
+
+def find_in_catalog(name: str) -> coco.CocoSource:
+    """The files of a dataset that only detectron2's catalog knows."""
+    from detectron2.data import MetadataCatalog
+
+    metadata = MetadataCatalog.get(name)
+    files = metadata.get("json_file"), metadata.get("image_root")
+    if not all(files):
+        raise UserError(f"dataset {name} has no COCO annotation file; its regions cannot be judged")
+    return coco.CocoSource(name, Path(files[0]), Path(files[1]))
+
+
+def show_progress(samples: Iterable[Sample], total: int) -> Iterator[Sample]:
+    """Passes samples on and prints their count and the time left, every second or so."""
+    start = shown = time.monotonic()
+    terminal = sys.stderr.isatty()
+    for done, sample in enumerate(samples):
+        now = time.monotonic()
+        if done and now - shown > (0.5 if terminal else 20):
+            shown, left = now, (now - start) / done * (total - done)
+            line = f"image {done}/{total}, {left:.0f} s left"
+            print(
+                f"\r{line:<40}" if terminal else line,
+                end="" if terminal else "\n",
+                file=sys.stderr,
+                flush=True,
+            )
+        yield sample
+    if terminal:
+        print(f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)
+
+
+def report(name: str, result: Survey) -> str:
+    """The figures of a survey as text."""
+    means = result.means()
+    figures = [f"{result.coverage.images} images of {name}"]
+    if "activation_rate" in means:
+        figures.append(f"mean activation rate {means['activation_rate']:.3f}")
+    if "macs" in means:
+        figures.append(f"{means['macs'] / 1e9:.2f} GMACs per image in the backbone")
+    line = ", ".join(figures)
+    if result.chose_blocks:
+        return f"{line}\n\n{result.usage.table()}"
+    if not result.coverage.stages:
+        return f"{line}\nthe backbone does not choose regions: the picture shows detections only"
+    return (
+        f"{line}\n\n{result.coverage.table()}\n\n"
+        "ratio: above 1 a stage prefers objects, below 1 the background"
+    )
+
+
+def draw_regions(
+    result: Survey, samples: CocoSamples, folder: Path, args: argparse.Namespace
+) -> Path:
+    """A picture of a few images with their detections and, of a SAR network, refined regions."""
+    return save_region_picture(
+        args.output or folder / "regions.png",
+        result.rows,
+        samples.class_names,
+        score_threshold=args.score_threshold,
+        coverage=result.coverage,
+    )
+
+
+def draw_blocks(
+    result: Survey, samples: CocoSamples, folder: Path, args: argparse.Namespace
+) -> Path:
+    """A picture of images in the order of the number of blocks that ran for them."""
+    return save_usage_picture(
+        args.output or folder / "blocks.png",
+        samples.pixels,
+        result.usage.blocks,
+        num_blocks=len(result.usage.block_names),
+        limit=args.num_images or THUMBNAILS,
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
+    engine, reason = engines.choose_engine(args.engine)
+    print(f"engine: {engine} ({reason})", flush=True)
+    adapter = importlib.import_module(f"dynbackbones.integrations.{engine}.engine")
+    cfg = adapter.setup(args)
+    use_trained_weights(cfg, args)
+    samples = open_dataset(cfg, engine, args.max_images)
+    result = survey(
+        adapter.load_predictor(cfg),
+        show_progress(samples, len(samples)),
+        num_rows=args.num_images or ROWS,
+    )
+    name = cfg.DATASETS.TEST[0]
+    print(report(name, result))
+    draw = draw_blocks if result.chose_blocks else draw_regions
+    picture = draw(result, samples, Path(cfg.OUTPUT_DIR), args)
+    print(f"picture: {picture}")
+    figures = Path(cfg.OUTPUT_DIR) / "coverage.json"
+    figures.parent.mkdir(parents=True, exist_ok=True)
+    figures.write_text(json.dumps({"dataset": name, **result.to_dict()}, indent=2) + "\n")
+    print(f"figures: {figures}")
+

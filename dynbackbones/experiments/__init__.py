@@ -1,0 +1,1 @@
+"""Tables over variants, baselines and seeds."""

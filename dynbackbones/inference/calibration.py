@@ -1,0 +1,124 @@
+"""The spending knob: meet an activation rate or block usage in evaluation without retraining."""
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.backbones.sar.network import SARBackbone
+
+
+@torch.no_grad()
+def calibrate(
+    net: DynamicBackbone,
+    images: Tensor | Iterable[Tensor],
+    *,
+    target_rate: float,
+    tolerance: float = 0.01,
+    max_steps: int = 20,
+) -> float:
+    """Shifts the decision thresholds so that a trained network meets a rate.
+
+    That is the activation rate of a SAR network, the block usage of a BlockDrop network. All
+    selectors get the same threshold on their logit difference, the policy network one on its
+    logits, found by bisection, so that computation is still spent where the network was trained to.
+    The threshold is saved with the weights.
+
+    Args:
+        net: the backbone; its mode is restored, and where this fails its thresholds.
+        images: (N, in_channels, H, W), normalised as in training, or batches of these; without
+            padding, which would count like the images.
+        target_rate: mean activation rate or block usage to reach, in [0, 1].
+        tolerance: distance from the target that is good enough.
+        max_steps: forward passes over ``images`` at most, besides the first two.
+
+    Returns:
+        The rate reached. Where decisions are tied it can miss the target, which a warning says.
+
+    Raises:
+        ValueError: an argument is out of range, there are no images, the decisions are
+            overridden, or the network takes none.
+    """
+    if not isinstance(net, SARBackbone | BlockDropBackbone):
+        raise ValueError(
+            f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
+            "take; give it a SAR or BlockDrop network"
+        )
+    if net.selection is not None:
+        raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
+    if max_steps < 1:
+        raise ValueError(f"max_steps must be at least 1, got {max_steps}")
+    if not 0 <= target_rate <= 1:
+        raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
+    batches = [images] if isinstance(images, Tensor) else list(images)
+    if not batches:
+        raise ValueError("images must not be empty: calibration needs some typical images")
+    was_training, before = net.training, [value.clone() for value in thresholds(net)]
+    net.eval()
+    try:
+        reached = _bisect(net, batches, target_rate, tolerance, max_steps)
+    except BaseException:
+        for threshold, value in zip(thresholds(net), before, strict=True):
+            threshold.copy_(value)
+        raise
+    finally:
+        net.train(was_training)
+    if abs(reached - target_rate) > tolerance:
+        warnings.warn(
+            f"calibrate reached a rate of {reached:.3f} instead of {target_rate:g}: between these "
+            "thresholds many decisions change at once, as they do in a network that has not "
+            "learned them yet; train it, give more images, or raise tolerance",
+            stacklevel=3,  # `no_grad` is one of them
+        )
+    return reached
+
+
+def _bisect(
+    net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
+) -> float:
+    rates: dict[float, float] = {}  # by threshold
+
+    def rate_at(threshold: float) -> float:
+        rates[threshold] = _rate_at(net, batches, threshold)
+        return rates[threshold]
+
+    low, high = -1.0, 1.0  # thresholds that select at least and at most the target
+    while rate_at(low) < target and low > -1e4:
+        low *= 4
+    while rate_at(high) > target and high < 1e4:
+        high *= 4
+    for _ in range(max_steps):
+        middle = (low + high) / 2
+        rate = rate_at(middle)
+        if abs(rate - target) <= tolerance:
+            break
+        low, high = (middle, high) if rate > target else (low, middle)
+    best = min(rates, key=lambda threshold: abs(rates[threshold] - target))
+    _set_threshold(net, best)
+    return rates[best]
+
+
+def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> float:
+    _set_threshold(net, threshold)
+    rates = []
+    for batch in batches:
+        net(batch)
+        decisions = net.decisions
+        is_sar = isinstance(net, SARBackbone)
+        rates.append(decisions.activation_rate if is_sar else decisions.block_usage)
+    return float(torch.cat(rates).mean())
+
+
+def _set_threshold(net: DynamicBackbone, threshold: float) -> None:
+    for value in thresholds(net):
+        value.fill_(threshold)
+
+
+def thresholds(net: DynamicBackbone) -> list[Tensor]:
+    """The buffers that `calibrate` sets."""
+    if isinstance(net, BlockDropBackbone):
+        return [net.policy.threshold]
+    return [selector.threshold for stage in net.stages().values() for selector in stage.selectors]

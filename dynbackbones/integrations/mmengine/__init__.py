@@ -1,0 +1,1 @@
+"""What runs on mmengine's Runner share: the torchvision engine and OpenMMLab's libraries."""

@@ -1,0 +1,77 @@
+"""Exact resume for runs of mmengine's, whatever their model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+from mmengine.runner import IterBasedTrainLoop, Runner
+
+from dynbackbones.integrations.mmengine import runner as around
+from dynbackbones.integrations.mmengine.run_config import RUN_CONFIG, describe
+
+
+@HOOKS.register_module()
+class RandomStateHook(Hook):
+    """Keeps random states in checkpoints, so that a resumed run is the uninterrupted one.
+
+    Checkpoints get the random states of all processes and a description of the run's config, see
+    `run_config`, and lose mmengine's log history, whose class only an unsafe loader would accept.
+    Samples need seeds of their own too: `SeededSampler` and `SeededDataset`. Several such hooks in
+    a run do no harm.
+    """
+
+    # Before the logger (BELOW_NORMAL) and before checkpoints are written (VERY_LOW).
+    priority = "NORMAL"
+
+    def __init__(self) -> None:
+        self._states = around.RandomStates()
+        self._before_val: dict[str, Any] | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        if runner.iter == 0:
+            # Weights to start from are no run to continue.
+            self._states.read({})
+        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            # Each epoch draws a number for its data loader, a resumed one too.
+            self._states.restore(runner)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        # Not earlier: the one data loader of such a run draws when it is resumed, which the
+        # uninterrupted run did at its start.
+        self._states.restore(runner)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if self.is_last_train_iter(runner) or any(
+            not hook.by_epoch and self.every_n_train_iters(runner, hook.interval)
+            for hook in runner.hooks
+            if isinstance(hook, CheckpointHook)
+        ):
+            self._states.collect()
+
+    def after_train_epoch(self, runner: Runner) -> None:
+        self._states.collect()
+
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._states.write(checkpoint)
+        checkpoint[RUN_CONFIG] = describe(runner.cfg)
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        self._states.read(checkpoint)
+        around.stay_in(runner.work_dir, checkpoint)
+
+    def before_val(self, runner: Runner) -> None:
+        # A run resumed from here does not validate first, and must draw the same numbers.
+        self._before_val = around.random_state()
+
+    def after_val(self, runner: Runner) -> None:
+        if self._before_val is not None:
+            around.set_random_state(self._before_val)
+            self._before_val = None
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        # For the checkpoint of the best result, which is written after validation.
+        self._states.collect()

@@ -1,0 +1,134 @@
+"""Data that can be resumed and does not surprise: seeded samples, checked labels."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
+
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.runner import random_state, set_random_state
+
+
+@DATA_SAMPLERS.register_module()
+class SeededSampler(InfiniteSampler):
+    """mmengine's `InfiniteSampler` that gives each sample a seed of its own.
+
+    The seed depends on the run's seed and on the sample's position in training alone, whatever the
+    number of workers, so that a resumed run augments like the uninterrupted one. It yields pairs
+    of index and seed, which `SeededDataset` understands.
+    """
+
+    def _indices_of_rank(self) -> Iterator[tuple[int, int]]:
+        positions = enumerate(self._infinite_indices())
+        for position, index in itertools.islice(positions, self.rank, None, self.world_size):
+            yield index, _sample_seed(self.seed, position)
+
+
+@DATA_SAMPLERS.register_module()
+class SeededEpochSampler(DefaultSampler):
+    """As `SeededSampler`, for training by epochs: mmengine's `DefaultSampler` with seeds."""
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        first = self.epoch * self.total_size + self.rank
+        for number, index in enumerate(super().__iter__()):
+            yield index, _sample_seed(self.seed, first + number * self.world_size)
+
+
+def _sample_seed(seed: int, position: int) -> int:
+    return int(np.random.SeedSequence([seed, position]).generate_state(1)[0])
+
+
+@DATASETS.register_module()
+class SeededDataset:
+    """Runs a dataset's transforms on the seeds of a `SeededSampler` or `SeededEpochSampler`.
+
+    The process's own random numbers continue afterwards as if nothing had been drawn.
+
+    Args:
+        dataset: config of the dataset, or the dataset.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
+        is_config = isinstance(dataset, Mapping)
+        self.dataset = DATASETS.build(dataset) if is_config else dataset
+
+    @property
+    def metainfo(self) -> dict:
+        return self.dataset.metainfo
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: tuple[int, int]) -> Any:
+        """The sample of a pair (index, seed).
+
+        Raises:
+            TypeError: the sampler gives indices alone.
+        """
+        if not isinstance(key, tuple):
+            raise TypeError(
+                "SeededDataset needs pairs of index and seed; set sampler=dict(type="
+                "'SeededSampler') in its dataloader, or 'SeededEpochSampler' to train by epochs"
+            )
+        index, seed = key
+        with _seeded(seed):
+            return self.dataset[index]
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    before = random_state()
+    random.seed(seed)
+    # mmcv's transforms draw from the legacy generator.
+    np.random.seed(seed)  # noqa: NPY002
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        set_random_state(before)
+
+
+@TRANSFORMS.register_module()
+class CheckLabels:
+    """Refuses label maps of another size than their image, or with values that are no class.
+
+    Stands right behind ``LoadAnnotations``. On a GPU such a value otherwise ends in an assertion of
+    CUDA that names nothing; another size ends in crops that cannot be stacked, or in wrong labels.
+
+    Args:
+        num_classes: labels are 0 to ``num_classes - 1``.
+        ignore_index: label without loss.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        self.num_classes = num_classes
+        self.ignore_index = ignore_index
+
+    def __call__(self, results: dict) -> dict:
+        size, expected = results["gt_seg_map"].shape[:2], tuple(results["ori_shape"])
+        if size != expected:
+            raise UserError(
+                f"label map {results['seg_map_path']} has {size[0]} x {size[1]} pixels, its image "
+                f"{expected[0]} x {expected[1]}; leave it out of the dataset, or mend it"
+            )
+        labels = np.unique(results["gt_seg_map"])
+        wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
+        if wrong.size:
+            raise UserError(
+                f"label map {results['seg_map_path']} has the values "
+                f"{', '.join(map(str, wrong[:5]))}{', ...' if wrong.size > 5 else ''} beside the "
+                f"{self.num_classes} classes 0 to {self.num_classes - 1} and {self.ignore_index} "
+                "(ignored); map them, or correct num_classes (of the head and of CheckLabels)"
+            )
+        return results
+
+    def __repr__(self) -> str:
+        return f"CheckLabels(num_classes={self.num_classes}, ignore_index={self.ignore_index})"

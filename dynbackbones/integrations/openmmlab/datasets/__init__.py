@@ -1,0 +1,1 @@
+"""Datasets in the idiom of mmseg and mmpretrain; configs import them by name."""

@@ -1,0 +1,56 @@
+"""The demo dataset's semantic masks as a dataset of mmseg; needs mmseg, so configs import it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.registry import DATASETS
+from mmseg.datasets import BaseSegDataset
+
+from dynbackbones.data import datasets_root
+from dynbackbones.demo import ensure_digits
+from dynbackbones.demo.digits import CLASSES
+
+
+@DATASETS.register_module()
+class DigitsDataset(BaseSegDataset):
+    """Handwritten digits in textured scenes, written on first use.
+
+    Args:
+        split: ``"train"`` (600 images) or ``"val"`` (100), 256 x 192 pixels.
+        pipeline: transforms.
+        data_root: folder of all datasets; by default ``$DETECTRON2_DATASETS`` or ``datasets``.
+        test_mode: mmseg's.
+        indices: mmengine's: n for the first images, -n for the last, or a list; by default all.
+
+    Raises:
+        ValueError: there is no such split.
+        UserError: the dataset cannot be written.
+    """
+
+    METAINFO = {
+        "classes": ("background", *CLASSES),
+        "palette": [[60, 60, 60], [230, 60, 60], [70, 200, 90], [70, 110, 240], [240, 200, 40],
+                    [200, 80, 220]],
+    }  # fmt: skip
+
+    def __init__(
+        self,
+        split: str,
+        pipeline: Sequence[Mapping[str, Any]],
+        data_root: str | None = None,
+        test_mode: bool = False,
+        indices: int | Sequence[int] | None = None,
+    ) -> None:
+        if split not in ("train", "val"):
+            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
+        folder = ensure_digits(datasets_root() if data_root is None else data_root)
+        super().__init__(
+            data_root=os.fspath(folder),
+            data_prefix={"img_path": split, "seg_map_path": f"masks/{split}"},
+            pipeline=list(pipeline),
+            test_mode=test_mode,
+            indices=indices,
+        )

@@ -1,0 +1,1 @@
+"""What training needs around any framework: losses, policy learning, folders and files of a run."""

@@ -1,0 +1,80 @@
+"""Auxiliary losses of backbones in any model that returns a dict of losses."""
+
+from collections.abc import Iterator
+
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
+from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.backbones.sar.network import SARBackbone
+
+
+def selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of all region selectors inside a model, for a learning rate of their own."""
+    for backbone in find_backbones(model):
+        if isinstance(backbone, SARBackbone):
+            yield from backbone.selector_parameters()
+
+
+def policy_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
+    """Parameters of all policy networks inside a model, for a learning rate of their own."""
+    for backbone in find_backbones(model):
+        if isinstance(backbone, BlockDropBackbone):
+            yield from backbone.policy_parameters()
+
+
+def policy_keys(model: nn.Module) -> set[str]:
+    """Names in a model's `state_dict()` of all policy networks, which plain networks' files lack.
+
+    For `dynbackbones.checkpoints.check_architecture`.
+    """
+    names = [n for n, m in model.named_modules() if isinstance(m, BlockDropBackbone)]
+    prefixes = tuple(f"{name}.policy.".lstrip(".") for name in names)
+    return {key for key in model.state_dict() if prefixes and key.startswith(prefixes)}
+
+
+def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:
+    """Adds the backbones' auxiliary losses to the dict of losses that a model returns.
+
+    One forward hook on the outermost model: detectron2's meta-architectures, mmseg's segmentors
+    and torchvision's detectors return such dicts in training, so that loss scaling, logging and
+    gradient accumulation see the auxiliary losses like any other. The hook looks for backbones in
+    the module that it is called with, so that a deep copy of the model works by itself. Attaching
+    twice is harmless.
+
+    Args:
+        model: the outermost module, before it is wrapped by DDP or the like.
+
+    Returns:
+        A handle whose ``remove()`` takes the hook away again.
+
+    Raises:
+        ValueError: the model is a wrapper or a backbone itself, or contains none of this package.
+    """
+    if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        raise ValueError(
+            f"attach_auxiliary_losses got a {type(model).__name__}; attach to the model inside it "
+            f"(model.module), before it is wrapped"
+        )
+    if isinstance(model, Backbone):
+        raise ValueError(
+            f"attach_auxiliary_losses got a bare {type(model).__name__}, which returns features; "
+            f"attach to the model that returns losses"
+        )
+    if not find_backbones(model):
+        raise ValueError(
+            f"{type(model).__name__} contains no dynbackbones backbone; build it with one first"
+        )
+    return model.register_forward_hook(_add_auxiliary_losses)
+
+
+def _add_auxiliary_losses(model: nn.Module, inputs, output):
+    if not (model.training and isinstance(output, dict)):
+        return None
+    losses: dict = {}
+    for backbone in find_backbones(model):
+        if isinstance(backbone, DynamicBackbone):
+            for name, value in backbone.auxiliary_losses().items():
+                losses[name] = losses[name] + value if name in losses else value
+    return {**output, **losses} if losses else None
