@@ -7,3 +7,13 @@ class UserError(ValueError):
     The message is one line that names the thing, the value and the remedy. Command line tools
     print it without a traceback; any other exception is a defect and keeps its traceback.
     """
+
+
+def mistake_in(traceback: str) -> str | None:
+    """The message of the `UserError` that a traceback ends with; None if it was a defect.
+
+    A traceback as text is all that other processes leave of an exception.
+    """
+    last = (traceback.strip().splitlines() or [""])[-1]
+    kind = f"{UserError.__module__}.{UserError.__qualname__}: "
+    return last.removeprefix(kind) if last.startswith(kind) else None

@@ -6,8 +6,6 @@ import importlib.util
 
 from dynbackbones.errors import UserError
 
-ENGINES = ("detectron2", "torchvision")
-
 # What an engine needs, and how to get it.
 _REQUIREMENTS = {
     "detectron2": (

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 from collections.abc import Callable, Sequence
 
-from dynbackbones.cli.engines import ENGINES, choose_engine
+from dynbackbones.cli.engines import choose_engine
+from dynbackbones.integrations.engine import ENGINES, Launch, import_engine
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +55,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     if not torch.cuda.is_available():
         print("no CUDA device: using the CPU", flush=True)
-    importlib.import_module(f"dynbackbones.integrations.{engine}.engine").main(args)
+    launch = Launch(
+        resume=args.resume,
+        eval_only=args.eval_only,
+        num_gpus=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
+    adapter = import_engine(engine)
+    adapter.main(adapter.setup(args.config_file, args.opts), launch)
 
 
 def _at_least(least: int) -> Callable[[str], int]:

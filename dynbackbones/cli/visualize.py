@@ -6,7 +6,6 @@ and draws images from those that used the least blocks to those that used the mo
 """
 
 import argparse
-import importlib
 import json
 import sys
 import time
@@ -16,10 +15,11 @@ from pathlib import Path
 from dynbackbones.analysis.pictures import save_region_picture
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
-from dynbackbones.cli import engines
+from dynbackbones.cli.engines import choose_engine
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
+from dynbackbones.integrations.engine import ENGINES, import_engine
 
 # Images in a picture unless the command line says otherwise.
 ROWS = 4
@@ -33,7 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
     parser.add_argument(
         "--engine",
-        choices=("auto", *engines.ENGINES),
+        choices=("auto", *ENGINES),
         default="auto",
         help="auto takes detectron2 where it is installed",
     )
@@ -58,10 +58,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="KEY VALUE",
         help="config overrides, last; MODEL.WEIGHTS is OUTPUT_DIR/model_final.pth by default and "
         "the dataset is the first of DATASETS.TEST",
-    )
-    # What the engines read besides from a training tool's command line.
-    parser.set_defaults(
-        resume=False, eval_only=True, num_gpus=1, num_machines=1, machine_rank=0, dist_url="auto"
     )
     args = parser.parse_args(argv)
     for name in ("num_images", "max_images"):
@@ -188,10 +184,10 @@ def draw_blocks(
 
 def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
-    engine, reason = engines.choose_engine(args.engine)
+    engine, reason = choose_engine(args.engine)
     print(f"engine: {engine} ({reason})", flush=True)
-    adapter = importlib.import_module(f"dynbackbones.integrations.{engine}.engine")
-    cfg = adapter.setup(args)
+    adapter = import_engine(engine)
+    cfg = adapter.setup(args.config_file, args.opts)
     use_trained_weights(cfg, args)
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(

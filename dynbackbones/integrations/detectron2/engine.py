@@ -1,9 +1,8 @@
 """Training and evaluation through detectron2, from the same YAML as the embedded engine."""
 
-import argparse
 import difflib
 import os
-import re
+from collections.abc import Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -17,7 +16,7 @@ from detectron2.utils.registry import Registry
 from torch.multiprocessing import ProcessRaisedException
 
 from dynbackbones import checkpoints
-from dynbackbones.errors import UserError
+from dynbackbones.errors import UserError, mistake_in
 from dynbackbones.integrations.config import (
     add_dynbackbones_config,
     check_policy_training,
@@ -27,21 +26,23 @@ from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointe
 from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
 from dynbackbones.integrations.detectron2.predictor import Predictor
 from dynbackbones.integrations.detectron2.trainer import Trainer
+from dynbackbones.integrations.engine import Launch
 from dynbackbones.training.run_folder import check_output_folder
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """The config of a command line, frozen; its data sets are known to detectron2 afterwards.
+def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """The config of a run, frozen; its data sets are known to detectron2 afterwards.
 
     Args:
-        args: detectron2's command line (`dynbackbones.cli.train_net.parser`).
+        config_file: path of the YAML.
+        opts: ``KEY VALUE KEY VALUE ...``
 
     Raises:
         UserError: the config is wrong; nothing has been written.
     """
     cfg = get_cfg()
     add_dynbackbones_config(cfg)
-    merge_config(cfg, args.config_file, args.opts)
+    merge_config(cfg, config_file, opts)
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     _check_name("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
@@ -51,43 +52,44 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
-def main(args: argparse.Namespace) -> None:
-    """Trains, or evaluates with ``--eval-only``, and writes ``OUTPUT_DIR/results.json``.
+def main(cfg: CfgNode, launch: Launch) -> None:
+    """Trains or evaluates, and writes ``OUTPUT_DIR/results.json``.
 
     Args:
-        args: detectron2's command line (`dynbackbones.cli.train_net.parser`).
+        cfg: of `setup`.
+        launch: how the run is started.
 
     Raises:
-        UserError: the command line, the config, the data or the weights are wrong; nothing has
-            been overwritten.
+        UserError: the launch, the config, the data or the weights are wrong; nothing has been
+            overwritten.
     """
-    cfg = setup(args)
     devices = torch.cuda.device_count()
-    if args.num_gpus > max(devices, 1):
-        raise UserError(f"--num-gpus is {args.num_gpus}, but this machine has {devices}; lower it")
-    if args.eval_only:
-        _check_has_weights(cfg, args.resume)
+    if launch.num_gpus > max(devices, 1):
+        raise UserError(
+            f"--num-gpus is {launch.num_gpus}, but this machine has {devices}; lower it"
+        )
+    if launch.eval_only:
+        _check_has_weights(cfg, launch.resume)
     else:
-        check_policy_training(cfg, args.num_gpus * args.num_machines)
-        check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
-    names = cfg.DATASETS.TEST if args.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
+        check_policy_training(cfg, launch.processes)
+        check_output_folder(cfg.OUTPUT_DIR, resume=launch.resume)
+    names = cfg.DATASETS.TEST if launch.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
     check_datasets(cfg, names)
     _check_weights(cfg)
     try:
         launch_processes(
             _run,
-            args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-            args=(cfg, args),
+            launch.num_gpus,
+            num_machines=launch.num_machines,
+            machine_rank=launch.machine_rank,
+            dist_url=launch.dist_url,
+            args=(cfg, launch),
         )
     except ProcessRaisedException as error:
-        # A child process sends its exception as text.
-        mistake = re.search(rf"{UserError.__name__}: (.*)", str(error))
+        mistake = mistake_in(str(error))
         if mistake is None:
             raise
-        raise UserError(mistake.group(1)) from error
+        raise UserError(mistake) from error
 
 
 def load_predictor(cfg: CfgNode) -> Predictor:
@@ -95,20 +97,20 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     return Predictor(cfg)
 
 
-def _run(cfg: CfgNode, args: argparse.Namespace) -> None:
+def _run(cfg: CfgNode, launch: Launch) -> None:
     """Trains or evaluates in one of the processes."""
     if comm.get_world_size() > 1:
         register_datasets(cfg)  # the catalog of a new process knows detectron2's own only
-    default_setup(cfg, args)
+    default_setup(cfg, launch)  # which logs it, and asks for eval_only
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynbackbones")
-    if args.eval_only:
+    if launch.eval_only:
         model = Trainer.build_model(cfg)
         checkpointer = CheckedCheckpointer(model, cfg.OUTPUT_DIR)
-        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=args.resume)
+        checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=launch.resume)
         Trainer.test(cfg, model)
         return
     trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
+    trainer.resume_or_load(resume=launch.resume)
     trainer.train()
 
 

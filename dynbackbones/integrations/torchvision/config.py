@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping, Sequence
 
 from fvcore.common.config import CfgNode
@@ -55,11 +54,6 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     _check_datasets(cfg)
     cfg.freeze()
     return cfg
-
-
-def config_of(args: argparse.Namespace) -> CfgNode:
-    """The config that a command line names."""
-    return load_config(args.config_file, args.opts)
 
 
 def _allow_detectron2_keys(cfg: CfgNode) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import secrets
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,8 +22,9 @@ from torch.utils.data import DataLoader
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import check_policy_training
+from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.torchvision import data, distributed, hooks, solver, weights
-from dynbackbones.integrations.torchvision.config import config_of
+from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
 from dynbackbones.integrations.torchvision.model import DetectorModel
@@ -37,41 +38,35 @@ LOG_INTERVAL = 20
 _AVERAGED = r".*(loss|time|rate|usage|gmacs).*"
 
 
-def setup(args: argparse.Namespace) -> CfgNode:
-    """The config of a command line, after the checks that need no data.
-
-    Raises:
-        UserError: see `load_config` and `check_output_folder`.
-    """
-    cfg = config_of(args)
-    processes = args.num_gpus * args.num_machines
-    if not args.eval_only:
-        check_policy_training(cfg, processes)
-        run_folder.check_output_folder(cfg.OUTPUT_DIR, resume=args.resume)
-    if cfg.SOLVER.IMS_PER_BATCH % processes:
-        raise UserError(
-            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among {processes} "
-            "processes; make it a multiple"
-        )
-    return cfg
+def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
+    """The config of a run; see `load_config`."""
+    return load_config(config_file, opts)
 
 
-def main(args: argparse.Namespace) -> None:
-    """Trains, or evaluates with ``--eval-only``; results go to ``OUTPUT_DIR``.
+def main(cfg: CfgNode, launch: Launch) -> None:
+    """Trains or evaluates; results go to ``OUTPUT_DIR``.
 
     Args:
-        args: of `train_net.parser`.
+        cfg: of `setup`.
+        launch: how the run is started.
 
     Raises:
         UserError: the input is at fault.
     """
-    cfg = setup(args)
-    distributed.start(evaluate if args.eval_only else train, args, cfg)
+    if not launch.eval_only:
+        check_policy_training(cfg, launch.processes)
+        run_folder.check_output_folder(cfg.OUTPUT_DIR, resume=launch.resume)
+    if cfg.SOLVER.IMS_PER_BATCH % launch.processes:
+        raise UserError(
+            f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among "
+            f"{launch.processes} processes; make it a multiple"
+        )
+    distributed.start(evaluate if launch.eval_only else train, cfg, launch)
 
 
-def train(args: argparse.Namespace, cfg: CfgNode) -> None:
+def train(cfg: CfgNode, launch: Launch) -> None:
     """Trains one process's part, evaluates, and writes weights and results."""
-    resume_from = find_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    resume_from = find_checkpoint(cfg.OUTPUT_DIR) if launch.resume else None
     checkpoint = checkpoints.load(resume_from) if resume_from else None
     seed = _seed(cfg, checkpoint)
     training, evaluation = data.training_set(cfg, seed), data.evaluation_set(cfg)
@@ -107,7 +102,7 @@ def train(args: argparse.Namespace, cfg: CfgNode) -> None:
     runner.train()
 
 
-def evaluate(args: argparse.Namespace, cfg: CfgNode) -> None:
+def evaluate(cfg: CfgNode, launch: Launch) -> None:
     """Evaluates one process's part and writes the results.
 
     The weights are ``MODEL.WEIGHTS``; with ``--resume``, or where that is empty, those that the
@@ -120,7 +115,7 @@ def evaluate(args: argparse.Namespace, cfg: CfgNode) -> None:
     if dataset is None:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
     detector = _detector(cfg)
-    path = find_checkpoint(cfg.OUTPUT_DIR) if args.resume else None
+    path = find_checkpoint(cfg.OUTPUT_DIR) if launch.resume else None
     weights.load_weights(detector, path or weights.weights_path(cfg), _console(), whole=True)
     runner = DetectionRunner(
         _wrapped(DetectorModel(detector).to(_device(cfg))),

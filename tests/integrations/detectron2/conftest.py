@@ -1,11 +1,13 @@
 """A tiny data set and a config that trains on it in seconds."""
 
 import json
-from argparse import Namespace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from dynbackbones.integrations.engine import Launch
 
 CONFIG = """
 MODEL:
@@ -69,22 +71,31 @@ def write_tiny_coco(folder: Path) -> None:
     (folder / "instances.json").write_text(json.dumps(content))
 
 
-def make_arguments(root: Path, opts, config=CONFIG, **flags) -> Namespace:
-    """The parsed command line of a run on the tiny data set below ``root``."""
+@dataclass
+class Run:
+    """What a command line says of a run."""
+
+    config_file: str
+    opts: list[str]
+    launch: Launch
+
+    def setup(self):
+        from dynbackbones.integrations.detectron2 import engine
+
+        return engine.setup(self.config_file, self.opts)
+
+    def main(self):
+        from dynbackbones.integrations.detectron2 import engine
+
+        engine.main(self.setup(), self.launch)
+
+
+def make_run(root: Path, opts, config=CONFIG, **launch) -> Run:
+    """A run on the tiny data set below ``root``."""
     config_file = root / "config.yaml"
     config_file.write_text(config)
-    values = {
-        "config_file": str(config_file),
-        "opts": ["OUTPUT_DIR", str(root / "output"), *map(str, opts)],
-        "resume": False,
-        "eval_only": False,
-        "num_gpus": 1,
-        "num_machines": 1,
-        "machine_rank": 0,
-        "dist_url": "auto",
-        "engine": "detectron2",
-    }
-    return Namespace(**{**values, **flags})
+    opts = ["OUTPUT_DIR", str(root / "output"), *map(str, opts)]
+    return Run(str(config_file), opts, Launch(**launch))
 
 
 @pytest.fixture
@@ -96,31 +107,23 @@ def tiny(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def arguments(tmp_path, tiny):
-    """Makes the parsed command line of a run in ``tmp_path`` on the tiny data set."""
-    return lambda *opts, **options: make_arguments(tmp_path, opts, **options)
+def a_run(tmp_path, tiny):
+    """Makes a run in ``tmp_path`` on the tiny data set; by keyword: config, and of `Launch`."""
+    return lambda *opts, **options: make_run(tmp_path, opts, **options)
 
 
 @pytest.fixture
-def config(arguments):
+def config(a_run):
     """Makes the config of a run on the tiny data set."""
-
-    def make(*opts, **options):
-        from dynbackbones.integrations.detectron2.engine import setup
-
-        return setup(arguments(*opts, **options))
-
-    return make
+    return lambda *opts, **options: a_run(*opts, **options).setup()
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory):
     """Output folder of a finished run of 20 iterations on the tiny data set."""
-    from dynbackbones.integrations.detectron2.engine import main
-
     root = tmp_path_factory.mktemp("trained")
     write_tiny_coco(root / "datasets" / "tiny")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DETECTRON2_DATASETS", str(root / "datasets"))
-        main(make_arguments(root, ["SOLVER.CHECKPOINT_PERIOD", 10]))
+        make_run(root, ["SOLVER.CHECKPOINT_PERIOD", 10]).main()
     return root / "output"

@@ -23,7 +23,6 @@ from dynbackbones.integrations.detectron2 import (  # noqa: E402
     add_dynbackbones_config,
     attach,
     blockdrop_resnet_fpn,
-    engine,
 )
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer  # noqa: E402
 from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
@@ -349,9 +348,9 @@ REINFORCE = (
 )
 
 
-def test_a_policy_is_trained_and_reported(arguments, tmp_path):
+def test_a_policy_is_trained_and_reported(a_run, tmp_path):
     options = ("SOLVER.MAX_ITER", 3, "MODEL.BLOCKDROP.POLICY_LR_FACTOR", 0.5)
-    engine.main(arguments(*REINFORCE, *options))
+    a_run(*REINFORCE, *options).main()
     folder = tmp_path / "output"
     metrics = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert any("loss_policy" in line for line in metrics)
@@ -412,7 +411,7 @@ def test_comparing_policies_leaves_retinanets_normaliser_alone():
         (("MODEL.BLOCKDROP.ALPHA", 0.3), r"MODEL.BLOCKDROP: alpha must lie in \(0.5, 1\]"),
     ],
 )
-def test_policy_training_is_refused_where_it_is_not_defined(arguments, tmp_path, opts, message):
+def test_policy_training_is_refused_where_it_is_not_defined(a_run, tmp_path, opts, message):
     with pytest.raises(UserError, match=message):
-        engine.main(arguments(*REINFORCE, *opts))
+        a_run(*REINFORCE, *opts).main()
     assert not (tmp_path / "output").exists()

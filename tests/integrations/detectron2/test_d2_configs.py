@@ -1,6 +1,5 @@
 """The config files in configs/ as detectron2 reads them."""
 
-from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -28,7 +27,7 @@ DETECTORS = sorted(
 
 
 def load(name):
-    return engine.setup(Namespace(config_file=str(CONFIGS / name), opts=[]))
+    return engine.setup(str(CONFIGS / name))
 
 
 @pytest.mark.parametrize("name", DETECTORS)

@@ -69,7 +69,7 @@ def test_results_hold_detection_and_cost(trained):
     assert backbone["macs"] > 0
 
 
-def test_final_checkpoint_is_plain_weights_and_loads_again(trained, arguments, config):
+def test_final_checkpoint_is_plain_weights_and_loads_again(trained, a_run, config):
     path = trained / "model_final.pth"
     checkpoint = checkpoints.load(path)
     assert checkpoint["meta"] == {"engine": "detectron2"}
@@ -78,8 +78,8 @@ def test_final_checkpoint_is_plain_weights_and_loads_again(trained, arguments, c
     assert all(torch.equal(state[key], value) for key, value in checkpoint["model"].items())
 
 
-def test_evaluating_reproduces_the_results(trained, arguments, tmp_path):
-    engine.main(arguments("MODEL.WEIGHTS", trained / "model_final.pth", eval_only=True))
+def test_evaluating_reproduces_the_results(trained, a_run, tmp_path):
+    a_run("MODEL.WEIGHTS", trained / "model_final.pth", eval_only=True).main()
     results = json.loads((tmp_path / "output" / "results.json").read_text())
     expected = json.loads((trained / "results.json").read_text())
     assert results["backbone"] == pytest.approx(expected["backbone"])
@@ -107,10 +107,10 @@ def test_predictor_takes_rgb_and_answers_in_original_pixels(trained, config):
     assert red > 0 > blue
 
 
-def test_resuming_continues_where_the_run_was_killed(arguments):
+def test_resuming_continues_where_the_run_was_killed(a_run):
     # A scaled learning rate splits the optimiser's groups, which must find their states again.
     opts = ("SOLVER.CHECKPOINT_PERIOD", 10, "MODEL.SAR.SELECTOR_LR_FACTOR", 2.0)
-    cfg = engine.setup(arguments(*opts))
+    cfg = a_run(*opts).setup()
     killed, record = Trainer(cfg), Record()
     killed.register_hooks([record, Kill(12)])
     with pytest.raises(KeyboardInterrupt):
@@ -136,12 +136,12 @@ def test_resuming_continues_where_the_run_was_killed(arguments):
     assert again.lr == pytest.approx({i: record.lr[i] for i in (10, 11)})
 
 
-def test_resuming_a_finished_run_evaluates_it(trained, arguments, tmp_path):
+def test_resuming_a_finished_run_evaluates_it(trained, a_run, tmp_path):
     folder = tmp_path / "output"
     folder.mkdir()
     for name in ("model_final.pth", "last_checkpoint"):
         (folder / name).write_bytes((trained / name).read_bytes())
-    engine.main(arguments(eval_only=True, resume=True))
+    a_run(eval_only=True, resume=True).main()
     assert (folder / "results.json").exists()
 
 
@@ -198,15 +198,15 @@ def test_results_without_detections_are_valid_json(tmp_path):
     }
 
 
-def test_a_plain_baseline_trains_and_predicts(arguments, tmp_path):
+def test_a_plain_baseline_trains_and_predicts(a_run, tmp_path):
     options = (
         *("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"),
         *("MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.RES2_OUT_CHANNELS", 64),
         *("MODEL.RESNETS.NORM", "BN", "SOLVER.MAX_ITER", 2),
     )
-    engine.main(arguments(*options))
+    a_run(*options).main()
     results = json.loads((tmp_path / "output" / "results.json").read_text())
     assert list(results["backbone"]) == ["macs"]
     weights = tmp_path / "output" / "model_final.pth"
-    predictor = engine.load_predictor(engine.setup(arguments(*options, "MODEL.WEIGHTS", weights)))
+    predictor = engine.load_predictor(a_run(*options, "MODEL.WEIGHTS", weights).setup())
     assert predictor.predict(np.zeros((64, 80, 3), dtype=np.uint8)).decisions is None

@@ -15,9 +15,9 @@ from dynbackbones.integrations.detectron2.datasets import CheckedMapper  # noqa:
 pytestmark = pytest.mark.detectron2
 
 
-def refused(args, message):
+def refused(run, message):
     with pytest.raises(UserError, match=message) as caught:
-        engine.main(args)
+        run.main()
     assert "\n" not in str(caught.value)
 
 
@@ -37,17 +37,17 @@ def refused(args, message):
         (["MODEL.WEIGHTS", "missing.pth"], "checkpoint missing.pth does not exist"),
     ],
 )
-def test_wrong_values_are_named(opts, message, arguments, tmp_path):
-    refused(arguments(*opts), message)
+def test_wrong_values_are_named(opts, message, a_run, tmp_path):
+    refused(a_run(*opts), message)
     assert not list(tmp_path.glob("output/*.pth"))
 
 
-def test_code_in_yaml_is_refused(arguments, tmp_path):
+def test_code_in_yaml_is_refused(a_run, tmp_path):
     code = f"!!python/object/apply:os.mkdir ['{tmp_path}/ran']"
-    refused(arguments(config=f"MODEL:\n  WEIGHTS: {code}\n"), r"line 2: not a plain YAML config")
+    refused(a_run(config=f"MODEL:\n  WEIGHTS: {code}\n"), r"line 2: not a plain YAML config")
     base = tmp_path / "base.yaml"
     base.write_text(f"OUTPUT_DIR: {code}\n")
-    refused(arguments(config="_BASE_: base.yaml\n"), "not a plain YAML config")
+    refused(a_run(config="_BASE_: base.yaml\n"), "not a plain YAML config")
     assert not (tmp_path / "ran").exists()
 
 
@@ -62,24 +62,24 @@ def test_code_in_yaml_is_refused(arguments, tmp_path):
         ("SOLVER: {MAX_ITER: 3.5}\n", "Type mismatch.*SOLVER.MAX_ITER"),
     ],
 )
-def test_wrong_config_files_are_named(content, message, arguments):
-    refused(arguments(config=content), f"config.yaml.*{message}")
+def test_wrong_config_files_are_named(content, message, a_run):
+    refused(a_run(config=content), f"config.yaml.*{message}")
 
 
-def test_missing_config_file(arguments):
-    args = arguments()
-    args.config_file = "no/such.yaml"
-    refused(args, "config file no/such.yaml does not exist")
+def test_missing_config_file(a_run):
+    run = a_run()
+    run.config_file = "no/such.yaml"
+    refused(run, "config file no/such.yaml does not exist")
 
 
-def test_malformed_annotations(arguments, tiny):
-    args = arguments()
+def test_malformed_annotations(a_run, tiny):
+    run = a_run()
     (tiny / "instances.json").write_text('{"images": [')
-    refused(args, "tiny.*instances.json.*malformed")
+    refused(run, "tiny.*instances.json.*malformed")
 
 
-def test_missing_and_truncated_images(arguments, config, tiny, tmp_path):
-    args = arguments()
+def test_missing_and_truncated_images(a_run, config, tiny, tmp_path):
+    run = a_run()
     image = tiny / "images" / "1.png"
     content = image.read_bytes()
     image.write_bytes(content[: len(content) // 2])
@@ -87,7 +87,7 @@ def test_missing_and_truncated_images(arguments, config, tiny, tmp_path):
     with pytest.raises(UserError, match="image .*1.png cannot be used .*truncated"):
         mapper({"file_name": str(image), "height": 96, "width": 64})
     image.unlink()
-    refused(args, "1 of 4 images are missing.*1.png")
+    refused(run, "1 of 4 images are missing.*1.png")
     assert not (tmp_path / "output").exists()
 
 
@@ -97,27 +97,27 @@ def test_an_image_of_another_size_is_named(config, tiny):
         mapper({"file_name": str(tiny / "images" / "0.png"), "height": 10, "width": 10})
 
 
-def test_truncated_image_in_a_loader_process_ends_in_one_line(arguments, tiny, tmp_path, capsys):
+def test_truncated_image_in_a_loader_process_ends_in_one_line(a_run, tiny, tmp_path, capsys):
     for image in (tiny / "images").iterdir():
         image.write_bytes(image.read_bytes()[:200])
-    args = arguments("DATALOADER.NUM_WORKERS", 1)
+    run = a_run("DATALOADER.NUM_WORKERS", 1)
     with pytest.raises(SystemExit) as caught:
-        running.run(lambda: engine.main(args))
+        running.run(run.main)
     assert caught.value.code == 2
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith("error: image ") and "cannot be used" in last
 
 
-def test_an_output_folder_of_another_run(arguments, tmp_path):
+def test_an_output_folder_of_another_run(a_run, tmp_path):
     folder = tmp_path / "output"
     folder.mkdir()
     (folder / "model_final.pth").write_bytes(b"precious")
-    refused(arguments(), "holds checkpoints of another run.*--resume")
+    refused(a_run(), "holds checkpoints of another run.*--resume")
     assert (folder / "model_final.pth").read_bytes() == b"precious"
 
 
-def test_evaluating_needs_weights(arguments):
-    refused(arguments(eval_only=True), "--eval-only needs a trained model: give MODEL.WEIGHTS")
+def test_evaluating_needs_weights(a_run):
+    refused(a_run(eval_only=True), "--eval-only needs a trained model: give MODEL.WEIGHTS")
 
 
 def test_predicting_needs_weights(config):
@@ -125,13 +125,13 @@ def test_predicting_needs_weights(config):
         engine.load_predictor(config())
 
 
-def test_more_processes_than_devices(arguments):
+def test_more_processes_than_devices(a_run):
     count = torch.cuda.device_count() + 2
-    refused(arguments(num_gpus=count), f"--num-gpus is {count}, but this machine has")
+    refused(a_run(num_gpus=count), f"--num-gpus is {count}, but this machine has")
 
 
 @pytest.mark.parametrize("name", ["evil.pth", "evil.pkl"])
-def test_checkpoints_that_run_code_are_refused(name, arguments, tmp_path):
+def test_checkpoints_that_run_code_are_refused(name, a_run, tmp_path):
     class Evil:
         def __reduce__(self):
             import os
@@ -143,26 +143,26 @@ def test_checkpoints_that_run_code_are_refused(name, arguments, tmp_path):
         torch.save({"model": Evil()}, path)
     else:
         path.write_bytes(pickle.dumps({"model": Evil(), "__author__": "x"}))
-    refused(arguments("MODEL.WEIGHTS", path), "holds more than weights")
+    refused(a_run("MODEL.WEIGHTS", path), "holds more than weights")
     assert not (tmp_path / "ran").exists()
 
 
-def test_checkpoints_of_another_architecture_are_refused(trained, arguments, tmp_path):
+def test_checkpoints_of_another_architecture_are_refused(trained, a_run, tmp_path):
     path = trained / "model_final.pth"
-    args = arguments("MODEL.WEIGHTS", path, "MODEL.SAR.DEPTH", 50)
-    refused(args, "another architecture: .* missing .* of another shape")
-    args = arguments("MODEL.WEIGHTS", path, "MODEL.RETINANET.NUM_CLASSES", 2, eval_only=True)
-    args.opts += ["MODEL.FPN.OUT_CHANNELS", "32"]
-    refused(args, "another architecture: .*of another shape")
+    run = a_run("MODEL.WEIGHTS", path, "MODEL.SAR.DEPTH", 50)
+    refused(run, "another architecture: .* missing .* of another shape")
+    run = a_run("MODEL.WEIGHTS", path, "MODEL.RETINANET.NUM_CLASSES", 2, eval_only=True)
+    run.opts += ["MODEL.FPN.OUT_CHANNELS", "32"]
+    refused(run, "another architecture: .*of another shape")
     torch.save({"conv.weight": torch.zeros(1)}, tmp_path / "alien.pth")
-    refused(arguments("MODEL.WEIGHTS", tmp_path / "alien.pth"), "another architecture")
+    refused(a_run("MODEL.WEIGHTS", tmp_path / "alien.pth"), "another architecture")
 
 
-def test_model_zoo_weights_of_another_backbone_are_refused(arguments, tmp_path):
+def test_model_zoo_weights_of_another_backbone_are_refused(a_run, tmp_path):
     path = tmp_path / "R-50.pkl"
     weights = {"conv1_w": torch.zeros(64, 3, 7, 7).numpy(), "fc1000_b": torch.zeros(9).numpy()}
     path.write_bytes(pickle.dumps(weights))
-    refused(arguments("MODEL.WEIGHTS", path), "another architecture: it has nothing for")
+    refused(a_run("MODEL.WEIGHTS", path), "another architecture: it has nothing for")
 
 
 def test_data_sets_of_a_project_are_left_alone(config, tiny):

@@ -21,9 +21,8 @@ from torch import distributed, nn
 from dynbackbones import attach_auxiliary_losses, checkpoints
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.cli import train as launch
-from dynbackbones.cli import train_net
 from dynbackbones.integrations.config import build_sar_resnet
-from dynbackbones.integrations.torchvision.config import config_of
+from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.weights import load_weights
 from dynbackbones.layers import regions
@@ -211,8 +210,7 @@ def demo_pretraining(tmp_path_factory):
 
 def demo_detector(*options):
     file = CONFIGS / "demo" / "sar_retinanet_pretrained.yaml"
-    arguments = ["--engine", "torchvision", "--config-file", str(file), *options]
-    return config_of(train_net.parser().parse_args(arguments))
+    return load_config(str(file), options)
 
 
 def test_the_demo_checkpoint_starts_the_demo_detector(demo_pretraining, caplog):

@@ -60,10 +60,11 @@ def command(tmp_path):
 def tiny_config(command):
     """Makes the config of such a run."""
     from dynbackbones.cli import train_net
-    from dynbackbones.integrations.torchvision.config import config_of
+    from dynbackbones.integrations.torchvision.config import load_config
 
     def make(config="sar_retinanet", **options):
         options = {key.replace("__", "."): value for key, value in options.items()}
-        return config_of(train_net.parser().parse_args(command(config, options=options)))
+        args = train_net.parser().parse_args(command(config, options=options))
+        return load_config(args.config_file, args.opts)
 
     return make

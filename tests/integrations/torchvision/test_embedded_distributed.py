@@ -1,22 +1,17 @@
-import argparse
-
 import pytest
 import torch
 from torch import multiprocessing
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.torchvision import distributed
-
-
-def arguments(processes):
-    return argparse.Namespace(num_gpus=processes, num_machines=1, machine_rank=0, dist_url="")
 
 
 def test_one_process_is_this_one(tiny_config):
     calls = []
-    args, cfg = arguments(1), tiny_config()
-    distributed.start(lambda *given: calls.append(given), args, cfg)
-    assert calls == [(args, cfg)]
+    cfg, launch = tiny_config(), Launch()
+    distributed.start(lambda *given: calls.append(given), cfg, launch)
+    assert calls == [(cfg, launch)]
 
 
 @pytest.mark.parametrize("kind", ["dynbackbones.errors.UserError", "builtins.ValueError"])
@@ -27,7 +22,7 @@ def test_a_mistake_found_in_a_process_stays_one(tiny_config, monkeypatch, kind):
 
     monkeypatch.setattr(multiprocessing, "spawn", spawn)
     with pytest.raises(Exception, match="what") as error:
-        distributed.start(print, arguments(2), tiny_config())
+        distributed.start(print, tiny_config(), Launch(num_gpus=2))
     assert (type(error.value) is UserError) == kind.startswith("dynbackbones")
     if type(error.value) is UserError:
         assert str(error.value) == "what"
@@ -37,4 +32,4 @@ def test_fewer_gpus_than_processes(tiny_config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(UserError, match="--num-gpus 2, but there are 1 CUDA devices"):
-        distributed.start(print, arguments(2), tiny_config())
+        distributed.start(print, tiny_config(), Launch(num_gpus=2))

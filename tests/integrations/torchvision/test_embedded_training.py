@@ -10,7 +10,7 @@ from dynbackbones.cli import running, train_net
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine import runner
 from dynbackbones.integrations.torchvision import engine, hooks
-from dynbackbones.integrations.torchvision.config import config_of
+from dynbackbones.integrations.torchvision.config import load_config
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ def test_the_predictor_finds_what_the_evaluation_finds(run, command, tmp_path, d
     run(SOLVER__MAX_ITER="3")
     options = {"MODEL.RETINANET.SCORE_THRESH_TEST": "0.0"}
     args = train_net.parser().parse_args(command(options=options))
-    predictor = engine.load_predictor(config_of(args))
+    predictor = engine.load_predictor(load_config(args.config_file, args.opts))
     path = sorted((datasets / "digits" / "val").iterdir())[0]
     with Image.open(path) as image:
         prediction = predictor.predict(np.array(image))

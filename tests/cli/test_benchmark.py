@@ -1,6 +1,5 @@
 """Command line of the benchmark."""
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from dynbackbones.cli import benchmark
 from dynbackbones.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -23,15 +23,6 @@ def run(*arguments):
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
-
-
-@pytest.fixture(scope="module")
-def benchmark_tool():
-    """The tool as a module, by its path: other packages are called ``tools`` too."""
-    spec = importlib.util.spec_from_file_location("tool_benchmark", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_help_works():
@@ -121,9 +112,9 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
         (["--size", "0", "224"], "--size must be positive, got 0 224"),
     ],
 )
-def test_benchmark_names_a_wrong_option(benchmark_tool, capsys, arguments, message):
+def test_benchmark_names_a_wrong_option(capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        benchmark_tool.parse_args(arguments)
+        benchmark.parse_args(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
@@ -140,6 +131,6 @@ def test_benchmark_names_a_wrong_option(benchmark_tool, capsys, arguments, messa
         ("--backbones sar_resnet18 --selection first", "--selection first: "),
     ],
 )
-def test_benchmark_refuses_networks_that_do_not_fit(benchmark_tool, arguments, message):
+def test_benchmark_refuses_networks_that_do_not_fit(arguments, message):
     with pytest.raises(UserError, match=message):
-        benchmark_tool.main(arguments.split())
+        benchmark.main(arguments.split())

@@ -1,10 +1,6 @@
-"""The picture tool: its command line, and from a detector's config to files."""
+"""``dynbackbones visualize``: its command line, and from a detector's config to files."""
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,12 +10,11 @@ from PIL import Image
 
 from dynbackbones import checkpoints
 from dynbackbones.analysis.survey import Survey
+from dynbackbones.cli import visualize
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
 
-ROOT = Path(__file__).parents[2]
-TOOL = ROOT / "tools/visualize.py"
 CONFIG = """
 MODEL:
   META_ARCHITECTURE: RetinaNet
@@ -58,15 +53,6 @@ def dataset(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def visualize_tool():
-    """The tool as a module, by its path: other packages are called ``tools`` too."""
-    spec = importlib.util.spec_from_file_location("tool_visualize", TOOL)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def trained(folder, backbone):
     """A config file and, where its run would leave it, a model (of random weights)."""
     output = folder / "output"
@@ -79,9 +65,9 @@ def trained(folder, backbone):
     return file, output
 
 
-def test_a_sar_detector_gets_a_table_figures_and_a_picture(dataset, visualize_tool, capsys):
+def test_a_sar_detector_gets_a_table_figures_and_a_picture(dataset, capsys):
     file, output = trained(dataset, "build_retinanet_sar_resnet_fpn_backbone")
-    visualize_tool.main(
+    visualize.main(
         ["--config-file", str(file), "--engine", "torchvision", "--num-images", "1"]
     )
     figures = json.loads((output / "coverage.json").read_text())
@@ -100,11 +86,11 @@ def test_a_sar_detector_gets_a_table_figures_and_a_picture(dataset, visualize_to
         assert picture.width > 3 * picture.height  # detections and three stages in a row
 
 
-def test_a_plain_detector_gets_detections_only_and_says_so(dataset, visualize_tool, capsys):
+def test_a_plain_detector_gets_detections_only_and_says_so(dataset, capsys):
     file, output = trained(dataset, "build_retinanet_resnet_fpn_backbone")
     target = dataset / "new" / "picture.png"
     options = ["--engine", "torchvision", "--output", str(target), "--max-images", "1"]
-    visualize_tool.main(["--config-file", str(file), *options])
+    visualize.main(["--config-file", str(file), *options])
     assert "does not choose regions" in capsys.readouterr().out
     figures = json.loads((output / "coverage.json").read_text())
     assert figures["stages"] == {} and figures["images"] == 1
@@ -113,10 +99,10 @@ def test_a_plain_detector_gets_detections_only_and_says_so(dataset, visualize_to
     assert not (output / "regions.png").exists()
 
 
-def test_a_blockdrop_detector_gets_blocks_in_order(dataset, visualize_tool, capsys):
+def test_a_blockdrop_detector_gets_blocks_in_order(dataset, capsys):
     file, output = trained(dataset, "build_retinanet_blockdrop_resnet_fpn_backbone")
     options = ["--engine", "torchvision", "MODEL.BLOCKDROP.SELECTION", "first"]
-    visualize_tool.main(["--config-file", str(file), *options])
+    visualize.main(["--config-file", str(file), *options])
     printed = capsys.readouterr().out
     assert "2 images of tiny" in printed and "blocks kept          4.00 +- 0.00 of 8" in printed
     assert "does not choose regions" not in printed
@@ -128,44 +114,32 @@ def test_a_blockdrop_detector_gets_blocks_in_order(dataset, visualize_tool, caps
     assert not (output / "regions.png").exists()
 
 
-def test_help_works():
-    result = subprocess.run(
-        [sys.executable, str(TOOL), "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    assert "usage:" in result.stdout
-
-
 def config(output, weights="imagenet.pth"):
     cfg = CfgNode({"OUTPUT_DIR": str(output), "MODEL": {"WEIGHTS": weights}})
     cfg.freeze()
     return cfg
 
 
-def test_the_runs_own_model_is_the_default_whatever_training_started_from(visualize_tool, tmp_path):
+def test_the_runs_own_model_is_the_default_whatever_training_started_from(tmp_path):
     model = tmp_path / "model_final.pth"
     model.touch()
     cfg = config(tmp_path)
-    visualize_tool.use_trained_weights(cfg, visualize_tool.parse_args(["--config-file", "a.yaml"]))
+    visualize.use_trained_weights(cfg, visualize.parse_args(["--config-file", "a.yaml"]))
     assert Path(cfg.MODEL.WEIGHTS) == model
     assert cfg.is_frozen()
 
 
-def test_weights_on_the_command_line_win(visualize_tool, tmp_path):
+def test_weights_on_the_command_line_win(tmp_path):
     options = ["--config-file", "a.yaml", "SEED", "1", "MODEL.WEIGHTS", "mine.pth"]
     cfg = config(tmp_path, "mine.pth")
-    visualize_tool.use_trained_weights(cfg, visualize_tool.parse_args(options))
+    visualize.use_trained_weights(cfg, visualize.parse_args(options))
     assert cfg.MODEL.WEIGHTS == "mine.pth"
 
 
-def test_a_run_without_a_model_is_named_with_a_remedy(visualize_tool, tmp_path):
-    args = visualize_tool.parse_args(["--config-file", "a.yaml"])
+def test_a_run_without_a_model_is_named_with_a_remedy(tmp_path):
+    args = visualize.parse_args(["--config-file", "a.yaml"])
     with pytest.raises(UserError, match=r"model_final\.pth does not exist.*train_net.*a\.yaml"):
-        visualize_tool.use_trained_weights(config(tmp_path), args)
+        visualize.use_trained_weights(config(tmp_path), args)
 
 
 @pytest.mark.parametrize(
@@ -175,16 +149,16 @@ def test_a_run_without_a_model_is_named_with_a_remedy(visualize_tool, tmp_path):
         (["--score-threshold", "2"], "--score-threshold must lie in [0, 1], got 2.0"),
     ],
 )
-def test_visualize_names_a_wrong_option(visualize_tool, capsys, option, message):
+def test_visualize_names_a_wrong_option(capsys, option, message):
     with pytest.raises(SystemExit) as stop:
-        visualize_tool.parse_args(["--config-file", "a.yaml", *option])
+        visualize.parse_args(["--config-file", "a.yaml", *option])
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
 
-def test_a_plain_backbone_is_said_to_choose_no_regions(visualize_tool):
+def test_a_plain_backbone_is_said_to_choose_no_regions():
     result = Survey(totals={"macs": 4e9})
     result.coverage.images = 2
-    text = visualize_tool.report("digits_val", result)
+    text = visualize.report("digits_val", result)
     assert text.startswith("2 images of digits_val, 2.00 GMACs per image in the backbone\n")
     assert "does not choose regions" in text

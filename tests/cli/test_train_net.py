@@ -1,4 +1,4 @@
-"""The training tool as a user starts it: a process of its own."""
+"""``train-net``: its command line, and as a user starts it, a process of its own."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dynbackbones.cli import train_net
 from dynbackbones.demo import digits
 
 ROOT = Path(__file__).parents[2]
@@ -20,7 +21,7 @@ TINY = [
 
 
 @pytest.fixture
-def train_net(tmp_path):
+def started(tmp_path):
     digits.write_digits(tmp_path / "datasets", num_train=8, num_val=2)
 
     def run(*words, config="sar_retinanet"):
@@ -38,9 +39,9 @@ def train_net(tmp_path):
     return run
 
 
-def test_twenty_iterations(train_net, tmp_path):
+def test_twenty_iterations(started, tmp_path):
     out = tmp_path / "out"
-    done = train_net(*TINY, "OUTPUT_DIR", str(out))
+    done = started(*TINY, "OUTPUT_DIR", str(out))
     assert done.returncode == 0, done.stderr
     assert "engine: torchvision (--engine says so)" in done.stdout
     for word in ("Iter(train) [20/20]", "eta:", "loss_activation_rate:", "activation_rate_res2:"):
@@ -48,18 +49,36 @@ def test_twenty_iterations(train_net, tmp_path):
     assert "AP50" in json.loads((out / "results.json").read_text())["bbox"]
     assert (out / "model_final.pth").exists()
 
-    again = train_net(*TINY, "OUTPUT_DIR", str(out))
+    again = started(*TINY, "OUTPUT_DIR", str(out))
     assert again.returncode == 2
     assert again.stderr.startswith(f"error: OUTPUT_DIR {out} holds checkpoints of another run")
     assert again.stderr.count("\n") == 1
 
 
-def test_two_processes(train_net, tmp_path):
+def test_two_processes(started, tmp_path):
     out = tmp_path / "out"
     port = 20000 + os.getpid() % 20000
     words = ["--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{port}", *TINY]
-    done = train_net(*words, "SOLVER.MAX_ITER", "2", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(out))
+    done = started(*words, "SOLVER.MAX_ITER", "2", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(out))
     assert done.returncode == 0, done.stderr
     assert set(json.loads((out / "results.json").read_text())) == {"bbox", "backbone"}
     last = torch.load(out / "iter_2.pth", weights_only=True)
     assert len(last["random_states"]) == 2
+
+
+def test_command_line_is_detectron2s():
+    args = train_net.parser().parse_args(
+        ["--config-file", "a.yaml", "--resume", "--num-gpus", "2", "SEED", "1", "VIS_PERIOD", "0"]
+    )
+    assert (args.config_file, args.resume, args.eval_only) == ("a.yaml", True, False)
+    assert (args.num_gpus, args.num_machines, args.machine_rank) == (2, 1, 0)
+    assert args.engine == "auto"
+    assert args.opts == ["SEED", "1", "VIS_PERIOD", "0"]
+
+
+@pytest.mark.parametrize("flags", [["--num-gpus", "0"], ["--engine", "jax"], []])
+def test_bad_flags_exit_with_2(flags, capsys):
+    given = ["--config-file", "a.yaml", *flags] if flags else []
+    with pytest.raises(SystemExit) as exit_:
+        train_net.parser().parse_args(given)
+    assert exit_.value.code == 2

@@ -1,0 +1,34 @@
+import pytest
+
+from dynbackbones.cli import running
+from dynbackbones.errors import UserError
+
+
+def test_user_errors_are_one_line_and_exit_code_2(capsys):
+    def main():
+        raise UserError("folder /x does not exist; make it")
+
+    with pytest.raises(SystemExit) as exit_:
+        running.run(main)
+    assert exit_.value.code == 2
+    assert capsys.readouterr().err == "error: folder /x does not exist; make it\n"
+
+
+def test_user_errors_of_data_loader_workers_are_one_line(capsys):
+    def main():
+        raise UserError(
+            "Caught UserError in DataLoader worker process 0.\nOriginal Traceback (most recent "
+            'call last):\n  File "x.py"\ndynbackbones.errors.UserError: image a.jpg is truncated\n'
+        )
+
+    with pytest.raises(SystemExit):
+        running.run(main)
+    assert capsys.readouterr().err == "error: image a.jpg is truncated\n"
+
+
+def test_defects_keep_their_traceback():
+    def main():
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        running.run(main)
