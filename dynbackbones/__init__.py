@@ -18,6 +18,7 @@ from dynbackbones.backbones import SARDecisions as SARDecisions
 from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones
+from dynbackbones.backbones import register_backbone as register_backbone
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.training.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses

@@ -83,7 +83,7 @@ def test_decisions_that_change_all_at_once(target, nearest):
 
 
 def test_networks_without_decisions_are_refused():
-    with pytest.raises(ValueError, match="decisions, which a ResNet does not take"):
+    with pytest.raises(ValueError, match="decisions, which a ResNet does not have"):
         dynbackbones.calibrate(
             dynbackbones.build_backbone("resnet18"), torch.randn(1, 3, 64, 64), target_rate=0.5
         )

@@ -5,7 +5,7 @@ import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.training.auxiliary import policy_keys
+from dynbackbones.training.auxiliary import decision_keys
 
 NAMES = {
     "conv1.weight": "stem.conv1.weight",
@@ -84,7 +84,7 @@ def test_a_backbone_is_found_in_every_layout(layout):
     state, left_out = key_maps.backbone_alone(files[layout][0], net.state_dict())
     assert left_out == files[layout][1]
     assert state.keys() == resnet.keys()
-    checkpoints.check_architecture(net.state_dict(), state, "a.pth", optional=policy_keys(net))
+    checkpoints.check_architecture(net.state_dict(), state, "a.pth", optional=decision_keys(net))
 
 
 def test_a_file_of_something_else_has_no_backbone():
@@ -94,11 +94,11 @@ def test_a_file_of_something_else_has_no_backbone():
 
 def test_a_policy_may_be_missing_as_a_whole():
     model = torch.nn.ModuleDict({"net": dynbackbones.build_backbone("blockdrop_resnet18")})
-    policy = policy_keys(model)
+    policy = decision_keys(model)
     assert {"net.policy.fc.bias", "net.policy.bn1.running_mean"} < policy
     assert all(key.startswith("net.policy.") for key in policy)
-    assert policy_keys(model["net"]) == {key.removeprefix("net.") for key in policy}
-    assert policy_keys(dynbackbones.build_backbone("resnet18")) == set()
+    assert decision_keys(model["net"]) == {key.removeprefix("net.") for key in policy}
+    assert decision_keys(dynbackbones.build_backbone("resnet18")) == set()
 
     wanted = model.state_dict()
     plain = {key: value for key, value in wanted.items() if key not in policy}

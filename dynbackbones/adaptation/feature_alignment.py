@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import Backbone, DynamicBackbone
+from dynbackbones.backbones.base import Backbone
 from dynbackbones.errors import UserError
 from dynbackbones.layers.alignment import (
     EPSILON,
@@ -158,9 +158,7 @@ def _side_pass(network: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in modules:
             if isinstance(module, Backbone):
-                stack.enter_context(module.image_sizes_kept())
-            if isinstance(module, DynamicBackbone):
-                stack.enter_context(module.no_auxiliary())
+                stack.enter_context(module.state_kept())
         network.eval()
         try:
             yield

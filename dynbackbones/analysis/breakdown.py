@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from dynbackbones.backbones.sar.stage import SARStage
-from dynbackbones.policy.network import PolicyNetwork
+from dynbackbones.backbones.base import Backbone
+
+Parts = dict[str, list[nn.Module]]
 
 # What sparse execution is made of, by the operators that nothing else uses much.
 OPERATORS = {
@@ -23,7 +24,7 @@ OPERATORS = {
 
 
 @torch.inference_mode()
-def breakdown(net: nn.Module, images: Tensor, *, repeats: int = 10) -> dict[str, float]:
+def breakdown(net: Backbone, images: Tensor, *, repeats: int = 10) -> dict[str, float]:
     """Median seconds of the parts of a backbone's forward pass on a CPU.
 
     Args:
@@ -37,7 +38,8 @@ def breakdown(net: nn.Module, images: Tensor, *, repeats: int = 10) -> dict[str,
         own, and not added.
     """
     rounds: dict[str, list[float]] = defaultdict(list)
-    timers = [_Timer(name, modules) for name, modules in _parts(net).items()]
+    parts = _parts(net)
+    timers = [_Timer(name, modules) for name, modules in parts.items()]
     try:
         for turn in range(repeats + 1):
             for timer in timers:
@@ -52,38 +54,22 @@ def breakdown(net: nn.Module, images: Tensor, *, repeats: int = 10) -> dict[str,
     finally:
         for timer in timers:
             timer.remove()
-    return _as_shares({name: statistics.median(values) for name, values in rounds.items()}) | (
-        _operators(net, images, repeats) if "refinement" in rounds else {}
-    )
+    seconds = {name: statistics.median(values) for name, values in rounds.items()}
+    operators = _operators(net, images, repeats) if net.sparse_convolutions() else {}
+    return _as_shares(seconds, parts) | operators
 
 
-def _parts(net: nn.Module) -> dict[str, list[nn.Module]]:
-    stages = [module for module in net.modules() if isinstance(module, SARStage)]
-    parts: dict[str, list[nn.Module]] = defaultdict(list)
-    parts["stem"] = [net.conv1, net.bn1, net.maxpool]
-    for module in net.children():
-        if isinstance(module, PolicyNetwork):
-            parts["policy network"].append(module)
-    for stage in stages:
-        parts["base branch"] += [stage.base_pool, *stage.base]
-        parts["selectors"] += stage.selectors
-        parts["projection shortcuts"] += [
-            block.downsample for block in stage.refinement if block.downsample is not None
-        ]
-        parts["fusion"].append(stage.fusion)
-        parts["transition"].append(stage.transition)
-    parts["refinement"] = list(stages)
-    for name, module in net.named_children():
-        if name.startswith("layer") and module not in stages:
-            parts[name].append(module)
-    return {name: modules for name, modules in parts.items() if modules}
+def _parts(net: Backbone) -> Parts:
+    return {name: modules for name, modules in net.timed_parts().items() if modules}
 
 
-def _as_shares(seconds: dict[str, float]) -> dict[str, float]:
-    """Takes the parts of SAR stages out of the stages, and all parts out of the total."""
-    inside = ("base branch", "selectors", "projection shortcuts", "fusion", "transition")
-    if "refinement" in seconds:
-        seconds["refinement"] -= sum(seconds[name] for name in inside)
+def _as_shares(seconds: dict[str, float], parts: Parts) -> dict[str, float]:
+    """Takes parts out of those that contain them, and all parts out of the total."""
+    for name, modules in parts.items():
+        inside = {child for module in modules for child in module.modules()} - set(modules)
+        for other, others in parts.items():
+            if other != name and others[0] in inside:
+                seconds[name] -= seconds[other]
     total = seconds.pop("total")
     return {**seconds, "other": total - sum(seconds.values()), "total": total}
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
-from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.backbones.decisions import Decisions
 
 DRAWS = 5
@@ -207,8 +206,7 @@ def _drawn(
     """Decisions as values, so that drawing them is not timed."""
     with backbone.select(selection, rate=rate, seed=seed):
         forward()
-    decisions = backbone.decisions
-    return decisions.policy if isinstance(decisions, BlockDropDecisions) else decisions.masks
+    return backbone.decisions.choices()
 
 
 @torch.inference_mode()
@@ -277,9 +275,8 @@ def _counted_macs(net: nn.Module, images: Tensor) -> float:
 
 
 def _blocks_kept(decisions: Decisions) -> float | None:
-    if not isinstance(decisions, BlockDropDecisions):
-        return None
-    return float(decisions.policy.sum(dim=1).double().mean())
+    blocks = decisions.blocks()
+    return None if blocks is None else float(blocks.actions.sum(dim=1).double().mean())
 
 
 def _synchronizer(device: torch.device) -> Callable[[], None]:

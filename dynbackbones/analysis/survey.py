@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
 from dynbackbones.analysis.pictures import PictureRow
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.analysis.usage import BlockUsage
-from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.data import coco
 from dynbackbones.data.coco import CocoSource
 
@@ -98,17 +98,17 @@ class Survey:
         coverage: refined cells against objects.
         usage: blocks that ran; empty for other networks than BlockDrop's.
         rows: the first images that show an object, for a picture.
-        totals: sums over the images of the figures that the backbone's decisions summarise.
+        meter: of what the backbone chose and spent.
     """
 
     coverage: RegionCoverage = field(default_factory=RegionCoverage)
     usage: BlockUsage = field(default_factory=BlockUsage)
     rows: list[PictureRow] = field(default_factory=list)
-    totals: dict[str, float] = field(default_factory=dict)
+    meter: DecisionMeter = field(default_factory=DecisionMeter)
 
     def means(self) -> dict[str, float]:
-        """Mean over the images of ``"macs"``, ``"activation_rate"`` and so on."""
-        return {name: total / self.coverage.images for name, total in self.totals.items()}
+        """Means over the images, see `DecisionMeter.result`."""
+        return self.meter.headline()
 
     def to_dict(self) -> dict:
         """All figures, for JSON."""
@@ -135,11 +135,10 @@ def survey(predictor: Predictor, samples: Iterable[Sample], *, num_rows: int = 4
         prediction = predictor.predict(sample.image)
         boxes = resize_boxes(sample.boxes, sample.image.shape[:2], prediction.input_size)
         result.coverage.update(prediction.decisions, [boxes])
-        if isinstance(prediction.decisions, BlockDropDecisions):
-            result.usage.update(prediction.decisions)
         if prediction.decisions is not None:
-            for name, value in prediction.decisions.summary().items():
-                result.totals[name] = result.totals.get(name, 0.0) + float(value.sum())
+            if prediction.decisions.blocks() is not None:
+                result.usage.update(prediction.decisions)
+            result.meter.update(prediction.decisions)
         kept = result.rows if len(boxes) else spare
         if len(kept) < num_rows:
             kept.append(PictureRow(sample.image, prediction, sample.boxes, sample.name))

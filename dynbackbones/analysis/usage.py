@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.analysis.pictures import _import_matplotlib
-from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
+from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.policy.statistics import PolicyStatistics
 
 THUMBNAIL = 1.3  # inches; sizes below are inches too
@@ -36,20 +36,21 @@ class BlockUsage:
     macs: list[Tensor] = field(default_factory=list)
     block_names: tuple[str, ...] = ()
 
-    def update(self, decisions: BlockDropDecisions) -> None:
+    def update(self, decisions: Decisions) -> None:
         """Adds the decisions of a forward pass.
 
         Raises:
-            ValueError: they are not those of a BlockDrop network.
+            ValueError: they are not about blocks.
         """
-        if not isinstance(decisions, BlockDropDecisions):
+        blocks = decisions.blocks()
+        if blocks is None:
             raise ValueError(
-                f"block usage needs the decisions of a BlockDrop network, got "
+                "block usage needs decisions about blocks, as those of a BlockDrop network, got "
                 f"{type(decisions).__name__}"
             )
-        self.statistics.update(decisions.policy)
+        self.statistics.update(blocks.actions)
         self.macs.append(decisions.macs)
-        self.block_names = decisions.block_names
+        self.block_names = blocks.names
 
     @property
     def blocks(self) -> Tensor:
@@ -57,23 +58,23 @@ class BlockUsage:
         return self.statistics.all.sum(dim=1)
 
     def to_dict(self) -> dict:
-        """All figures, for JSON; ``macs`` are multiply-accumulates of the backbone per image."""
+        """All figures, for JSON; ``gmacs`` are 10^9 multiply-accumulates per image."""
         figures = self.statistics.to_dict()
-        macs = torch.cat(self.macs)
+        gmacs = torch.cat(self.macs) / 1e9
         return {
             "images": figures["samples"],
             "num_blocks": figures["num_actions"],
-            "mean_usage": figures["mean_usage"],
-            "std_usage": figures["std_usage"],
-            "mean_blocks": figures["mean_actions"],
-            "std_blocks": figures["std_actions"],
+            "block_usage": figures["mean_usage"],
+            "block_usage_std": figures["std_usage"],
+            "blocks": figures["mean_actions"],
+            "blocks_std": figures["std_actions"],
             "min_blocks": figures["min_actions"],
             "max_blocks": figures["max_actions"],
             "distinct_policies": figures["distinct_policies"],
             "largest_policy_share": figures["largest_policy_share"],
             "policy_entropy_bits": figures["policy_entropy_bits"],
-            "mean_macs": float(macs.mean()),
-            "std_macs": float(macs.std(correction=0)),
+            "gmacs": float(gmacs.mean()),
+            "gmacs_std": float(gmacs.std(correction=0)),
             "usage_per_block": dict(
                 zip(self.block_names, figures["usage_per_action"], strict=True)
             ),
@@ -84,9 +85,9 @@ class BlockUsage:
         figures = self.to_dict()
         lines = [
             f"images               {figures['images']}",
-            f"blocks kept          {figures['mean_blocks']:.2f} +- {figures['std_blocks']:.2f} of "
+            f"blocks kept          {figures['blocks']:.2f} +- {figures['blocks_std']:.2f} of "
             f"{figures['num_blocks']} ({figures['min_blocks']} to {figures['max_blocks']})",
-            f"MACs per image       {figures['mean_macs']:.3g} +- {figures['std_macs']:.2g} "
+            f"GMACs per image      {figures['gmacs']:.3g} +- {figures['gmacs_std']:.2g} "
             f"(one multiply-accumulate counts as one)",
             f"distinct policies    {figures['distinct_policies']}, the most frequent one for "
             f"{figures['largest_policy_share']:.0%} of the images",

@@ -1,14 +1,16 @@
 """The contract of backbones: features out, decisions and auxiliary losses out of band."""
 
+import threading
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.decisions import Batch, Decisions, Size, sizes_macs
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -40,26 +42,77 @@ class FeatureInfo(NamedTuple):
     module: str
 
 
+class _LastForward(threading.local):
+    """What a forward pass leaves behind, for each thread; a copy of a network starts without."""
+
+    def __init__(self) -> None:
+        self.decisions: Decisions | None = None
+        self.image_sizes: list[Size] | None = None
+        self.losses: dict[str, Tensor] = {}
+
+    def __deepcopy__(self, memo: dict) -> "_LastForward":
+        return _LastForward()
+
+    def __reduce__(self) -> tuple:
+        return _LastForward, ()
+
+
 class Backbone(nn.Module):
     """Base of all backbones, static ones included.
 
     ``forward(images, image_sizes=None)`` maps (N, in_channels, H, W) to a dict from feature name
-    to (N, channels, ceil(H / stride), ceil(W / stride)).
+    to (N, channels, ceil(H / stride), ceil(W / stride)). A derived class begins it with
+    `_check_inputs` and ends it by setting `decisions`.
 
     Attributes:
         feature_info: feature name to `FeatureInfo`, from high to low resolution.
-        decisions: of the last forward pass, detached; None before the first.
         freeze_at: number of leading parts (stem, stages) that are frozen.
+        holds_resnet: whether the weights, but for `decision_keys`, are an ordinary ResNet's with
+            torchvision's names.
     """
 
     feature_info: dict[str, FeatureInfo]
+    holds_resnet: ClassVar[bool] = False
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
-        self.decisions: Decisions | None = None
         self.freeze_at = 0
-        self._next_image_sizes: list[tuple[int, int]] | None = None
+        self._last = _LastForward()
+
+    @property
+    def decisions(self) -> Decisions | None:
+        """Of this thread's last forward pass, detached; None before the first."""
+        return self._last.decisions
+
+    @decisions.setter
+    def decisions(self, value: Decisions | None) -> None:
+        self._last.decisions = value
+
+    @abstractmethod
+    def macs(self, height: int, width: int) -> float:
+        """Multiply-accumulates for an image of this size in pixels."""
+
+    def _count_macs(self, decisions: Decisions) -> Tensor:
+        """What `Decisions` count with: (N,) float64."""
+        return sizes_macs(self.macs, decisions.image_sizes)
+
+    def decision_keys(self) -> set[str]:
+        """Names in `state_dict()` of what decides, which the plain network's weights lack."""
+        return set()
+
+    def sparse_convolutions(self) -> set[nn.Conv2d]:
+        """Convolutions whose weights sparse execution reads itself, in torch's layout."""
+        return set()
+
+    def timed_parts(self) -> dict[str, list[nn.Module]]:
+        """What the time of a forward pass is divided into, by name.
+
+        A part whose modules contain those of others gets the time that these leave.
+        """
+        stem = [self.conv1, self.bn1, self.maxpool]
+        stages = [(n, m) for n, m in self.named_children() if n.startswith("layer")]
+        return {"stem": stem, **{name: [stage] for name, stage in stages}}
 
     def parts(self) -> list[list[nn.Module]]:
         """The modules of stem, stage 1, stage 2, ... in the order in which they freeze."""
@@ -94,51 +147,62 @@ class Backbone(nn.Module):
         return self
 
     def set_image_sizes(self, image_sizes: Sequence[Sequence[int]]) -> None:
-        """Gives the sizes of the images in the next forward pass, which then forgets them.
+        """Gives the sizes of the images in this thread's next forward pass, which forgets them.
 
         For frameworks that call ``backbone(images)`` without sizes.
 
         Args:
             image_sizes: (height, width) of each image in pixels, without padding.
         """
-        self._next_image_sizes = [(int(h), int(w)) for h, w in image_sizes]
+        self._last.image_sizes = [(int(h), int(w)) for h, w in image_sizes]
 
     @contextmanager
-    def image_sizes_kept(self) -> Iterator[None]:
-        """Forward passes inside neither use nor forget sizes that `set_image_sizes` gave before."""
-        pending, self._next_image_sizes = self._next_image_sizes, None
+    def state_kept(self) -> Iterator[None]:
+        """Forward passes inside leave no trace, and do not see sizes that wait for another one.
+
+        Decisions, auxiliary losses and sizes that `set_image_sizes` gave are afterwards as before.
+        """
+        last = self._last
+        before, last.image_sizes = dict(last.__dict__), None
         try:
             yield
         finally:
-            self._next_image_sizes = pending
+            last.__dict__.update(before)
 
     def _check_inputs(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None
-    ) -> list[tuple[int, int]] | None:
-        """Checks the arguments of a forward pass and returns the sizes that hold for it."""
-        sizes = self._next_image_sizes if image_sizes is None else image_sizes
-        self._next_image_sizes = None
+    ) -> Batch:
+        """Checks the arguments of a forward pass and returns what they say of the images.
+
+        Raises:
+            ValueError: an argument has another shape or type, or sizes that do not fit.
+        """
+        sizes = self._last.image_sizes if image_sizes is None else image_sizes
+        self._last.image_sizes = None
         if images.dim() != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f"images must be (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
             )
         if not images.is_floating_point():
             raise ValueError(f"images must be floating point, got {images.dtype}; normalise them")
-        if 0 in images.shape:
+        if images.numel() == 0:
             raise ValueError(f"images must not be empty, got {tuple(images.shape)}")
-        if sizes is None:
-            return None
         height, width = images.shape[-2:]
-        sizes = [(int(h), int(w)) for h, w in sizes]
-        if len(sizes) != len(images):
-            raise ValueError(f"image_sizes has {len(sizes)} entries for {len(images)} images")
-        for h, w in sizes:
-            if not (0 < h <= height and 0 < w <= width):
-                raise ValueError(
-                    f"image_sizes has ({h}, {w}), which is not inside the batch of "
-                    f"{height} x {width} pixels"
-                )
-        return sizes
+        if sizes is not None:
+            sizes = [(int(h), int(w)) for h, w in sizes]
+            _check_sizes(sizes, images.shape[0], height, width)
+        return Batch(images.shape[0], (height, width), sizes)
+
+
+def _check_sizes(sizes: list[Size], images: int, height: int, width: int) -> None:
+    if len(sizes) != images:
+        raise ValueError(f"image_sizes has {len(sizes)} entries for {images} images")
+    for h, w in sizes:
+        if not (0 < h <= height and 0 < w <= width):
+            raise ValueError(
+                f"image_sizes has ({h}, {w}), which is not inside the batch of "
+                f"{height} x {width} pixels"
+            )
 
 
 class DynamicBackbone(Backbone):
@@ -148,17 +212,26 @@ class DynamicBackbone(Backbone):
         progress: share of training done, set by `set_progress`.
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
             and multiplying); what holds in training mode is each network's to say.
+        lr_factors: by the names of `own_parameters`, the factors of the learning rate that hold
+            unless a config says otherwise.
+        policy_training: None where auxiliary losses train the decisions; ``"frozen"``, or
+            ``"reinforce"`` where rewards do, see `dynbackbones.training.policy`.
+        training_options: dataclass of what else trains the decisions, such as rewards; its fields
+            are options in configs.
     """
 
     executions = ("auto", "sparse", "masked")
+    lr_factors: ClassVar[dict[str, float]] = {}
+    training_options: ClassVar[type | None] = None
+    policy_training: str | None = None
 
-    def __init__(self, in_channels: int, execution: str = "auto") -> None:
+    def __init__(self, in_channels: int, execution: str = "auto", selection: Any = None) -> None:
         super().__init__(in_channels)
         self.execution = execution
         self.progress = 0.0
+        self._selection = selection
         self._record_auxiliary = True
         self._warned = False
-        self._auxiliary: dict[str, Tensor] = {}
 
     @property
     def execution(self) -> str:
@@ -169,6 +242,62 @@ class DynamicBackbone(Backbone):
         if value not in self.executions:
             raise ValueError(f"execution must be one of {self.executions}, got {value!r}")
         self._execution = value
+
+    @property
+    def selection(self) -> Any:
+        """The override of the decisions that holds at present; None for the network's own."""
+        return self._selection
+
+    @abstractmethod
+    def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
+        """What `select` puts in place of the decisions; arguments as there.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+
+    @contextmanager
+    def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
+        """Overrides the decisions of forward passes inside: ablations, latency, tests.
+
+        What decides still runs, so that time and MACs are those of a real decision.
+
+        Args:
+            kind: ``"all"``, ``"none"``, ``"random"`` and what else the network's selection knows;
+                or choices as `Decisions.choices` returns them.
+            rate: share to compute, for the kinds that need one.
+            seed: of ``"random"``.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+        before, self._selection = self._selection, self.make_selection(kind, rate, seed)
+        try:
+            yield
+        finally:
+            self._selection = before
+
+    @abstractmethod
+    def macs(self, height: int, width: int, share: float = 1.0) -> float:
+        """Multiply-accumulates for an image of this size in pixels.
+
+        Args:
+            height, width: of the image.
+            share: of what could be computed, in [0, 1]: the rate of the decisions.
+        """
+
+    def _count_macs(self, decisions: Decisions) -> Tensor:
+        rates = decisions.rate.double().tolist()
+        macs = [self.macs(*s, r) for s, r in zip(decisions.image_sizes, rates, strict=True)]
+        return torch.tensor(macs, dtype=torch.float64)
+
+    def thresholds(self) -> list[Tensor]:
+        """Buffers that `dynbackbones.calibrate` moves; higher ones compute less."""
+        return []
+
+    def own_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of what decides, for learning rates of their own; see `lr_factors`."""
+        return {}
 
     def set_progress(self, fraction: float) -> None:
         """Moves every schedule to a share of training done.
@@ -181,8 +310,8 @@ class DynamicBackbone(Backbone):
         self.progress = float(fraction)
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
-        """The losses of the last training forward, which this call takes off the module."""
-        losses, self._auxiliary = self._auxiliary, {}
+        """The losses of this thread's last training forward, which are taken off the module."""
+        losses, self._last.losses = self._last.losses, {}
         return losses
 
     @contextmanager
@@ -203,20 +332,17 @@ class DynamicBackbone(Backbone):
         return self.training and self._record_auxiliary and torch.is_grad_enabled()
 
     def _keep_auxiliary(self, losses: dict[str, Tensor]) -> None:
-        if self._auxiliary and not self._warned:
+        last = self._last
+        if last.losses and not self._warned:
             self._warned = True
             warnings.warn(
-                f"the auxiliary losses of {type(self).__name__} ({', '.join(self._auxiliary)}) "
+                f"the auxiliary losses of {type(self).__name__} ({', '.join(last.losses)}) "
                 f"were not collected, so its decisions are not trained; call "
                 f"dynbackbones.attach_auxiliary_losses(model) once on the outermost model, or use "
                 f"no_auxiliary() or eval() for forward passes that are not trained",
                 stacklevel=3,
             )
-        self._auxiliary = losses
-
-    def __getstate__(self) -> dict:
-        # Copies (an EMA, say) start without the graph of a loss that was not yet collected.
-        return {**self.__dict__, "_auxiliary": {}}
+        last.losses = losses
 
 
 def find_backbones(model: nn.Module) -> list[Backbone]:

@@ -1,42 +1,134 @@
-"""Names of backbones to their constructors."""
+"""Names of backbones to their constructors; `register_backbone` adds a user's own."""
 
 import difflib
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
-from dynbackbones.backbones import cifar_resnet, resnet
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.blockdrop import resnet as blockdrop_resnet
-from dynbackbones.backbones.sar import cifar_resnet as sar_cifar_resnet
-from dynbackbones.backbones.sar import resnet as sar_resnet
 
-_CONSTRUCTORS = {
-    **{f"resnet{depth}": partial(resnet.ResNet, depth) for depth in resnet.LAYOUTS},
-    **{f"sar_resnet{depth}": partial(sar_resnet.SARResNet, depth) for depth in sar_resnet.LAYOUTS},
-    **{
-        f"blockdrop_resnet{depth}": partial(blockdrop_resnet.BlockDropResNet, depth)
-        for depth in resnet.LAYOUTS
-    },
-    **{
-        f"cifar_resnet{depth}": partial(cifar_resnet.CifarResNet, depth)
-        for depth in cifar_resnet.DEPTHS
-    },
-    **{
-        f"sar_cifar_resnet{depth}": partial(sar_cifar_resnet.SARCifarResNet, depth)
-        for depth in sar_cifar_resnet.DEPTHS
-    },
-    **{
-        f"blockdrop_cifar_resnet{depth}": partial(blockdrop_resnet.BlockDropCifarResNet, depth)
-        for depth in cifar_resnet.DEPTHS
-    },
-}
+Constructor = Callable[..., Backbone]
+
+
+@dataclass(frozen=True)
+class RegisteredBackbone:
+    """A backbone that configs and commands know by name.
+
+    Attributes:
+        name: such as ``"sar_resnet"``; builders in YAML are called after it.
+        constructor: a class, or a function that returns its instances.
+        node: of its options in YAML, ``MODEL.<node>``; None where it has none there.
+        depths: that the constructor takes as its first argument; each is a name of
+            `build_backbone` too, such as ``"sar_resnet50"``. Empty for a network of one depth.
+    """
+
+    name: str
+    constructor: Constructor
+    node: str | None
+    depths: tuple[int, ...] = ()
+
+    @property
+    def names(self) -> dict[str, tuple[int, ...]]:
+        """What `build_backbone` calls it, and the arguments that the name stands for."""
+        if not self.depths:
+            return {self.name: ()}
+        return {f"{self.name}{depth}": (depth,) for depth in self.depths}
+
+
+Listener = Callable[[RegisteredBackbone], None]
+
+_REGISTERED: dict[str, RegisteredBackbone] = {}
+_VARIANTS: dict[str, tuple[RegisteredBackbone, tuple[int, ...]]] = {}
+_LISTENERS: list[Listener] = []
+
+
+def register_backbone(
+    name: str,
+    constructor: Constructor,
+    *,
+    node: str | None = None,
+    depths: Iterable[int] = (),
+) -> None:
+    """Makes a backbone known everywhere: in Python, YAML, OpenMMLab's configs and all commands.
+
+    ``build_backbone(name)`` builds it. In YAML ``MODEL.BACKBONE.NAME`` can be
+    ``build_<name>_backbone``, ``build_<name>_fpn_backbone`` and
+    ``build_retinanet_<name>_fpn_backbone``, with the constructor's options under ``MODEL.<node>``
+    in capitals; OpenMMLab's configs know it by the class's name. A file of yours is imported by
+    ``--import MODULE`` or ``custom_imports``.
+
+    Args:
+        name: lower case, in the style of ``"sar_resnet"``.
+        constructor: a class derived from `Backbone`, or from `DynamicBackbone` if it decides
+            anything; its keyword arguments with defaults are its options.
+        node: of the options in YAML, such as ``"SAR"``.
+        depths: that the constructor takes first; see `RegisteredBackbone`.
+
+    Raises:
+        ValueError: the name or the node is taken, or is not of the form that configs need.
+
+    Example:
+        >>> import dynbackbones
+        >>> class Narrow(dynbackbones.ResNet):
+        ...     def __init__(self, *, in_channels: int = 3, norm: str = "BN", freeze_at: int = 0):
+        ...         super().__init__(18, in_channels=in_channels, norm=norm, freeze_at=freeze_at)
+        >>> dynbackbones.register_backbone("narrow", Narrow, node="NARROW")
+        >>> dynbackbones.build_backbone("narrow").feature_info["res5"].channels
+        512
+    """
+    entry = RegisteredBackbone(name, constructor, node, tuple(depths))
+    if not (name.isidentifier() and name == name.lower()):
+        raise ValueError(f"name must be lower case letters, digits and _, got {name!r}")
+    if node is not None and not (node.isidentifier() and node == node.upper()):
+        raise ValueError(f"node must be upper case letters, digits and _, got {node!r}")
+    for taken in (name, *entry.names):
+        if taken in _REGISTERED or taken in _VARIANTS:
+            raise ValueError(f"there is a backbone called {taken!r} already; choose another name")
+    owner = next((other for other in _REGISTERED.values() if node and other.node == node), None)
+    if owner is not None:
+        raise ValueError(f"MODEL.{node} is the node of {owner.name!r}; choose another node")
+    for listener in _LISTENERS:
+        listener(entry)
+    _REGISTERED[name] = entry
+    _VARIANTS.update({variant: (entry, arguments) for variant, arguments in entry.names.items()})
+
+
+def registered_backbones() -> dict[str, RegisteredBackbone]:
+    """All registered backbones by name, in the order of registration."""
+    return dict(_REGISTERED)
+
+
+def on_registration(listener: Listener) -> None:
+    """Calls a function for every backbone that is registered, and for those to come.
+
+    For adapters, which make backbones known to their framework.
+    """
+    for entry in _REGISTERED.values():
+        listener(entry)
+    _LISTENERS.append(listener)
+
+
+def find_registered(name: str) -> RegisteredBackbone:
+    """The registered backbone of which ``name`` is a variant.
+
+    Raises:
+        ValueError: the name is not known.
+    """
+    return _variant(name)[0]
 
 
 def list_backbones() -> list[str]:
-    """Names that `build_backbone` knows, sorted."""
-    return sorted(_CONSTRUCTORS)
+    """Names that `build_backbone` knows, sorted.
+
+    Example:
+        >>> import dynbackbones
+        >>> "sar_resnet50" in dynbackbones.list_backbones()
+        True
+    """
+    return sorted(_VARIANTS)
 
 
-def build_backbone(name: str, **options) -> Backbone:
+def build_backbone(name: str, **options: Any) -> Backbone:
     """Builds a backbone by name.
 
     Args:
@@ -46,9 +138,21 @@ def build_backbone(name: str, **options) -> Backbone:
     Raises:
         ValueError: the name is not known.
         TypeError: an option is not known.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("sar_resnet18", groups=2, target_rate=0.5).eval()
+        >>> features = net(torch.rand(1, 3, 64, 96))
+        >>> tuple(features["res4"].shape)
+        (1, 256, 4, 6)
     """
-    if name not in _CONSTRUCTORS:
-        near = difflib.get_close_matches(name, _CONSTRUCTORS, n=1)
+    entry, arguments = _variant(name)
+    return entry.constructor(*arguments, **options)
+
+
+def _variant(name: str) -> tuple[RegisteredBackbone, tuple[int, ...]]:
+    if name not in _VARIANTS:
+        near = difflib.get_close_matches(name, _VARIANTS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(f"unknown backbone {name!r}{hint}; known: {', '.join(list_backbones())}")
-    return _CONSTRUCTORS[name](**options)
+    return _VARIANTS[name]

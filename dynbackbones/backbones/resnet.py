@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone, FeatureInfo
@@ -106,17 +105,17 @@ def add_stages(
 class StaticResNet(Backbone):
     """What static ResNets share: a stem, then stages that all run."""
 
+    holds_resnet = True
+
     def forward(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
-        sizes = self._check_inputs(images, image_sizes)
+        batch = self._check_inputs(images, image_sizes)
         x = run_stem(self, images)
         features = {}
         for name, info in self.feature_info.items():
             x = features[name] = getattr(self, info.module)(x)
-        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
-        macs = torch.tensor([self.macs(*size) for size in sizes], dtype=torch.float64)
-        self.decisions = Decisions(sizes, macs)
+        self.decisions = Decisions(batch, self._count_macs)
         return features
 
     def macs(self, height: int, width: int) -> int:

@@ -143,8 +143,8 @@ def report(name: str, result: Survey) -> str:
     figures = [f"{result.coverage.images} images of {name}"]
     if "activation_rate" in means:
         figures.append(f"mean activation rate {means['activation_rate']:.3f}")
-    if "macs" in means:
-        figures.append(f"{means['macs'] / 1e9:.2f} GMACs per image in the backbone")
+    if "gmacs" in means:
+        figures.append(f"{means['gmacs']:.2f} GMACs per image in the backbone")
     line = ", ".join(figures)
     if result.chose_blocks:
         return f"{line}\n\n{result.usage.table()}"

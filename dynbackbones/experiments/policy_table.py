@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ class Table:
             )
             joint[kind]["finetuned"] = {
                 "accuracy": cell["metrics"]["accuracy/top1"],
-                "gmacs": cell["metrics"]["policy/mean_gmacs"],
+                "gmacs": _gmacs(cell["metrics"]),
                 "blocks": fixed["blocks"],
             }
             cells[f"finetuned-{kind}"] = cell
@@ -248,3 +248,8 @@ def _row(
         pairs = zip(learned, accuracies, strict=True)
         gain = spread([entry["accuracy"] - accuracy for entry, accuracy in pairs])
     return f"| {name} | {spread(accuracies)} | {gain} | {spread(blocks, 2)} | {up} | {macs} |"
+
+
+def _gmacs(metrics: Mapping[str, float]) -> float:
+    # Cells of before 0.2 have the other name.
+    return metrics["policy/gmacs" if "policy/gmacs" in metrics else "policy/mean_gmacs"]

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor
 
 from dynbackbones.backbones.base import DynamicBackbone
-from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
-from dynbackbones.backbones.sar.network import SARBackbone
 
 
 @torch.no_grad()
@@ -22,10 +20,10 @@ def calibrate(
 ) -> float:
     """Shifts the decision thresholds so that a trained network meets a rate.
 
-    That is the activation rate of a SAR network, the block usage of a BlockDrop network. All
-    selectors get the same threshold on their logit difference, the policy network one on its
-    logits, found by bisection, so that computation is still spent where the network was trained to.
-    The threshold is saved with the weights.
+    That is what `Decisions.rate` says: the activation rate of a SAR network, the block usage of a
+    BlockDrop network. All of the network's thresholds (on a selector's logit difference, on the
+    policy network's logits) get the same value, found by bisection, so that computation is still
+    spent where the network was trained to. The threshold is saved with the weights.
 
     Args:
         net: the backbone; its mode is restored, and where this fails its thresholds.
@@ -42,10 +40,10 @@ def calibrate(
         ValueError: an argument is out of range, there are no images, the decisions are
             overridden, or the network takes none.
     """
-    if not isinstance(net, SARBackbone | BlockDropBackbone):
+    if not (isinstance(net, DynamicBackbone) and net.thresholds()):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
-            "take; give it a SAR or BlockDrop network"
+            "have; give it a network that decides, such as SARResNet or BlockDropResNet"
         )
     if net.selection is not None:
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
@@ -56,12 +54,12 @@ def calibrate(
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
-    was_training, before = net.training, [value.clone() for value in thresholds(net)]
+    was_training, before = net.training, [value.clone() for value in net.thresholds()]
     net.eval()
     try:
         reached = _bisect(net, batches, target_rate, tolerance, max_steps)
     except BaseException:
-        for threshold, value in zip(thresholds(net), before, strict=True):
+        for threshold, value in zip(net.thresholds(), before, strict=True):
             threshold.copy_(value)
         raise
     finally:
@@ -106,19 +104,10 @@ def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> f
     rates = []
     for batch in batches:
         net(batch)
-        decisions = net.decisions
-        is_sar = isinstance(net, SARBackbone)
-        rates.append(decisions.activation_rate if is_sar else decisions.block_usage)
+        rates.append(net.decisions.rate)
     return float(torch.cat(rates).mean())
 
 
 def _set_threshold(net: DynamicBackbone, threshold: float) -> None:
-    for value in thresholds(net):
+    for value in net.thresholds():
         value.fill_(threshold)
-
-
-def thresholds(net: DynamicBackbone) -> list[Tensor]:
-    """The buffers that `calibrate` sets."""
-    if isinstance(net, BlockDropBackbone):
-        return [net.policy.threshold]
-    return [selector.threshold for stage in net.stages().values() for selector in stage.selectors]

@@ -9,8 +9,7 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from dynbackbones.backbones.base import find_backbones
-from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.layers.norm import absorbed, has_affine_form
 from dynbackbones.layers.packed import PackedConv2d, can_pack
 from dynbackbones.layers.residual import ResidualBlock
@@ -82,14 +81,8 @@ def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
             yield name, following
 
 
-def _pack(module: nn.Module) -> None:
-    sparse = {
-        conv
-        for stage in module.modules()
-        if isinstance(stage, SARStage)
-        for block in stage.refinement
-        for conv, _ in block.residual_layers()
-    }
+def _pack(module: Backbone) -> None:
+    sparse = module.sparse_convolutions()
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Conv2d and child not in sparse:

@@ -19,7 +19,7 @@ from dynbackbones.backbones.resnet import LAYOUTS
 from dynbackbones.backbones.sar.resnet import SARResNet
 from dynbackbones.errors import UserError
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
-from dynbackbones.training.policy import RewardOptions
+from dynbackbones.policy.learning import RewardOptions
 
 _logger = logging.getLogger(__name__)
 _Thing = TypeVar("_Thing")
@@ -226,6 +226,14 @@ def build_blockdrop_resnet(cfg: CfgNode, in_channels: int = 3) -> BlockDropResNe
         "MODEL.BLOCKDROP and MODEL.RESNETS",
         lambda: BlockDropResNet(in_channels=in_channels, **options),
     )
+
+
+def lr_factors(cfg: CfgNode) -> dict[str, float]:
+    """Factors of the learning rate by the names of `DynamicBackbone.own_parameters`."""
+    return {
+        "selector": cfg.MODEL.SAR.SELECTOR_LR_FACTOR,
+        "policy": cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR,
+    }
 
 
 def learns_policy(cfg: CfgNode) -> bool:

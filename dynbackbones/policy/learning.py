@@ -131,3 +131,32 @@ class PolicyLearning:
             ),
             "learned_blocks": proposal.learned.sum().float(),
         }
+
+
+@dataclass(frozen=True)
+class RewardOptions(PolicyLearning):
+    """What a policy is rewarded for, and how fast it learns.
+
+    Attributes:
+        gamma, alpha, entropy_weight: see `PolicyLearning`.
+        tolerance: share by which an image's loss may exceed that of the full network for the policy
+            to succeed on it.
+        loss_weight: of the policy's loss beside the task's.
+        curriculum: share of training in which the number of learned blocks rises from the last one
+            to all of them, the others staying on; 0 learns all from the start. Where a policy
+            drops so much that it always fails, it learns no more.
+
+    Raises:
+        ValueError: one of them is out of range.
+    """
+
+    tolerance: float = 0.1
+    loss_weight: float = 1.0
+    curriculum: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("tolerance", "loss_weight"):
+            check_at_least_zero(name, getattr(self, name))
+        if not 0 <= self.curriculum <= 1:
+            raise ValueError(f"curriculum must lie in [0, 1], got {self.curriculum}")

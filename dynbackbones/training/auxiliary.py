@@ -1,37 +1,34 @@
 """Auxiliary losses of backbones in any model that returns a dict of losses."""
 
-from collections.abc import Iterator
-
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
-from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
-from dynbackbones.backbones.sar.network import SARBackbone
 
 
-def selector_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters of all region selectors inside a model, for a learning rate of their own."""
+def own_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
+    """Parameters of what decides in a model's backbones, for learning rates of their own.
+
+    Returns:
+        By the names of `DynamicBackbone.own_parameters`.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
     for backbone in find_backbones(model):
-        if isinstance(backbone, SARBackbone):
-            yield from backbone.selector_parameters()
+        if isinstance(backbone, DynamicBackbone):
+            for name, parameters in backbone.own_parameters().items():
+                found.setdefault(name, []).extend(parameters)
+    return found
 
 
-def policy_parameters(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Parameters of all policy networks inside a model, for a learning rate of their own."""
-    for backbone in find_backbones(model):
-        if isinstance(backbone, BlockDropBackbone):
-            yield from backbone.policy_parameters()
-
-
-def policy_keys(model: nn.Module) -> set[str]:
-    """Names in a model's `state_dict()` of all policy networks, which plain networks' files lack.
+def decision_keys(model: nn.Module) -> set[str]:
+    """Names in a model's `state_dict()` of what decides, which plain networks' files lack.
 
     For `dynbackbones.checkpoints.check_architecture`.
     """
-    names = [n for n, m in model.named_modules() if isinstance(m, BlockDropBackbone)]
-    prefixes = tuple(f"{name}.policy.".lstrip(".") for name in names)
-    return {key for key in model.state_dict() if prefixes and key.startswith(prefixes)}
+    named = [(name, m) for name, m in model.named_modules() if isinstance(m, Backbone)]
+    return {
+        f"{name}.{key}".lstrip(".") for name, backbone in named for key in backbone.decision_keys()
+    }
 
 
 def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:

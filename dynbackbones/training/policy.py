@@ -9,51 +9,20 @@ Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018, s
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from dynbackbones.backbones.base import find_backbones
-from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.backbones.base import DynamicBackbone, find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
-from dynbackbones.policy.learning import check_at_least_zero
+from dynbackbones.policy import learned_actions, scheduled_count
+from dynbackbones.policy.learning import RewardOptions
 
 ImageLosses = Callable[[nn.Module, tuple, dict], Tensor]
 """From a model in training mode and the arguments that it was called with to the task's loss of
 each image, (N,). It may call the model, which then does not learn the policy once more."""
-
-
-@dataclass(frozen=True)
-class RewardOptions(PolicyLearning):
-    """What a policy is rewarded for, and how fast it learns.
-
-    Attributes:
-        gamma, alpha, entropy_weight: see `PolicyLearning`.
-        tolerance: share by which an image's loss may exceed that of the full network for the policy
-            to succeed on it.
-        loss_weight: of the policy's loss beside the task's.
-        curriculum: share of training in which the number of learned blocks rises from the last one
-            to all of them, the others staying on; 0 learns all from the start. Where a policy
-            drops so much that it always fails, it learns no more.
-
-    Raises:
-        ValueError: one of them is out of range.
-    """
-
-    tolerance: float = 0.1
-    loss_weight: float = 1.0
-    curriculum: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("tolerance", "loss_weight"):
-            check_at_least_zero(name, getattr(self, name))
-        if not 0 <= self.curriculum <= 1:
-            raise ValueError(f"curriculum must lie in [0, 1], got {self.curriculum}")
 
 
 def attach_policy_training(
@@ -78,8 +47,8 @@ def attach_policy_training(
         A handle whose ``remove()`` undoes it.
 
     Raises:
-        ValueError: the model has not exactly one BlockDrop backbone, or its ``policy_training`` is
-            not ``"reinforce"``.
+        ValueError: the model has not exactly one backbone with a policy, or its
+            ``policy_training`` is not ``"reinforce"``.
     """
     backbone = _backbone_of(model)
     if backbone.policy_training != "reinforce":
@@ -126,7 +95,7 @@ class _PolicyTraining:
         self._images: Tensor | None = None
         self._comparing = False
 
-    def before_backbone(self, backbone: BlockDropBackbone, args: tuple) -> None:
+    def before_backbone(self, backbone: DynamicBackbone, args: tuple) -> None:
         """Keeps the backbone's input for `after_model`, and lets the policy network see it."""
         if self._comparing or not backbone.records_auxiliary:
             return
@@ -144,21 +113,20 @@ class _PolicyTraining:
         if not isinstance(output, dict):
             return None
         backbone = _backbone_of(model)
-        decisions = backbone.decisions
-        probabilities = backbone.policy_probabilities(images, decisions.image_sizes)
+        sizes = backbone.decisions.image_sizes
+        probabilities = backbone.policy_probabilities(images, sizes)
         proposal = self._options.propose(probabilities, self._learned(backbone))
         full = torch.ones_like(proposal.greedy)
         with self._compare(model):
             limit, *losses = self._losses_with(
                 [full, proposal.sampled, proposal.greedy], model, args, kwargs
             )
-        backbone.decisions = decisions
         limit = limit * (1 + self._options.tolerance)
         learned = self._options.losses(proposal, *(loss <= limit for loss in losses))
         loss = sum(value for name, value in learned.items() if "loss" in name)
         return {**output, "loss_policy": self._options.loss_weight * loss}
 
-    def _learned(self, backbone: BlockDropBackbone) -> Tensor:
+    def _learned(self, backbone: DynamicBackbone) -> Tensor:
         """(K,) bool, the blocks that are learned at this point of training."""
         count = backbone.num_blocks
         if self._options.curriculum:
@@ -192,7 +160,7 @@ class _PolicyTraining:
         try:
             for layer in layers:
                 layer.eval()
-            with torch.no_grad(), _backbone_of(model).no_auxiliary():
+            with torch.no_grad(), _backbone_of(model).state_kept():
                 yield
         finally:
             for layer in layers:
@@ -229,11 +197,11 @@ def one_image_loss(model: nn.Module, args: tuple, kwargs: dict) -> Tensor:
     return torch.stack([sum(losses.values())])
 
 
-def _backbone_of(model: nn.Module) -> BlockDropBackbone:
-    found = [net for net in find_backbones(model) if isinstance(net, BlockDropBackbone)]
+def _backbone_of(model: nn.Module) -> DynamicBackbone:
+    found = [net for net in find_backbones(model) if getattr(net, "policy_training", None)]
     if len(found) != 1:
         raise ValueError(
-            f"policy training needs a model with one BlockDrop backbone, {type(model).__name__} "
-            f"has {len(found)}"
+            f"policy training needs a model with one backbone that has a policy, such as "
+            f"BlockDropResNet; {type(model).__name__} has {len(found)}"
         )
     return found[0]

@@ -148,7 +148,8 @@ def test_the_targets_pass_leaves_no_trace(name):
     network = build(name).train()
     if name != "torchvision":
         network.freeze(2)
-        losses = network(images()) and dict(getattr(network, "_auxiliary", {}))
+        network(images())
+        losses = dict(network._last.losses)
         network.set_image_sizes([(64, 50), (60, 64)])
         decisions = network.decisions
     # As OpenMMLab's `norm_eval`, say: only the modules themselves know.

@@ -99,11 +99,13 @@ def test_means_are_those_of_the_backbones_decisions(sar):
     expected = []
     for size in ((64, 128), (128, 128)):
         predictor.predict(sample(size=size).image)
-        expected.append(sar.decisions.summary())
+        expected.append(sar.decisions.figures())
     means = result.means()
-    assert set(means) >= {"macs", "activation_rate", "activation_rate_res2"}
-    for name, value in means.items():
-        assert value == pytest.approx(float(sum(e[name] for e in expected)) / 2)
+    assert set(means) >= {"gmacs", "activation_rate", "activation_rate_res2"}
+    for name in [name for name in means if not name.endswith("_std")]:
+        assert means[name] == pytest.approx(float(sum(e[name].values for e in expected)) / 2)
+    rates = torch.cat([e["activation_rate"].values for e in expected]).double()
+    assert means["activation_rate_std"] == pytest.approx(float(rates.std(correction=0)))
     assert json.loads(json.dumps(result.to_dict()))["backbone"] == means
 
 
@@ -119,4 +121,4 @@ def test_a_static_backbone_has_costs_and_no_regions():
     predictor = HalfSizePredictor(dynbackbones.build_backbone("resnet18"))
     result = survey(predictor, [sample([0, 0, 9, 9])])
     assert result.coverage.stages == {}
-    assert list(result.means()) == ["macs"]
+    assert list(result.means()) == ["gmacs"]

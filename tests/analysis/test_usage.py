@@ -17,11 +17,11 @@ def test_usage_of_a_dataset():
         usage.update(net.decisions)
     figures = usage.to_dict()
     assert figures["images"] == 8 and figures["num_blocks"] == 9
-    assert figures["mean_blocks"] == pytest.approx(5) and figures["std_blocks"] == pytest.approx(4)
+    assert figures["blocks"] == pytest.approx(5) and figures["blocks_std"] == pytest.approx(4)
     assert figures["distinct_policies"] == 5 and figures["largest_policy_share"] == 0.5
     assert figures["usage_per_block"]["res2_block1"] == pytest.approx(5 / 8)
     assert figures["usage_per_block"]["res4_block3"] == pytest.approx(4 / 8)
-    assert figures["mean_macs"] < net.macs(32, 32)
+    assert figures["gmacs"] < net.macs(32, 32) / 1e9
     assert usage.blocks.tolist() == [1] * 4 + [9] * 4
     table = usage.table()
     assert "5.00 +- 4.00 of 9 (1 to 9)" in table and "5, the most frequent one for 50%" in table
@@ -31,7 +31,7 @@ def test_usage_of_a_dataset():
 def test_decisions_of_other_networks_are_refused():
     net = dynbackbones.build_backbone("cifar_resnet20").eval()
     net(torch.randn(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="needs the decisions of a BlockDrop network, got Dec"):
+    with pytest.raises(ValueError, match="decisions about blocks.*got Decisions"):
         BlockUsage().update(net.decisions)
 
 

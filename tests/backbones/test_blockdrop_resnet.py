@@ -329,7 +329,7 @@ def test_gradients_equal_those_of_masked_execution():
 def test_a_frozen_policy_stays_as_it_is():
     net = build(freeze_at=1).train()
     assert not net.policy.training and net.layer1.training and not net.bn1.training
-    assert not any(p.requires_grad for p in net.policy_parameters())
+    assert not any(p.requires_grad for p in net.own_parameters()["policy"])
     before = copy.deepcopy(net.policy.state_dict())
     net(torch.randn(2, 3, 64, 64))
     for key, value in net.policy.state_dict().items():
@@ -345,7 +345,7 @@ def test_reinforce_reaches_the_policy_alone_where_the_resnet_is_frozen():
     actions = bounded > 0.5
     net.run_blocks(images, actions)
     policy_gradient_loss(bounded, actions, torch.ones(2)).backward()
-    assert all(p.grad is not None for p in net.policy_parameters())
+    assert all(p.grad is not None for p in net.own_parameters()["policy"])
     assert [name for name, p in net.named_parameters() if p.grad is not None] == [
         f"policy.{name}" for name, _ in net.policy.named_parameters()
     ]
@@ -356,12 +356,12 @@ def test_decisions_keep_no_graph_and_describe_every_block():
     net(torch.randn(2, 3, 64, 64))
     decisions = net.decisions
     assert not decisions.probabilities.requires_grad
-    summary = decisions.summary(per_block=True)
-    assert list(summary)[:3] == ["macs", "block_usage", "block_usage_res2_block1"]
-    assert len(summary) == 2 + net.num_blocks
-    per_block = torch.stack(list(summary.values())[2:])
-    torch.testing.assert_close(per_block.mean(dim=0), summary["block_usage"])
-    assert list(decisions.summary()) == ["macs", "block_usage"]
+    figures = decisions.figures()
+    assert list(figures)[:3] == ["gmacs", "block_usage", "block_usage_res2_block1"]
+    assert len(figures) == 2 + net.num_blocks
+    per_block = torch.stack([figure.values for figure in list(figures.values())[2:]])
+    torch.testing.assert_close(per_block.mean(dim=0), figures["block_usage"].values)
+    assert [n for n, f in figures.items() if f.level != "block"] == ["gmacs", "block_usage"]
 
 
 def test_autocast():

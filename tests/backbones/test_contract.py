@@ -45,8 +45,9 @@ def test_decisions_describe_each_image(net):
     assert net.decisions.image_sizes == SIZES
     for macs, size in zip(net.decisions.macs.tolist(), SIZES, strict=True):
         assert 0.1 * net.macs(*size) < macs <= net.macs(*size)
-    for value in net.decisions.summary(per_block=True).values():
-        assert value.shape == (2,)
+    for name, figure in net.decisions.figures().items():
+        assert figure.values.shape == (2,), name
+        assert figure.level in ("image", "stage", "block")
 
 
 def test_state_dict_and_copy_keep_the_function(net):

@@ -59,4 +59,4 @@ def test_decisions_hold_the_cost_of_each_image():
     net = dynbackbones.build_backbone("resnet18").eval()
     net(torch.randn(2, 3, 64, 64), image_sizes=[(64, 64), (33, 50)])
     assert net.decisions.macs.tolist() == [net.macs(64, 64), net.macs(33, 50)]
-    assert list(net.decisions.summary()) == ["macs"]
+    assert list(net.decisions.figures()) == ["gmacs"]

@@ -133,7 +133,7 @@ def test_parameters_of_the_paper(groups, millions):
 def test_macs_of_the_paper(options, rate, giga):
     net = dynbackbones.build_backbone("sar_resnet50", **options)
     head = 2048 * 1000
-    macs = net.macs(224, 224, activation_rate=rate) + head
+    macs = net.macs(224, 224, share=rate) + head
     assert macs / 1e9 == pytest.approx(giga, rel=0.015)
 
 
@@ -146,8 +146,9 @@ def test_macs_are_what_sparse_execution_computes(depth):
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     counted = analysis.by_operator()
     # A trace leaves out what nobody reads, such as the selectors of a stage without regions.
-    rates = net.decisions.summary()
-    assert all(0 < rates[f"activation_rate_res{stage}"].item() < 1 for stage in (2, 3, 4))
+    figures = net.decisions.figures()
+    rates = [figures[f"activation_rate_res{stage}"].values.item() for stage in (2, 3, 4)]
+    assert all(0 < rate < 1 for rate in rates)
     expected = pytest.approx(net.decisions.macs.item(), rel=1e-6)
     assert counted["conv"] + counted["linear"] == expected
 
@@ -183,7 +184,7 @@ def test_gradients_reach_every_selector_from_loss_and_from_features():
         (loss if source == "loss" else features["res5"].square().mean()).backward()
         for parameter in (s.fc.weight for stage in net.stages().values() for s in stage.selectors):
             assert parameter.grad.abs().sum() > 0, source
-    assert len(list(net.selector_parameters())) == 10 * 5
+    assert len(list(net.own_parameters()["selector"])) == 10 * 5
 
 
 def test_rate_loss_is_equation_10_of_the_sampled_masks():
@@ -343,15 +344,17 @@ def test_autocast_trains_and_evaluates():
     assert all(torch.isfinite(f).all() for f in features.values())
 
 
-def test_summary_has_sampled_and_argmax_rates_of_every_selector():
+def test_figures_have_sampled_and_argmax_rates_of_every_selector():
     net = build().train()
     net(torch.randn(2, 3, 64, 64))
-    summary = net.decisions.summary(per_block=True)
+    figures = net.decisions.figures()
     for name in ("activation_rate_res2", "argmax_rate_res4", "activation_rate_res3_block1"):
-        assert summary[name].shape == (2,)
+        assert figures[name].values.shape == (2,)
+    assert figures["argmax_rate_res4"].level == "stage"
+    assert figures["activation_rate_res3_block1"].level == "block"
     net.eval()
     net(torch.randn(2, 3, 64, 64))
-    assert not any("argmax" in name for name in net.decisions.summary())
+    assert not any("argmax" in name for name in net.decisions.figures())
 
 
 @pytest.mark.parametrize(

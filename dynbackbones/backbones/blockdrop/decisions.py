@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.decisions import Blocks, Decisions, Figure
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,25 @@ class BlockDropDecisions(Decisions):
     probabilities: Tensor | None
     block_names: tuple[str, ...]
 
+    rate_name = "block_usage"
+
     @property
     def block_usage(self) -> Tensor:
         """(N,) share of blocks kept."""
         return self.policy.float().mean(dim=1)
 
-    def summary(self, per_block: bool = False) -> dict[str, Tensor]:
-        values = {**super().summary(per_block), "block_usage": self.block_usage}
-        if per_block:
-            for name, kept in zip(self.block_names, self.policy.float().unbind(1), strict=True):
-                values[f"block_usage_{name}"] = kept
-        return values
+    @property
+    def rate(self) -> Tensor:
+        return self.block_usage
+
+    def figures(self) -> dict[str, Figure]:
+        figures = super().figures()
+        for name, kept in zip(self.block_names, self.policy.float().unbind(1), strict=True):
+            figures[f"block_usage_{name}"] = Figure(kept, "block")
+        return figures
+
+    def blocks(self) -> Blocks:
+        return Blocks(self.policy, self.block_names)
+
+    def choices(self) -> Tensor:
+        return self.policy

@@ -6,7 +6,6 @@ Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018.
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +14,11 @@ from dynbackbones.backbones.base import DynamicBackbone, remember
 from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.backbones.blockdrop.selection import BlockSelection
 from dynbackbones.backbones.blockdrop.stage import DroppableStage, blocks_to_synchronise
+from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice, feature_size
 from dynbackbones.layers.stem import run_stem, stem_macs
 from dynbackbones.policy.actions import check_actions, greedy_actions
+from dynbackbones.policy.learning import RewardOptions
 from dynbackbones.policy.network import PolicyNetwork
 
 POLICY_TRAININGS = ("frozen", "reinforce")
@@ -43,13 +44,16 @@ class BlockDropBackbone(DynamicBackbone):
         num_blocks: K, the residual blocks that can be dropped, which are all.
     """
 
+    holds_resnet = True
+    lr_factors = {"policy": 0.01}
+    training_options = RewardOptions
+
     policy: PolicyNetwork
 
     def __init__(self, in_channels: int, policy_training: str, execution: str) -> None:
         super().__init__(in_channels, execution)
         check_choice("policy_training", policy_training, POLICY_TRAININGS)
         self.policy_training = policy_training
-        self._selection: BlockSelection | None = None
         self._costs: dict[Size, tuple[float, Tensor]] = {}
         self.register_load_state_dict_post_hook(_report_untrained)
 
@@ -75,33 +79,27 @@ class BlockDropBackbone(DynamicBackbone):
         """The stages by the name of the feature in which they end."""
         return {name: self.get_submodule(info.module) for name, info in self.feature_info.items()}
 
-    def policy_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of the policy network, for a learning rate of their own."""
-        yield from self.policy.parameters()
+    def own_parameters(self) -> dict[str, list[nn.Parameter]]:
+        return {"policy": list(self.policy.parameters())}
+
+    def thresholds(self) -> list[Tensor]:
+        return [self.policy.threshold]
+
+    def decision_keys(self) -> set[str]:
+        return {f"policy.{key}" for key in self.policy.state_dict()}
+
+    def timed_parts(self) -> dict[str, list[nn.Module]]:
+        return {"policy network": [self.policy], **super().timed_parts()}
 
     def _frozen(self) -> Iterator[nn.Module]:
         yield from super()._frozen()
         if self.policy_training == "frozen":
             yield self.policy
 
-    @property
-    def selection(self) -> BlockSelection | None:
-        """The override of the decisions that holds at present."""
-        return self._selection
-
-    @contextmanager
-    def select(
-        self, kind: str | Tensor | Sequence, *, rate: float = 0.5, seed: int = 0
-    ) -> Iterator[None]:
-        """Overrides the decisions of forward passes inside; see `BlockSelection`.
-
-        The policy network still runs, so that time and MACs are those of a real decision.
-        """
-        before, self._selection = self._selection, self._checked(BlockSelection(kind, rate, seed))
-        try:
-            yield
-        finally:
-            self._selection = before
+    def make_selection(
+        self, kind: str | Tensor | Sequence, rate: float, seed: int
+    ) -> BlockSelection:
+        return self._checked(BlockSelection(kind, rate, seed))
 
     def _checked(self, selection) -> BlockSelection | None:
         if selection is None:
@@ -122,11 +120,10 @@ class BlockDropBackbone(DynamicBackbone):
                 does not see; sizes given by `set_image_sizes` hold here too, and stay for the
                 forward pass.
         """
-        pending = self._next_image_sizes
-        try:
-            return self._probabilities(images, self._check_inputs(images, image_sizes))
-        finally:
-            self._next_image_sizes = pending
+        if image_sizes is None:
+            image_sizes = self._last.image_sizes
+        with self.state_kept():
+            return self._probabilities(images, self._check_inputs(images, image_sizes).sizes)
 
     def _probabilities(self, images: Tensor, sizes: list[Size] | None) -> Tensor:
         if sizes is None or set(sizes) == {tuple(images.shape[-2:])}:
@@ -154,16 +151,16 @@ class BlockDropBackbone(DynamicBackbone):
     def forward(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
-        sizes = self._check_inputs(images, image_sizes)
+        batch = self._check_inputs(images, image_sizes)
         learning = self.policy_training == "reinforce" and torch.is_grad_enabled()
         with torch.set_grad_enabled(learning):
-            probabilities = self._probabilities(images, sizes)
+            probabilities = self._probabilities(images, batch.sizes)
         if self._selection is None:
             actions = greedy_actions(probabilities, self.policy.threshold.sigmoid())
         else:
             actions = self._selection.policy(len(images), self.block_counts).to(images.device)
         features = self._run_stages(images, actions, probabilities if learning else None)
-        self.decisions = self._describe(images, sizes, actions, probabilities.detach())
+        self.decisions = self._describe(batch, actions, probabilities.detach())
         return features
 
     def run_blocks(
@@ -182,11 +179,11 @@ class BlockDropBackbone(DynamicBackbone):
         Raises:
             ValueError: the actions have another shape or other values.
         """
-        sizes = self._check_inputs(images, image_sizes)
+        batch = self._check_inputs(images, image_sizes)
         check_actions(actions, (len(images), self.num_blocks))
         actions = actions.bool()
         features = self._run_stages(images, actions, None)
-        self.decisions = self._describe(images, sizes, actions, None)
+        self.decisions = self._describe(batch, actions, None)
         return features
 
     @torch.no_grad()
@@ -205,7 +202,7 @@ class BlockDropBackbone(DynamicBackbone):
             Features of N + M rows: those of all images with ``first``, then those with ``second``
             of the M images for which it differs; and (M,) which images these are.
         """
-        self._check_inputs(images, None)
+        batch = self._check_inputs(images, None)
         for actions in (first, second):
             check_actions(actions, (len(images), self.num_blocks))
         keep, other = first.cpu().bool(), second.cpu().bool()
@@ -225,7 +222,7 @@ class BlockDropBackbone(DynamicBackbone):
                 keep, rows = torch.cat([keep, other[new]]), torch.cat([rows, new])
                 x = stage(x, keep[:, split:end], sparse, start=split - begin)
             features[name], begin = x, end
-        self.decisions = self._describe(images, None, first.bool(), None)
+        self.decisions = self._describe(batch, first.bool(), None)
         return features, rows.to(images.device)
 
     def _run_stages(
@@ -247,21 +244,21 @@ class BlockDropBackbone(DynamicBackbone):
         return features
 
     def _describe(
-        self,
-        images: Tensor,
-        sizes: list[Size] | None,
-        actions: Tensor,
-        probabilities: Tensor | None,
+        self, batch: Batch, actions: Tensor, probabilities: Tensor | None
     ) -> BlockDropDecisions:
-        sizes = sizes or [(int(images.shape[-2]), int(images.shape[-1]))] * len(images)
-        costs = [self._costs_of(size) for size in sizes]
-        macs = torch.tensor([static for static, _ in costs], dtype=torch.float64)
-        macs += (actions.cpu() * torch.stack([blocks for _, blocks in costs])).sum(dim=1)
-        if probabilities is not None:
-            macs += torch.tensor([self._policy_macs(size) for size in sizes], dtype=torch.float64)
-        return BlockDropDecisions(sizes, macs, actions, probabilities, self.block_names)
+        names = self.block_names
+        return BlockDropDecisions(batch, self._count_macs, actions, probabilities, names)
 
-    def macs(self, height: int, width: int, usage: float = 1.0) -> float:
+    def _count_macs(self, decisions: BlockDropDecisions) -> Tensor:
+        costs = [self._costs_of(size) for size in decisions.image_sizes]
+        macs = torch.tensor([static for static, _ in costs], dtype=torch.float64)
+        macs += (decisions.policy.cpu() * torch.stack([own for _, own in costs])).sum(dim=1)
+        if decisions.probabilities is not None:
+            policy = [self._policy_macs(size) for size in decisions.image_sizes]
+            macs += torch.tensor(policy, dtype=torch.float64)
+        return macs
+
+    def macs(self, height: int, width: int, share: float = 1.0) -> float:
         """Multiply-accumulates for an image of this size in pixels.
 
         Convolutions and linear layers count, those of the policy network too. BlockDrop's tables
@@ -269,10 +266,10 @@ class BlockDropBackbone(DynamicBackbone):
 
         Args:
             height, width: of the image.
-            usage: share of the residual branches' cost, in [0, 1].
+            share: of the residual branches' cost, in [0, 1].
         """
         static, blocks = self._costs_of((height, width))
-        return static + usage * float(blocks.sum()) + self._policy_macs((height, width))
+        return static + share * float(blocks.sum()) + self._policy_macs((height, width))
 
     def _policy_macs(self, size: Size) -> int:
         return self.policy.macs(*self.policy_view_size(*size))

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from dynbackbones.backbones.base import FeatureInfo
+from dynbackbones.backbones.cifar_resnet import DEPTHS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.fusion import BRANCHES
 from dynbackbones.backbones.sar.network import SARBackbone, check_branches, check_regions
@@ -13,8 +14,6 @@ from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import BasicBlock, set_activation_checkpointing
 from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
-
-DEPTHS = (20, 32, 56, 110)
 
 
 class SARCifarResNet(SARBackbone):

@@ -1,7 +1,6 @@
 """What SAR networks have in common: schedules, decisions, losses and costs of their stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 
@@ -9,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import DynamicBackbone, remember
-from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.decisions import Batch, Decisions, Regions
 from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
-from dynbackbones.backbones.sar.decisions import SARDecisions, StageRegions
+from dynbackbones.backbones.sar.decisions import SARDecisions
 from dynbackbones.backbones.sar.loss import activation_rate_loss
 from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
 from dynbackbones.backbones.sar.selection import RegionSelection
@@ -40,6 +39,8 @@ class SARBackbone(DynamicBackbone):
         ValueError: an option has a wrong value.
     """
 
+    lr_factors = {"selector": 1.0}
+
     def __init__(
         self,
         in_channels: int,
@@ -52,7 +53,9 @@ class SARBackbone(DynamicBackbone):
         execution: str,
         selection: "str | Mapping[str, Tensor] | RegionSelection | None",
     ) -> None:
-        super().__init__(in_channels, execution)
+        if selection is not None and not isinstance(selection, RegionSelection):
+            selection = RegionSelection(selection)
+        super().__init__(in_channels, execution, selection)
         check_choice("target_schedule", target_schedule, TARGET_SCHEDULES)
         check_choice("loss_reduction", loss_reduction, LOSS_REDUCTIONS)
         _check_schedules(target_rate, temperature, loss_weight)
@@ -61,7 +64,6 @@ class SARBackbone(DynamicBackbone):
         self.temperature = (float(temperature[0]), float(temperature[1]))
         self.loss_weight = loss_weight
         self.loss_reduction = loss_reduction
-        self._selection = _as_selection(selection)
         self._static_macs: dict[tuple[int, int], float] = {}
 
     def _init_weights(self, shortcut_blocks: type[ResidualBlock]) -> None:
@@ -90,10 +92,30 @@ class SARBackbone(DynamicBackbone):
         """The ordinary stage behind them, whose output is res5, where there is one."""
         return getattr(self, "layer4", None)
 
-    def selector_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters of all region selectors, for a learning rate of their own."""
-        for stage in self.stages().values():
-            yield from stage.selectors.parameters()
+    def own_parameters(self) -> dict[str, list[nn.Parameter]]:
+        return {"selector": [p for s in self.stages().values() for p in s.selectors.parameters()]}
+
+    def thresholds(self) -> list[Tensor]:
+        return [one.threshold for stage in self.stages().values() for one in stage.selectors]
+
+    def sparse_convolutions(self) -> set[nn.Conv2d]:
+        blocks = [block for stage in self.stages().values() for block in stage.refinement]
+        return {conv for block in blocks for conv, _ in block.residual_layers()}
+
+    def timed_parts(self) -> dict[str, list[nn.Module]]:
+        parts, stages = super().timed_parts(), list(self.stages().values())
+        rest = {name: modules for name, modules in parts.items() if modules[0] not in stages}
+        shortcuts = [block.downsample for stage in stages for block in stage.refinement]
+        return {
+            "stem": rest.pop("stem"),
+            "base branch": [m for stage in stages for m in (stage.base_pool, *stage.base)],
+            "selectors": [selector for stage in stages for selector in stage.selectors],
+            "projection shortcuts": [module for module in shortcuts if module is not None],
+            "fusion": [stage.fusion for stage in stages],
+            "transition": [stage.transition for stage in stages],
+            "refinement": stages,
+            **rest,
+        }
 
     @property
     def scheduled_target_rate(self) -> float:
@@ -105,30 +127,19 @@ class SARBackbone(DynamicBackbone):
         """The Gumbel-softmax temperature at the present share of training."""
         return scheduled_temperature(self.temperature, self.progress)
 
-    @property
-    def selection(self) -> RegionSelection | None:
-        """The override of the decisions that holds at present."""
-        return self._selection
-
-    @contextmanager
-    def select(
-        self, kind: str | Mapping[str, Tensor], *, rate: float = 0.5, seed: int = 0
-    ) -> Iterator[None]:
-        """Overrides the decisions of forward passes inside; see `RegionSelection`."""
-        before, self._selection = self._selection, RegionSelection(kind, rate, seed)
-        try:
-            yield
-        finally:
-            self._selection = before
+    def make_selection(
+        self, kind: str | Mapping[str, Tensor], rate: float, seed: int
+    ) -> RegionSelection:
+        return RegionSelection(kind, rate, seed)
 
     def forward(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
-        sizes = self._check_inputs(images, image_sizes)
+        batch = self._check_inputs(images, image_sizes)
         x = run_stem(self, images)
         features, outputs = {}, {}
         for name, stage in self.stages().items():
-            outputs[name] = output = self._run_stage(name, stage, x, sizes)
+            outputs[name] = output = self._run_stage(name, stage, x, batch.sizes)
             features[name] = output.fused
             x = output.out
         features["res4"] = x
@@ -136,8 +147,7 @@ class SARBackbone(DynamicBackbone):
         if last is not None:
             features["res5"] = last(x)
 
-        size = (int(images.shape[-2]), int(images.shape[-1]))
-        self.decisions = self._describe(outputs, sizes or [size] * len(images), size)
+        self.decisions = self._describe(batch, outputs)
         if self.records_auxiliary:
             self._keep_auxiliary(self._losses(outputs.values()))
         return features
@@ -171,51 +181,49 @@ class SARBackbone(DynamicBackbone):
         )
         return {"loss_activation_rate": self.loss_weight * loss}
 
-    def _describe(
-        self,
-        outputs: dict[str, StageOutput],
-        sizes: list[tuple[int, int]],
-        batch_size: tuple[int, int],
-    ) -> Decisions:
-        macs = self._macs_of(outputs, sizes)
+    def _describe(self, batch: Batch, outputs: dict[str, StageOutput]) -> Decisions:
         if not any(output.masks.shape[1] for output in outputs.values()):
-            return Decisions(sizes, macs)  # base branches alone decide nothing
+            return Decisions(batch, self._count_base)  # base branches alone decide nothing
         regions = {}
         for name, output in outputs.items():
             stride, grid = self._stage_stride(name), output.grid
-            regions[name] = StageRegions(
+            regions[name] = Regions(
                 masks=output.masks,
                 argmax_masks=output.argmax_masks,
-                row_edges=(grid.row_edges * stride).clamp(max=batch_size[0]),
-                col_edges=(grid.col_edges * stride).clamp(max=batch_size[1]),
-                valid=grid.valid,
+                row_edges=(grid.row_edges * stride).clamp(max=batch.size[0]),
+                col_edges=(grid.col_edges * stride).clamp(max=batch.size[1]),
+                areas=grid.areas,
             )
         sampled = any(output.rates is not None for output in outputs.values())
-        return SARDecisions(sizes, macs, regions, sampled)
+        return SARDecisions(batch, self._count_macs, regions, sampled)
 
-    def _macs_of(self, outputs: dict[str, StageOutput], sizes: list[tuple[int, int]]) -> Tensor:
+    def _count_base(self, decisions: Decisions) -> Tensor:
+        sizes = decisions.image_sizes
         static = [remember(self._static_macs, size, self._count_static) for size in sizes]
-        macs = torch.tensor(static, dtype=torch.float64)
+        return torch.tensor(static, dtype=torch.float64)
+
+    def _count_macs(self, decisions: SARDecisions) -> Tensor:
         pixels = [
-            (output.masks * output.grid.areas[:, None, None]).sum(dim=(2, 3, 4))
-            for output in outputs.values()
+            (stage.masks * stage.areas[:, None, None]).sum(dim=(2, 3, 4))
+            for stage in decisions.stages.values()
         ]
-        costs = [self.stages()[name].macs_per_refined_pixel() for name in outputs]
+        costs = [self.stages()[name].macs_per_refined_pixel() for name in decisions.stages]
         # One transfer from the device for all stages.
-        return macs + torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
+        refined = torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
+        return self._count_base(decisions) + refined
 
     def _count_static(self, size: tuple[int, int]) -> float:
-        return self.macs(*size, activation_rate=0)
+        return self.macs(*size, share=0)
 
-    def macs(self, height: int, width: int, activation_rate: float = 1.0) -> float:
-        """Multiply-accumulates for an image of this size in pixels, at an activation rate.
+    def macs(self, height: int, width: int, share: float = 1.0) -> float:
+        """Multiply-accumulates for an image of this size in pixels, at activation rate ``share``.
 
         Convolutions and linear layers count, as in SAR's tables.
         """
         total = float(stem_macs(self, height, width))
         for name, stage in self.stages().items():
             size = feature_size((height, width), self._stage_stride(name))
-            refined = size[0] * size[1] * stage.groups * activation_rate
+            refined = size[0] * size[1] * stage.groups * share
             total += stage.static_macs(*size)
             total += refined * float(stage.macs_per_refined_pixel().sum())
         size = feature_size((height, width), self.feature_info["res4"].stride)
@@ -223,12 +231,6 @@ class SARBackbone(DynamicBackbone):
             total += block.macs(*size)
             size = feature_size((height, width), self.feature_info["res5"].stride)
         return total
-
-
-def _as_selection(selection) -> RegionSelection | None:
-    if selection is None or isinstance(selection, RegionSelection):
-        return selection
-    return RegionSelection(selection)
 
 
 def _check_schedules(target_rate: float, temperature: Sequence[float], loss_weight: float) -> None:

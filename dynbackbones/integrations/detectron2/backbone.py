@@ -16,7 +16,7 @@ from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import build_blockdrop_resnet, build_sar_resnet
-from dynbackbones.training.auxiliary import policy_keys
+from dynbackbones.training.auxiliary import decision_keys
 
 TOP_BLOCKS = ("maxpool", "p6p7")
 
@@ -79,7 +79,7 @@ def _take_detectron2_names(
     own = {k.removeprefix(inside): v for k, v in renamed.items() if k.startswith(inside)}
     net = adapter.net
     checkpoints.check_architecture(
-        net.state_dict(), own, "of a detectron2 ResNet", optional=policy_keys(net)
+        net.state_dict(), own, "of a detectron2 ResNet", optional=decision_keys(net)
     )
     state_dict.clear()
     state_dict.update(renamed)

@@ -15,7 +15,7 @@ from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, renamed_resnet
-from dynbackbones.training.auxiliary import policy_keys
+from dynbackbones.training.auxiliary import decision_keys
 
 # What detectron2 unpickles by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")
@@ -93,7 +93,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         if plain:
             wanted = key_maps.rename_detectron2(wanted)
         state, left_out = key_maps.backbone_alone(file_state, wanted) or (file_state, [])
-        checkpoints.check_architecture(wanted, state, self._file, optional=policy_keys(backbone))
+        checkpoints.check_architecture(wanted, state, self._file, optional=decision_keys(backbone))
         rest = f"; left out {checkpoints.listed(left_out)}" if left_out else ""
         self.logger.info(
             f"loaded the backbone from {self._file}; pyramid and heads start from scratch{rest}"
@@ -121,14 +121,14 @@ class CheckedCheckpointer(DetectionCheckpointer):
                     )
                     del model_state[key], file_state[key]
         checkpoints.check_architecture(
-            model_state, file_state, self._file, optional=policy_keys(self.model)
+            model_state, file_state, self._file, optional=decision_keys(self.model)
         )
         return file_state
 
     def _check_matched(self, missing: list[str]) -> None:
         """Refuses weights that detectron2's heuristics could not match with the backbone."""
         backbone = "backbone.bottom_up."
-        policy = policy_keys(self.model)
+        policy = decision_keys(self.model)
         unmatched = [key for key in missing if key.startswith(backbone) and key not in policy]
         if unmatched:
             raise UserError(

@@ -1,9 +1,7 @@
 """What a detector's backbone cost per image, beside what the detector found."""
 
 import copy
-import itertools
 import logging
-from collections import defaultdict
 from typing import Any
 
 import torch
@@ -12,8 +10,9 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dynbackbones.analysis.costs import dataset_values, headline, image_values
+from dynbackbones.analysis.costs import DecisionMeter, format_figures
 from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.decisions import Batch, Decisions
 
 
 class BackboneCostEvaluator(DatasetEvaluator):
@@ -36,46 +35,33 @@ class BackboneCostEvaluator(DatasetEvaluator):
         self.reset()
 
     def reset(self) -> None:
-        # Of each backbone, or of the static one.
-        self._values: list[dict[str, list[float]]] = [
-            defaultdict(list) for _ in range(max(len(self._backbones), 1))
-        ]
+        self._meters = [DecisionMeter() for _ in self._backbones or [self._static]]
 
     def process(self, inputs: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
         if self._static is not None:
-            shapes = [tuple(entry["image"].shape) for entry in inputs]
-            self._values[0]["macs"].extend(self._static.macs(*shape) for shape in shapes)
-        for backbone, own in zip(self._backbones, self._values, strict=False):
-            for name, values in image_values(backbone.decisions).items():
-                own[name].extend(values)
+            self._meters[0].update(self._static.decisions(inputs))
+        for backbone, meter in zip(self._backbones, self._meters, strict=False):
+            meter.update(backbone.decisions)
 
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Means over the images of all processes, on the main process.
 
         Returns:
-            ``{"backbone": {"macs": ..., "activation_rate": ..., "activation_rate_res2": ...}}``;
-            the names of a second backbone end with ``_backbone2``.
+            ``{"backbone": {"gmacs": ..., "activation_rate": ..., "activation_rate_res2": ...}}``,
+            see `DecisionMeter.result`; the names of a second backbone end with ``_backbone2``.
         """
-        gathered = comm.gather([dict(values) for values in self._values])
+        gathered = comm.gather(self._meters)
         if not comm.is_main_process():
             return None
         results = {}
-        for index in range(len(self._values)):
+        for index, meter in enumerate(gathered[0]):
+            meter.merge([others[index] for others in gathered[1:]])
             suffix = "" if index == 0 else f"_backbone{index + 1}"
-            figures = dataset_values(_joined([part[index] for part in gathered]))
-            results |= {name + suffix: value for name, value in figures.items()}
-        if results:
-            rates = "  ".join(
-                f"{k}: {v:.3f}" for k, v in results.items() if headline(k) and "macs" not in k
-            )
-            self._logger.info(f"backbone: {results['macs'] / 1e9:.3f} GMACs per image  {rates}")
+            results |= {name + suffix: value for name, value in meter.result().items()}
+            headline = meter.headline()
+            if headline:
+                self._logger.info(f"backbone{suffix}: {format_figures(headline)}")
         return {"backbone": results}
-
-
-def _joined(parts: list[dict[str, list[float]]]) -> dict[str, list[float]]:
-    """The values of several processes together."""
-    names = dict.fromkeys(itertools.chain.from_iterable(parts))
-    return {n: list(itertools.chain.from_iterable(p.get(n, []) for p in parts)) for n in names}
 
 
 class StaticCost:
@@ -95,6 +81,14 @@ class StaticCost:
         for module in self._network.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 module.register_forward_hook(self._add)
+
+    def decisions(self, inputs: list[dict[str, Any]]) -> Decisions:
+        """Those of a network that makes none, for detectron2's dicts with an ``"image"``."""
+        shapes = [tuple(entry["image"].shape) for entry in inputs]
+        macs = torch.tensor([self.macs(*shape) for shape in shapes], dtype=torch.float64)
+        sizes = [shape[1:] for shape in shapes]
+        batch = Batch(len(shapes), tuple(map(max, zip(*sizes, strict=True))), sizes)
+        return Decisions(batch, lambda _: macs)
 
     def macs(self, channels: int, height: int, width: int) -> int:
         """Multiply-accumulates for one image of this size."""

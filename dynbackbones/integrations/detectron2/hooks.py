@@ -19,7 +19,7 @@ class DynamicBackboneHook(HookBase):
 
     Before each step every schedule moves to ``iter / max_iter``, so that a resumed run continues
     where it was. After it, the mean over the batch (and over processes) of every value in
-    ``decisions.summary()`` becomes a scalar ``decisions/...`` of the event storage, one for each
+    ``decisions.figures()`` becomes a scalar ``decisions/...`` of the event storage, one for each
     stage and one for each selector. Register it before the writers, which otherwise see the
     values one period late.
 
@@ -54,8 +54,8 @@ def decision_scalars(model: nn.Module) -> dict[str, float]:
         if backbone.decisions is None:
             continue
         prefix = PREFIX if index == 1 else f"{PREFIX}{index}"
-        for name, value in backbone.decisions.summary(per_block=True).items():
-            values[f"{prefix}/{name}"] = value.float().mean()
+        for name, figure in backbone.decisions.figures().items():
+            values[f"{prefix}/{name}"] = figure.values.float().mean()
     if not values:
         return {}
     device = next(model.parameters()).device

@@ -15,13 +15,13 @@ from detectron2.utils.events import EventWriter
 from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.integrations.config import learns_policy, reward_options
+from dynbackbones.integrations.config import learns_policy, lr_factors, reward_options
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
-from dynbackbones.training.auxiliary import policy_parameters, selector_parameters
+from dynbackbones.training.auxiliary import own_parameters
 from dynbackbones.training.policy import attach_policy_training, one_image_loss
 from dynbackbones.training.results import write_results
 
@@ -47,8 +47,9 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         optimizer = super().build_optimizer(cfg, model)
-        scale_lr(optimizer, selector_parameters(model), cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
-        scale_lr(optimizer, policy_parameters(model), cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR)
+        factors = lr_factors(cfg)
+        for name, parameters in own_parameters(model).items():
+            scale_lr(optimizer, parameters, factors[name])
         return optimizer
 
     @classmethod

@@ -17,6 +17,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from dynbackbones.analysis.costs import mean_figures
 from dynbackbones.backbones import DynamicBackbone
 from dynbackbones.backbones.base import find_backbones
 
@@ -51,22 +52,14 @@ def log_decisions(runner: Runner, selectors: bool) -> None:
         selectors: those of each selector too go to its visualiser's backends.
     """
     for backbone in dynamic_backbones(runner):
-        for name, value in means(backbone.decisions.summary()).items():
+        for name, value in mean_figures(backbone.decisions).items():
             runner.message_hub.update_scalar(f"train/{name}", value)
         if selectors:
-            scalars = means(backbone.decisions.summary(per_block=True))
+            scalars = mean_figures(backbone.decisions, blocks=True)
             runner.visualizer.add_scalars(
                 {f"selectors/{name}": value for name, value in scalars.items()},
                 step=runner.iter + 1,
             )
-
-
-def means(values: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Means over a batch, costs in units of 10^9."""
-    result = {name: float(value.mean()) for name, value in values.items()}
-    if "macs" in result:
-        result["gmacs"] = result.pop("macs") / 1e9
-    return result
 
 
 class RandomStates:

@@ -11,6 +11,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from dynbackbones import checkpoints
+from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones import Backbone
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.mmengine import runner as around
@@ -139,30 +140,19 @@ class _DecisionMeter:
 
     def reset(self) -> None:
         self.images = 0
-        self._passes = 0
-        self._totals: dict[str, float] = {}
+        self._meter = DecisionMeter()
 
     def record(self, backbone: Backbone, inputs: tuple, output: Any) -> None:
         """Forward hook of a backbone."""
-        if backbone.training:
-            return
-        summary = backbone.decisions.summary()
-        self._passes += len(summary["macs"])
-        for name, value in summary.items():
-            self._totals[name] = self._totals.get(name, 0.0) + float(value.sum())
+        if not backbone.training:
+            self._meter.update(backbone.decisions)
 
     def result(self) -> dict[str, float]:
         """Means over all processes; empty where nothing was evaluated."""
-        parts = all_gather_object((self.images, self._passes, self._totals))
-        images, passes = (sum(part[index] for part in parts) for index in (0, 1))
-        if not images or not passes:
-            return {}
-        totals: dict[str, float] = {}
-        for _, _, part in parts:
-            for name, value in part.items():
-                totals[name] = totals.get(name, 0.0) + value
-        macs = totals.pop("macs") / images
-        return {"gmacs": macs / 1e9, **{name: value / passes for name, value in totals.items()}}
+        parts = all_gather_object((self.images, self._meter))
+        total = DecisionMeter()
+        total.merge([meter for _, meter in parts])
+        return total.headline(sum(images for images, _ in parts))
 
 
 def _pass_image_sizes(model: nn.Module, args: tuple, kwargs: dict) -> None:

@@ -12,7 +12,8 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.policy import PolicyLearning
-from dynbackbones.training.policy import RewardOptions, attach_policy_training
+from dynbackbones.policy.learning import RewardOptions
+from dynbackbones.training.policy import attach_policy_training
 
 
 def learn_policy(model: nn.Module, options: Mapping[str, Any] | None = None) -> None:

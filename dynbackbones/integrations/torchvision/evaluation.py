@@ -12,7 +12,7 @@ from mmengine.evaluator import BaseMetric
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dynbackbones.analysis.costs import dataset_values, headline
+from dynbackbones.analysis.costs import DecisionMeter
 
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -86,9 +86,9 @@ class DetectionMetric(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """``bbox/AP`` ..., ``backbone/macs``, ``backbone/activation_rate`` ...; NaN if undefined.
+        """``bbox/AP`` ..., ``backbone/gmacs``, ``backbone/activation_rate`` ...; NaN if undefined.
 
-        `dataset_values` says what a backbone's values are.
+        `DecisionMeter.result` says what a backbone's values are.
         """
         detections = [
             {
@@ -106,8 +106,9 @@ class DetectionMetric(BaseMetric):
             f"bbox/{name}": float("nan") if value is None else value
             for name, value in evaluate_boxes(self.annotations, detections).items()
         }
-        values = {n: [r["backbone"][n] for r in results] for n in results[0]["backbone"]}
-        metrics |= {f"backbone/{name}": value for name, value in dataset_values(values).items()}
+        meter = DecisionMeter()
+        meter.merge([result["backbone"] for result in results])
+        metrics |= {f"backbone/{name}": value for name, value in meter.result().items()}
         return metrics
 
 
@@ -126,11 +127,8 @@ def table(results: Mapping[str, Mapping[str, float | None]]) -> str:
     for name, value in results.get("bbox", {}).items():
         lines.append(f"{name:<24}{'n/a' if value is None else f'{value:.2f}'}")
     for name, value in results.get("backbone", {}).items():
-        if not headline(name):
-            continue
-        cost = name.startswith("macs")
-        text = f"{value / 1e9:.3f} G per image" if cost else f"{value:.3f}"
-        lines.append(f"{name.replace('macs', 'MACs'):<24}{text}")
+        if "_block" not in name:
+            lines.append(f"{name:<24}{value:.3f}")
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from dynbackbones.analysis.costs import image_values
+from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones.base import find_backbones
 
 
@@ -39,7 +39,7 @@ class DetectorModel(BaseModel):
         Returns:
             For ``"loss"`` the dict of losses. For ``"predict"`` for each image ``image_id``,
             ``boxes`` (n, 4) in pixels of the original image, ``scores``, ``labels`` from 0, and
-            ``backbone``: what the backbone spent on it, as numbers.
+            ``backbone``: a `DecisionMeter` of what the backbone chose and spent.
 
         Raises:
             ValueError: another mode.
@@ -55,14 +55,14 @@ class DetectorModel(BaseModel):
     def _predict(self, images: list[Tensor], targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
         detections = predict(self.detector, images, [t["original_size"] for t in targets])
         (backbone,) = find_backbones(self.detector)
-        spent = image_values(backbone.decisions)
+        meters = DecisionMeter.of_images(backbone.decisions)
         return [
             {
                 **detection,
                 "image_id": target["image_id"],
-                "backbone": {name: values[index] for name, values in spent.items()},
+                "backbone": meter,
             }
-            for index, (detection, target) in enumerate(zip(detections, targets, strict=True))
+            for detection, target, meter in zip(detections, targets, meters, strict=True)
         ]
 
 

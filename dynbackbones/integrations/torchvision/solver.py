@@ -12,7 +12,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper, _ParamScheduler
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.training.auxiliary import policy_parameters, selector_parameters
+from dynbackbones.integrations.config import lr_factors
+from dynbackbones.training.auxiliary import own_parameters
 
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
@@ -49,9 +50,12 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     ``MODEL.BLOCKDROP.POLICY_LR_FACTOR`` times it.
     """
     solver = cfg.SOLVER
-    factors = dict.fromkeys(map(id, selector_parameters(model)), cfg.MODEL.SAR.SELECTOR_LR_FACTOR)
-    policy = cfg.MODEL.BLOCKDROP.POLICY_LR_FACTOR
-    factors |= dict.fromkeys(map(id, policy_parameters(model)), policy)
+    by_name = lr_factors(cfg)
+    factors = {
+        id(parameter): by_name[name]
+        for name, parameters in own_parameters(model).items()
+        for parameter in parameters
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import DynamicBackbone, find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.inference.calibration import calibrate, thresholds
+from dynbackbones.inference.calibration import calibrate
 from dynbackbones.integrations.torchvision import data
 from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
 from dynbackbones.integrations.torchvision.model import DetectorModel
@@ -28,7 +28,7 @@ class SpendingPoint:
         rate: activation rate or block usage over the evaluation set.
         ap: average precision in percent.
         ap50: at an intersection over union of 0.5.
-        macs: of the backbone, mean over the images.
+        gmacs: 10^9 multiply-accumulates of the backbone, mean over the images.
         seconds: of the whole detector for an image, median.
     """
 
@@ -36,7 +36,7 @@ class SpendingPoint:
     rate: float
     ap: float
     ap50: float
-    macs: float
+    gmacs: float
     seconds: float
 
 
@@ -76,21 +76,21 @@ def spending_curve(
     settings = []
     for rate in rates:
         calibrate(backbone, images, target_rate=rate)
-        settings.append([value.clone() for value in thresholds(backbone)])
+        settings.append([value.clone() for value in backbone.thresholds()])
 
     metrics = [DetectionMetric(evaluation.annotations, evaluation.category_ids) for _ in rates]
     seconds: list[list[float]] = [[] for _ in rates]
     for index in progress(range(len(evaluation))):
         batch = data.collate([evaluation[index]])
         for metric, times, values in zip(metrics, seconds, settings, strict=True):
-            for threshold, value in zip(thresholds(backbone), values, strict=True):
+            for threshold, value in zip(backbone.thresholds(), values, strict=True):
                 threshold.copy_(value)
             start = time.perf_counter()
             found = model(batch["images"], batch["targets"], mode="predict")
             times.append(time.perf_counter() - start)
             metric.process(batch, found)
     return [
-        _point(*parts)
+        _point(backbone.decisions.rate_name, *parts)
         for parts in zip(rates, metrics, map(statistics.median, seconds), strict=True)
     ]
 
@@ -118,20 +118,19 @@ def _backbone_inputs(
     return [image[..., :h, :w] for image, (h, w) in zip(inputs, sizes, strict=True)]
 
 
-def _point(target: float, metric: DetectionMetric, seconds: float) -> SpendingPoint:
+def _point(
+    rate_name: str, target: float, metric: DetectionMetric, seconds: float
+) -> SpendingPoint:
     values = metric.compute_metrics(metric.results)
-    names = ("backbone/activation_rate", "backbone/block_usage")
-    (rate,) = (values[name] for name in names if name in values)
-    return SpendingPoint(
-        target, rate, values["bbox/AP"], values["bbox/AP50"], values["backbone/macs"], seconds
-    )
+    rate, gmacs = values[f"backbone/{rate_name}"], values["backbone/gmacs"]
+    return SpendingPoint(target, rate, values["bbox/AP"], values["bbox/AP50"], gmacs, seconds)
 
 
 def spending_table(points: Sequence[SpendingPoint]) -> str:
     """The figures as text, a line for each rate."""
     lines = [f"{'asked':>6}{'rate':>8}{'AP':>8}{'AP50':>8}{'GMACs':>9}{'median ms':>11}"]
     lines += [
-        f"{p.target:>6.2f}{p.rate:>8.3f}{p.ap:>8.2f}{p.ap50:>8.2f}{p.macs / 1e9:>9.3f}"
+        f"{p.target:>6.2f}{p.rate:>8.3f}{p.ap:>8.2f}{p.ap50:>8.2f}{p.gmacs:>9.3f}"
         f"{1e3 * p.seconds:>11.1f}"
         for p in points
     ]

@@ -13,7 +13,7 @@ from dynbackbones import checkpoints
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.training.auxiliary import policy_keys
+from dynbackbones.training.auxiliary import decision_keys
 
 # The detector inside the model that mmengine trains (`model.DetectorModel`).
 DETECTOR_PREFIX = "detector."
@@ -81,6 +81,6 @@ def weights_path(cfg) -> str:
 
 
 def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
-    checkpoints.check_architecture(module.state_dict(), state, path, optional=policy_keys(module))
+    checkpoints.check_architecture(module.state_dict(), state, path, optional=decision_keys(module))
     # Not strict, since batch norm's counters may be absent (`check_architecture`).
     module.load_state_dict(state, strict=False)

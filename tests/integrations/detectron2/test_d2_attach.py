@@ -79,7 +79,7 @@ def test_training_returns_the_auxiliary_loss_and_trains_the_selectors(config, op
     losses = step(model, training_inputs((64, 96), (90, 64)))
     assert "loss_activation_rate" in losses
     assert losses["loss_activation_rate"] > 0
-    assert all(p.grad is not None for p in backbone.selector_parameters())
+    assert all(p.grad is not None for p in backbone.own_parameters()["selector"])
     assert backbone.auxiliary_losses() == {}
     assert backbone.decisions.image_sizes == [(64, 96), (90, 64)]
 

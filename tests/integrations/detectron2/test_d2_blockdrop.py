@@ -365,7 +365,7 @@ def test_a_policy_is_trained_and_reported(a_run, tmp_path):
 
 def test_policies_have_their_own_learning_rate(config):
     trainer = Trainer(config(*REINFORCE, "MODEL.BLOCKDROP.POLICY_LR_FACTOR", 0.5))
-    policy = {id(p) for p in trainer.model.backbone.bottom_up.net.policy_parameters()}
+    policy = {id(p) for p in trainer.model.backbone.bottom_up.net.own_parameters()["policy"]}
     groups = trainer.optimizer.param_groups
     rates = {id(p): group["initial_lr"] for group in groups for p in group["params"]}
     base = trainer.cfg.SOLVER.BASE_LR

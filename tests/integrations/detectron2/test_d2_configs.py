@@ -13,7 +13,7 @@ from detectron2.modeling import build_model  # noqa: E402
 from detectron2.utils.analysis import FlopCountAnalysis  # noqa: E402
 
 from dynbackbones.integrations.detectron2 import engine  # noqa: E402
-from dynbackbones.training.auxiliary import policy_parameters  # noqa: E402
+from dynbackbones.training.auxiliary import own_parameters  # noqa: E402
 
 pytestmark = pytest.mark.detectron2
 
@@ -34,7 +34,7 @@ def load(name):
 def test_configs_build_detectors_that_are_trained_whole(name):
     model = build_model(load(name))
     # Except policy networks, which learn by reward.
-    policies = set(policy_parameters(model))
+    policies = set(own_parameters(model)["policy"])
     assert all(p.requires_grad for p in model.parameters() if p not in policies)
     assert model.input_format == "RGB"
     assert model.pixel_mean.flatten().tolist() == pytest.approx([123.675, 116.28, 103.53])
@@ -69,8 +69,8 @@ def test_detectron2s_analysis_takes_the_lazy_detector():
         counter = FlopCountAnalysis(model, inputs)
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         totals[threshold] = counter.by_module()["model.backbone.bottom_up.net"]
-    assert totals[100.0] == pytest.approx(net.macs(64, 64, activation_rate=0), rel=0.02)
-    assert totals[-100.0] == pytest.approx(net.macs(64, 64, activation_rate=1), rel=0.02)
+    assert totals[100.0] == pytest.approx(net.macs(64, 64, share=0), rel=0.02)
+    assert totals[-100.0] == pytest.approx(net.macs(64, 64, share=1), rel=0.02)
 
 
 def test_the_demo_config_finds_its_data_set(tmp_path, monkeypatch):

@@ -177,7 +177,7 @@ def test_training_goes_on_with_other_classes(trained, config, caplog, tiny):
 def test_selectors_get_their_own_learning_rate(config):
     trainer = Trainer(config("MODEL.SAR.SELECTOR_LR_FACTOR", 3.0))
     backbone = find_backbones(trainer.model)[0]
-    selectors = {id(p) for p in backbone.selector_parameters()}
+    selectors = {id(p) for p in backbone.own_parameters()["selector"]}
     base = trainer.cfg.SOLVER.BASE_LR
     seen = set()
     for group in trainer.optimizer.param_groups:

@@ -175,7 +175,7 @@ def test_policies_learn_what_is_rewarded(label, usage):
     model.head = Head()
     model.backbone.layer3.register_forward_pre_hook(model.head.look)
     model.backbone.set_progress(1.0 if label == 0 else 0.0)
-    optimizer = torch.optim.Adam(model.backbone.policy_parameters(), lr=0.05)
+    optimizer = torch.optim.Adam(model.backbone.own_parameters()["policy"], lr=0.05)
     model.train()
     inputs = torch.randn(64, 3, 4, 4)
     samples = [DataSample().set_gt_label(label)] * 64
@@ -273,10 +273,10 @@ def test_the_metric_describes_policies():
     metric.process(None, samples[:3])
     metric.process(None, samples[3:])
     result = metric.evaluate(4)
-    assert result["policy/mean_blocks"] == 2 and result["policy/mean_usage"] == 0.5
-    assert result["policy/std_blocks"] == pytest.approx(2**0.5)
+    assert result["policy/blocks"] == 2 and result["policy/block_usage"] == 0.5
+    assert result["policy/blocks_std"] == pytest.approx(2**0.5)
     assert (result["policy/min_blocks"], result["policy/max_blocks"]) == (0, 4)
     assert result["policy/distinct_policies"] == 3
     assert result["policy/largest_policy_share"] == 0.5
     assert result["policy/policy_entropy_bits"] == pytest.approx(1.5)
-    assert result["policy/mean_gmacs"] == pytest.approx(2)
+    assert result["policy/gmacs"] == pytest.approx(2)

@@ -317,6 +317,6 @@ def test_macs_at_the_papers_resolution():
     static = StaticResNet(50, output_stride=16).macs(513, 513)
     assert static == pytest.approx(34.1e9, rel=0.01)
     net = SARResNet(50, output_stride=16, groups=2, base_scale=4, alpha=1)
-    half, whole = (net.macs(513, 513, activation_rate=rate) for rate in (0.5, 1))
+    half, whole = (net.macs(513, 513, share=rate) for rate in (0.5, 1))
     assert half == pytest.approx(25.8e9, rel=0.01)
     assert whole == pytest.approx(28.6e9, rel=0.01)

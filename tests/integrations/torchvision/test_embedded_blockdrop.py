@@ -150,7 +150,7 @@ def test_policies_have_their_own_learning_rate(tiny_config):
     options = {key.replace(".", "__"): value for key, value in REINFORCE.items()}
     cfg = tiny_config("blockdrop_retinanet", **options, MODEL__BLOCKDROP__POLICY_LR_FACTOR="0.5")
     model = build_detector(cfg)
-    policy = set(find_backbones(model)[0].policy_parameters())
+    policy = set(find_backbones(model)[0].own_parameters()["policy"])
     for group in parameter_groups(cfg, model):
         own = policy & set(group["params"])
         assert group["lr"] == pytest.approx(cfg.SOLVER.BASE_LR * (0.5 if own else 1))

@@ -16,10 +16,10 @@ from dynbackbones.policy import PolicyStatistics
 class BlockUsage(BaseMetric):
     """Block usage, MACs and variety of the policies of a `BlockDropClassifier`.
 
-    ``mean_blocks``, ``std_blocks``, ``min_blocks``, ``max_blocks``, ``mean_usage``, ``std_usage``
-    (share of the blocks), ``mean_gmacs``, ``std_gmacs`` (10^9 multiply-accumulates of the backbone;
-    the policy network's belong to it where it ran), ``distinct_policies``,
-    ``largest_policy_share`` and ``policy_entropy_bits``, see `PolicyStatistics`.
+    ``blocks``, ``min_blocks``, ``max_blocks``, ``block_usage`` (share of the blocks), ``gmacs``
+    (10^9 multiply-accumulates of the backbone; the policy network's belong to it where it ran) and
+    their spreads ``_std``; ``distinct_policies``, ``largest_policy_share`` and
+    ``policy_entropy_bits``, see `PolicyStatistics`.
     """
 
     default_prefix = "policy"
@@ -36,14 +36,14 @@ class BlockUsage(BaseMetric):
         figures = statistics.to_dict()
         gmacs = torch.tensor([macs for _, macs in results], dtype=torch.float64) / 1e9
         return {
-            "mean_blocks": figures["mean_actions"],
-            "std_blocks": figures["std_actions"],
+            "blocks": figures["mean_actions"],
+            "blocks_std": figures["std_actions"],
             "min_blocks": figures["min_actions"],
             "max_blocks": figures["max_actions"],
-            "mean_usage": figures["mean_usage"],
-            "std_usage": figures["std_usage"],
-            "mean_gmacs": float(gmacs.mean()),
-            "std_gmacs": float(gmacs.std(correction=0)),
+            "block_usage": figures["mean_usage"],
+            "block_usage_std": figures["std_usage"],
+            "gmacs": float(gmacs.mean()),
+            "gmacs_std": float(gmacs.std(correction=0)),
             "distinct_policies": figures["distinct_policies"],
             "largest_policy_share": figures["largest_policy_share"],
             "policy_entropy_bits": figures["policy_entropy_bits"],
