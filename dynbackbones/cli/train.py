@@ -9,12 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.training.run_folder import has_checkpoints
 
-# Keys of a checkpoint that mmengine can continue from; without schedulers it has no more.
-_RESUMABLE = ("meta", "state_dict", "optimizer", "message_hub")
 # Where a launcher says how many processes there are.
 _WORLD_SIZES = {
     "pytorch": "WORLD_SIZE",
@@ -174,6 +171,7 @@ def _choose_start(cfg, resume: str | None) -> None:
     Raises:
         UserError: the work dir holds another run, or there is nothing to continue from.
     """
+    from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, load_resumable
     from dynbackbones.integrations.openmmlab.weights import find_weights
 
     folder = Path(cfg.work_dir)
@@ -181,7 +179,7 @@ def _choose_start(cfg, resume: str | None) -> None:
         raise UserError(f"work dir {folder} is a file; name a folder with --work-dir")
     if resume == "auto":
         # As with detectron2, a first start may say --resume too.
-        resume = _latest(folder)
+        resume = last_checkpoint(folder, "name one, --resume CHECKPOINT")
         if resume is None:
             print(f"no checkpoint in {folder}: starting anew", flush=True)
     elif resume is None and has_checkpoints(folder):
@@ -192,36 +190,13 @@ def _choose_start(cfg, resume: str | None) -> None:
     if resume is not None:
         from dynbackbones.integrations.mmengine.run_config import check_same_run
 
-        content = checkpoints.load(resume)
-        absent = [key for key in _RESUMABLE if key not in content]
-        if absent:
-            raise UserError(
-                f"checkpoint {resume} cannot be continued from (no {absent[0]}); to start from its "
-                "weights, set load_from or init_cfg instead"
-            )
+        content = load_resumable(
+            resume, "to start from its weights, set load_from or init_cfg instead"
+        )
         check_same_run(cfg, content, os.fspath(resume))
         cfg.resume, cfg.load_from = True, os.fspath(resume)
     elif cfg.get("load_from"):
         cfg.load_from = find_weights(cfg.load_from)
-
-
-def _latest(folder: Path) -> str | None:
-    """The last checkpoint of a run; None where no run was.
-
-    Raises:
-        UserError: there are checkpoints, and nothing says which of them is the last.
-    """
-    if not has_checkpoints(folder):
-        return None
-    pointer = folder / "last_checkpoint"
-    # By its name alone: the folder may have been moved.
-    latest = folder / Path(pointer.read_text().strip()).name if pointer.exists() else None
-    if latest is None or not latest.is_file():
-        raise UserError(
-            f"work dir {folder} holds checkpoints, but its file last_checkpoint names none of "
-            "them: name one, --resume CHECKPOINT"
-        )
-    return os.fspath(latest)
 
 
 def _divide_batch(cfg, options: Mapping[str, Any]) -> None:

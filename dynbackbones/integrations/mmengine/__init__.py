@@ -1,1 +1,12 @@
-"""What runs on mmengine's Runner share: the torchvision engine and OpenMMLab's libraries."""
+"""What runs on mmengine's Runner share: the torchvision engine and OpenMMLab's libraries.
+
+schedules        ScheduleHook moves the backbones' schedules
+decision_log     DecisionLogHook logs what they choose in training
+decision_meter   DecisionMeterHook adds what they spend to the metrics of an evaluation
+resume           RandomStateHook, exact resume (random_states; seeded_data: samples with seeds)
+run_config       what a run was configured as, so that another one does not continue it
+last_checkpoint  the checkpoint that a run goes on from
+results          ResultsHook writes the metrics of the last evaluation
+hook_group       several hooks under one name
+runner           the model inside a runner
+"""

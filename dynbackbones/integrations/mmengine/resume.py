@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
-from dynbackbones.integrations.mmengine import runner as around
+from dynbackbones.integrations.mmengine.random_states import (
+    RandomStates,
+    random_state,
+    set_random_state,
+)
 from dynbackbones.integrations.mmengine.run_config import RUN_CONFIG, describe
+
+# What mmengine's CheckpointHook notes of the run so far.
+_KEPT_INFO = ("best_score", "best_ckpt", "keep_ckpt_ids")
 
 
 @HOOKS.register_module()
@@ -26,7 +36,7 @@ class RandomStateHook(Hook):
     priority = "NORMAL"
 
     def __init__(self) -> None:
-        self._states = around.RandomStates()
+        self._states = RandomStates()
         self._before_val: dict[str, Any] | None = None
 
     def before_train(self, runner: Runner) -> None:
@@ -57,21 +67,57 @@ class RandomStateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.write(checkpoint)
-        checkpoint[RUN_CONFIG] = describe(runner.cfg)
+        _forget_logs(checkpoint)
+        if runner.cfg.get("model") is not None:  # else the runner was made without a config
+            checkpoint[RUN_CONFIG] = describe(runner.cfg)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.read(checkpoint)
-        around.stay_in(runner.work_dir, checkpoint)
+        _stay_in(runner.work_dir, checkpoint)
 
     def before_val(self, runner: Runner) -> None:
         # A run resumed from here does not validate first, and must draw the same numbers.
-        self._before_val = around.random_state()
+        self._before_val = random_state()
 
     def after_val(self, runner: Runner) -> None:
         if self._before_val is not None:
-            around.set_random_state(self._before_val)
+            set_random_state(self._before_val)
             self._before_val = None
 
     def before_val_epoch(self, runner: Runner) -> None:
         # For the checkpoint of the best result, which is written after validation.
         self._states.collect()
+
+
+def _forget_logs(checkpoint: dict) -> None:
+    """Takes mmengine's log history, which serves to smooth logged values, out of a checkpoint.
+
+    What mmengine knows of the best and the last checkpoints stays, or a resumed run would forget
+    them.
+    """
+    info = (checkpoint.get("message_hub") or {}).get("runtime_info", {})
+    kept = {key: _plain(value) for key, value in info.items() if key.startswith(_KEPT_INFO)}
+    checkpoint["message_hub"] = {
+        "log_scalars": {},
+        "runtime_info": kept,
+        "resumed_keys": dict.fromkeys(kept, True),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """A value as a safe loader accepts it: metrics may be NumPy's numbers."""
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _stay_in(work_dir: str | os.PathLike, checkpoint: dict) -> None:
+    """Makes a resumed run look for its best checkpoint in its own work dir.
+
+    mmengine deletes the best checkpoint when there is a better one, by the path that the run had
+    before: in a folder that was copied, or that another run goes on from, it is not this run's.
+    """
+    info = (checkpoint.get("message_hub") or {}).get("runtime_info", {})
+    for key in [key for key in info if key.startswith("best_ckpt")]:
+        path = Path(work_dir, Path(str(info[key])).name)
+        info[key] = os.fspath(path) if path.exists() else None

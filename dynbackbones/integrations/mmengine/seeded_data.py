@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.runner import random_state, set_random_state
+from dynbackbones.integrations.mmengine.random_states import random_state_kept
 
 
 @DATA_SAMPLERS.register_module()
@@ -79,21 +78,12 @@ class SeededDataset:
                 "'SeededSampler') in its dataloader, or 'SeededEpochSampler' to train by epochs"
             )
         index, seed = key
-        with _seeded(seed):
+        with random_state_kept():
+            random.seed(seed)
+            # mmcv's transforms draw from the legacy generator.
+            np.random.seed(seed)  # noqa: NPY002
+            torch.manual_seed(seed)
             return self.dataset[index]
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    before = random_state()
-    random.seed(seed)
-    # mmcv's transforms draw from the legacy generator.
-    np.random.seed(seed)  # noqa: NPY002
-    torch.manual_seed(seed)
-    try:
-        yield
-    finally:
-        set_random_state(before)
 
 
 @TRANSFORMS.register_module()

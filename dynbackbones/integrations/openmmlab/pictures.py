@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dynbackbones.analysis.coverage import region_masks
 from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.integrations.mmengine import runner as around
+from dynbackbones.integrations.mmengine.runner import unwrapped
 
 COLUMNS = 3
 LABEL_OPACITY = 0.6
@@ -40,21 +40,19 @@ class RegionPictureHook(Hook):
         self.num_images = num_images
         self._shown = 0
 
-    def before_val_epoch(self, runner: Runner) -> None:
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         self._shown = 0
 
-    def before_test_epoch(self, runner: Runner) -> None:
-        self._shown = 0
-
-    def after_val_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | dict | None = None,
+        mode: str = "train",
     ) -> None:
-        self._show(runner, "val", data_batch, outputs)
-
-    def after_test_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Sequence = ()
-    ) -> None:
-        self._show(runner, "test", data_batch, outputs)
+        if mode != "train":
+            self._show(runner, mode, data_batch, outputs)
 
     def _show(self, runner: Runner, mode: str, data_batch: Any, outputs: Sequence) -> None:
         for index, output in enumerate(outputs):
@@ -72,7 +70,7 @@ class RegionPictureHook(Hook):
             picture = segmentation_picture(
                 np.ascontiguousarray(image[..., ::-1]),
                 maps,
-                refined_shares(around.unwrapped(runner), data_batch, index),
+                refined_shares(unwrapped(runner), data_batch, index),
                 runner.visualizer.dataset_meta["palette"],
             )
             runner.visualizer.add_image(f"{mode}_{self._shown}", picture, step=runner.iter)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab.image_sizes import forward_arguments
 from dynbackbones.policy import PolicyLearning
 from dynbackbones.policy.learning import RewardOptions
 from dynbackbones.training.policy import attach_policy_training
@@ -61,7 +62,7 @@ def image_losses(model: nn.Module, args: tuple, kwargs: dict) -> Tensor:
         model: takes a batch (N, C, H, W) and its N data samples.
         args, kwargs: what it was called with.
     """
-    given = {**dict(zip(("inputs", "data_samples"), args, strict=False)), **kwargs}
+    given = forward_arguments(args, kwargs)
     features = model.extract_feat(given["inputs"])
     losses = []
     for index, sample in enumerate(given["data_samples"]):

@@ -23,10 +23,16 @@ from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.engine import Launch
-from dynbackbones.integrations.torchvision import data, distributed, hooks, solver, weights
+from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
+from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, load_resumable
+from dynbackbones.integrations.mmengine.results import ResultsHook
+from dynbackbones.integrations.mmengine.resume import RandomStateHook
+from dynbackbones.integrations.mmengine.schedules import ScheduleHook
+from dynbackbones.integrations.torchvision import data, distributed, solver, weights
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
+from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, nested, table
+from dynbackbones.integrations.torchvision.final_weights import FinalWeightsHook
 from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
@@ -34,6 +40,7 @@ from dynbackbones.integrations.torchvision.sampling import TrainingBatches
 from dynbackbones.training import run_folder
 
 LOG_INTERVAL = 20
+_NO_LAST = "write the name of the one to continue from into it, or name another folder"
 # Averaged over the log interval; other values, such as the learning rate, are the latest.
 _AVERAGED = r".*(loss|time|rate|usage|gmacs).*"
 
@@ -66,14 +73,15 @@ def main(cfg: CfgNode, launch: Launch) -> None:
 
 def train(cfg: CfgNode, launch: Launch) -> None:
     """Trains one process's part, evaluates, and writes weights and results."""
-    resume_from = find_checkpoint(cfg.OUTPUT_DIR) if launch.resume else None
-    checkpoint = checkpoints.load(resume_from) if resume_from else None
+    resume_from = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
+    checkpoint = _load_resumable(resume_from) if resume_from else None
     seed = _seed(cfg, checkpoint)
     training, evaluation = data.training_set(cfg, seed), data.evaluation_set(cfg)
     set_random_seed(seed)
     detector = _detector(cfg)
     if checkpoint is not None:
-        _check_resumable(detector, checkpoint, resume_from)
+        state = {f"{weights.DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
+        checkpoints.check_architecture(state, checkpoint["state_dict"], resume_from)
     elif cfg.MODEL.WEIGHTS:
         weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console())
     output_dir = Path(cfg.OUTPUT_DIR)
@@ -115,7 +123,7 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
     if dataset is None:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
     detector = _detector(cfg)
-    path = find_checkpoint(cfg.OUTPUT_DIR) if launch.resume else None
+    path = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
     weights.load_weights(detector, path or weights.weights_path(cfg), _console(), whole=True)
     runner = DetectionRunner(
         _wrapped(DetectorModel(detector).to(_device(cfg))),
@@ -124,27 +132,6 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
         **_common_options(cfg, seed=0),
     )
     runner.val()
-
-
-def find_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """The last checkpoint of the run in a folder; None where there is no run yet.
-
-    Raises:
-        UserError: the folder holds checkpoints, but not the one to continue from.
-    """
-    folder = Path(output_dir)
-    if not run_folder.has_checkpoints(folder):
-        return None
-    pointer = folder / "last_checkpoint"
-    if pointer.exists():
-        name = Path(pointer.read_text(encoding="utf-8").strip()).name
-        # By its name, since the folder may have moved.
-        if name and (folder / name).is_file():
-            return os.fspath(folder / name)
-    raise UserError(
-        f"OUTPUT_DIR {folder} holds checkpoints, but {pointer} names none of them; write the name "
-        "of the one to continue from into it, or name another folder"
-    )
 
 
 class DetectionRunner(Runner):
@@ -216,18 +203,12 @@ def _seed(cfg: CfgNode, checkpoint: dict | None) -> int:
     return seed[0]
 
 
-def _check_resumable(detector: torch.nn.Module, checkpoint: dict, path: str) -> None:
-    """Refuses what mmengine could not continue from, before it tries."""
-    needed = ("meta", "state_dict", "optimizer", "param_schedulers", "message_hub")
-    absent = [key for key in needed if key not in checkpoint]
-    if absent:
-        raise UserError(
-            f"checkpoint {path} was not written by the torchvision engine (no {absent[0]}): "
-            "resume with the engine that wrote it, or give it as MODEL.WEIGHTS in another "
-            "OUTPUT_DIR"
-        )
-    state = {f"{weights.DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
-    checkpoints.check_architecture(state, checkpoint["state_dict"], path)
+def _load_resumable(path: str) -> dict:
+    remedy = (
+        "it was not written by the torchvision engine; resume with the engine that wrote it, or "
+        "give it as MODEL.WEIGHTS in another OUTPUT_DIR"
+    )
+    return load_resumable(path, remedy, also_needed=["param_schedulers"])
 
 
 def _training_loader(cfg: CfgNode, dataset: data.CocoDetection, seed: int) -> DataLoader:
@@ -277,9 +258,11 @@ def _common_options(cfg: CfgNode, seed: int) -> dict:
             "sampler_seed": None,
         },
         "custom_hooks": [
-            hooks.BackboneHook(LOG_INTERVAL),
-            hooks.CheckpointContentHook(period),
-            hooks.ResultsHook(cfg.OUTPUT_DIR, cfg.dump()),
+            RandomStateHook(),
+            ScheduleHook(),
+            DecisionLogHook(LOG_INTERVAL),
+            FinalWeightsHook(cfg.dump()),
+            ResultsHook(nested, table),
         ],
         "log_processor": LogProcessor(LOG_INTERVAL, by_epoch=False, mean_pattern=_AVERAGED),
         "visualizer": Visualizer.get_instance(name, vis_backends=backends),

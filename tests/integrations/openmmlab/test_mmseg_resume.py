@@ -1,12 +1,10 @@
 import json
 import random
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from dynbackbones.integrations.mmengine.runner import RandomStates, random_state
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
 
 # With augmentation, dropout and Gumbel noise there is randomness in workers and in the process.
@@ -100,19 +98,6 @@ def test_a_killed_run_goes_on_where_it_was_moved_to(
     validated = json.loads((tmp_path / "moved" / "results.json").read_text())
     assert tested == validated
     assert set(tested) >= {"mIoU", "gmacs", "activation_rate", "activation_rate_res4"}
-
-
-def test_another_number_of_processes_is_said():
-    warnings = []
-    runner = SimpleNamespace(logger=SimpleNamespace(warning=warnings.append))
-    states = RandomStates()
-    states.read({"random_states": [random_state(), random_state()]})
-    states.restore(runner)
-    assert warnings[0].startswith("the checkpoint is of a run with 2 processes, this one has 1")
-    states.restore(runner)
-    assert len(warnings) == 1
-    states.read({})
-    states.restore(runner)
 
 
 def test_starting_from_weights_is_no_resuming(config_file, tool, tmp_path, losses):

@@ -1,5 +1,4 @@
 import json
-import random
 
 import numpy as np
 import pytest
@@ -8,8 +7,8 @@ import torch
 from dynbackbones import checkpoints
 from dynbackbones.cli import running, train_net
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine import runner
-from dynbackbones.integrations.torchvision import engine, hooks
+from dynbackbones.integrations.mmengine.resume import RandomStateHook
+from dynbackbones.integrations.torchvision import engine
 from dynbackbones.integrations.torchvision.config import load_config
 
 
@@ -33,15 +32,15 @@ def crash_at(monkeypatch):
     """Makes training stop dead before an iteration (counted from 0)."""
 
     def set_crash(iteration):
-        before = hooks.BackboneHook.before_train_iter
+        before = RandomStateHook.before_train_iter
 
         def crash(self, runner, batch_idx, data_batch=None):
             if runner.iter == iteration:
                 raise Crash
             before(self, runner, batch_idx, data_batch)
 
-        monkeypatch.setattr(hooks.BackboneHook, "before_train_iter", crash)
-        return lambda: monkeypatch.setattr(hooks.BackboneHook, "before_train_iter", before)
+        monkeypatch.setattr(RandomStateHook, "before_train_iter", crash)
+        return lambda: monkeypatch.setattr(RandomStateHook, "before_train_iter", before)
 
     return set_crash
 
@@ -50,13 +49,13 @@ def crash_at(monkeypatch):
 def losses(monkeypatch):
     """All losses of every iteration, as they are trained on."""
     seen = {}
-    after = hooks.BackboneHook.after_train_iter
+    after = RandomStateHook.after_train_iter
 
     def record(self, runner, batch_idx, data_batch=None, outputs=None):
         seen[runner.iter] = {name: value.item() for name, value in outputs.items()}
         after(self, runner, batch_idx, data_batch, outputs)
 
-    monkeypatch.setattr(hooks.BackboneHook, "after_train_iter", record)
+    monkeypatch.setattr(RandomStateHook, "after_train_iter", record)
     return seen
 
 
@@ -180,18 +179,6 @@ def test_checkpoints_load_safely_and_hold_random_states(run, tmp_path):
     checkpoint = torch.load(tmp_path / "out" / "iter_3.pth", weights_only=True)
     (state,) = checkpoint["random_states"]
     assert set(state) == {"python", "numpy", "torch", "cuda"}
-
-
-def test_random_states_come_back(tmp_path):
-    def draw():
-        # The global generator is what is tested.
-        return random.random(), np.random.random(), torch.rand(1).item()  # noqa: NPY002
-
-    torch.save(runner.random_state(), tmp_path / "state.pth")
-    before = draw()
-    assert draw() != before
-    runner.set_random_state(torch.load(tmp_path / "state.pth", weights_only=True))
-    assert draw() == before
 
 
 @pytest.fixture

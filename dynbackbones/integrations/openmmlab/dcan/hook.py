@@ -20,14 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, aligned, find_module
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine import runner as around
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
+from dynbackbones.integrations.mmengine.runner import unwrapped
 from dynbackbones.integrations.openmmlab.checks import build_style_generator
 from dynbackbones.integrations.openmmlab.dcan.optimizer_group import CLIP_OPTIONS, ConstantGroup
 from dynbackbones.integrations.openmmlab.dcan.pictures import style_picture
 from dynbackbones.integrations.openmmlab.dcan.synthesis import Synthesiser, pixel_format
 from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImages, normalised
-from dynbackbones.integrations.openmmlab.image_sizes import padded_sizes
+from dynbackbones.integrations.openmmlab.image_sizes import forward_arguments, padded_sizes
 
 GENERATOR = "dcan_generator"
 """Name of the generator inside the model, and of its weights in a checkpoint."""
@@ -141,7 +141,7 @@ class DCANHook(RandomStateHook):
                 "DCANHook does not work beside EMAHook, which would average the style generator "
                 "into the segmentor's checkpoint; take one of them out of the config"
             )
-        model = around.unwrapped(runner)
+        model = unwrapped(runner)
         if not isinstance(getattr(model, "backbone", None), nn.Module):
             raise UserError(
                 f"DCANHook needs a model with a backbone, and {type(model).__name__} has none"
@@ -255,8 +255,7 @@ class DCANHook(RandomStateHook):
         self, model: nn.Module, args: tuple, kwargs: dict
     ) -> tuple[tuple, dict] | None:
         """Forward pre-hook of the segmentor: other images, and alignment of their features."""
-        names = ("inputs", "data_samples", "mode")
-        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        given = forward_arguments(args, kwargs)
         if given.get("mode") != "loss" or not model.training or self._batch is None:
             return None
         count = self.num_targets

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.runner import random_state, set_random_state
+from dynbackbones.integrations.mmengine.random_states import random_state_kept
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset, SeededSampler
 from dynbackbones.integrations.openmmlab.checks import check_dataset, datasets_in
 
@@ -59,9 +59,8 @@ class TargetImages:
         """Goes on as a run does that has had so many batches."""
         self._sampler.skip(iteration * self._batch_size)
         # An iterator draws a number when it is made; that a run is resumed must not show in others.
-        before = random_state()
-        self._batches = iter(self._loader)
-        set_random_state(before)
+        with random_state_kept():
+            self._batches = iter(self._loader)
 
     def next(self) -> dict[str, list]:
         """The next batch: ``inputs`` and ``data_samples`` as a data loader gives them.

@@ -1,0 +1,69 @@
+"""What the backbones of a run choose and spend in validation and test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.dist import all_gather_object
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from dynbackbones.analysis.costs import DecisionMeter
+from dynbackbones.backbones import Backbone
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.integrations.mmengine.runner import unwrapped
+
+
+class DecisionMeterHook(Hook):
+    """Adds mean MACs (``gmacs``, 10^9) and rates of an image to the metrics of an evaluation.
+
+    MACs are summed per image, since an image may pass in windows, scales and flips; rates are
+    means over the passes.
+    """
+
+    def __init__(self) -> None:
+        self._images = 0
+        self._meter = DecisionMeter()
+
+    def before_run(self, runner: Runner) -> None:
+        for backbone in find_backbones(unwrapped(runner)):
+            backbone.register_forward_hook(self._record)
+
+    def _record(self, backbone: Backbone, inputs: tuple, output: Any) -> None:
+        if not backbone.training:
+            self._meter.update(backbone.decisions)
+
+    def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
+        self._images = 0
+        self._meter.reset()
+
+    def _after_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Sequence | dict | None = None,
+        mode: str = "train",
+    ) -> None:
+        if mode != "train":
+            self._images += len(outputs)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._report(runner, "val", metrics)
+
+    def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        self._report(runner, "test", metrics)
+
+    def _report(self, runner: Runner, mode: str, metrics: dict[str, float] | None) -> None:
+        for name, value in self._result().items():
+            runner.message_hub.update_scalar(f"{mode}/{name}", value)
+            if metrics is not None:
+                metrics[name] = value
+
+    def _result(self) -> dict[str, float]:
+        """Means over all processes; empty where nothing was evaluated."""
+        parts = all_gather_object((self._images, self._meter))
+        total = DecisionMeter()
+        total.merge([meter for _, meter in parts])
+        return total.headline(sum(images for images, _ in parts))
