@@ -40,6 +40,9 @@ MOVED = {
     "integrations.openmmlab.classification": "integrations.openmmlab.blockdrop_classifier",
     "integrations.openmmlab.classification_data": "integrations.openmmlab.datasets.packed_images",
     "integrations.openmmlab.classification_evaluation": "experiments.policy_evaluation",
+    "integrations.openmmlab.classification_metrics": (
+        "integrations.openmmlab.blockdrop_classifier.metrics"
+    ),
     "integrations.openmmlab.classification_table": "experiments.policy_table",
     "integrations.openmmlab.comparison": "experiments.comparison",
     "integrations.openmmlab.data": "integrations.mmengine.seeded_data",

@@ -26,7 +26,8 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.weights import check_backbones
 
-PACKAGE = "dynbackbones.integrations.openmmlab"
+OURS = "dynbackbones."
+ADAPTER = "dynbackbones.integrations.openmmlab"
 # What Python and mmengine's registries say about options and types that do not exist.
 _WRONG_CONFIG = re.compile(
     "unexpected keyword argument|required .*argument|registry|contain the key"
@@ -54,15 +55,27 @@ def load_config(path: str | os.PathLike) -> Config:
     except Exception as error:  # a config is Python: anything may happen
         first = (str(error).splitlines() or [""])[0]
         raise UserError(f"config {path} cannot be read: {type(error).__name__}: {first}") from error
+    _check_imports(cfg, path)
+    return cfg
+
+
+def _check_imports(cfg: Config, path: Path) -> None:
+    """Makes sure that a config imports what registers the types of this package that it uses."""
     imports = (cfg.get("custom_imports") or {}).get("imports") or []
     imports = [imports] if isinstance(imports, str) else imports
-    ours = sorted({name for name in _types(cfg.to_dict()) if _module_of(name).startswith(PACKAGE)})
-    if ours and not any(name.startswith(PACKAGE) for name in imports):
+    # Whatever module of the adapter is imported, the adapter itself is imported before.
+    if any(f"{name}.".startswith(f"{ADAPTER}.") for name in imports):
+        return
+    missing = sorted(
+        kind
+        for kind, module in {kind: _module_of(kind) for kind in _types(cfg.to_dict())}.items()
+        if module.startswith(OURS) and module not in imports
+    )
+    if missing:
         raise UserError(
-            f"config {path} uses {', '.join(ours)} without importing them; add the line "
-            f'custom_imports = dict(imports=["{PACKAGE}"])'
+            f"config {path} uses {', '.join(missing)} without importing them; add the line "
+            f'custom_imports = dict(imports=["{ADAPTER}"])'
         )
-    return cfg
 
 
 def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> None:
@@ -185,7 +198,7 @@ def _remedy(cfg: Config, reason: str) -> str:
     """Where a backbone of this package took another's place, options of that one may be left."""
     kind = str((cfg.model.get("backbone") or {}).get("type")).rpartition(".")[2]
     refused = f"{kind}.__init__() got an unexpected keyword argument" in reason
-    if not refused or not _module_of(kind).startswith(PACKAGE):
+    if not refused or not _module_of(kind).startswith(OURS):
         return ""
     if "'pretrained'" in reason:
         return "; set pretrained=None in the model (init_cfg of the backbone loads weights)"

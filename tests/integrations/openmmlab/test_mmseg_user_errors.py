@@ -14,6 +14,7 @@ from torch import nn
 from dynbackbones import build_backbone, checkpoints
 from dynbackbones.cli import running
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.head_checks import check_heads
 
 ROOT = Path(__file__).parents[3]
@@ -254,6 +255,27 @@ def test_the_import_that_registers_is_missing(refused, tiny_config, tmp_path):
     text = (tmp_path / "config.py").read_text()
     (tmp_path / "config.py").write_text(f"{text}\n{added}\nload_from = 'absent.pth'\n")
     assert "absent.pth does not exist" in refused(tmp_path / "config.py")
+
+
+@pytest.mark.parametrize(
+    ("imports", "kinds", "missing"),
+    [
+        ([], ["RandomStateHook", "SeededDataset", "ResNet"], "RandomStateHook, SeededDataset"),
+        (["mmengine.resume"], ["RandomStateHook", "DCANHook"], "DCANHook"),
+        (["mmengine.resume"], ["RandomStateHook", "ResNet"], None),
+        (["openmmlab.dcan"], ["RandomStateHook", "DCANHook", "SARResNet"], None),
+    ],
+)
+def test_types_of_any_of_our_modules_must_be_imported(tmp_path, imports, kinds, missing):
+    path = tmp_path / "config.py"
+    names = [f"dynbackbones.integrations.{name}" for name in imports]
+    types = [{"type": kind} for kind in kinds]
+    path.write_text(f"custom_imports = dict(imports={names})\nanything = {types}\n")
+    if missing is None:
+        assert checks.load_config(path).anything == types
+    else:
+        with pytest.raises(UserError, match=f"uses {missing} without importing them; add the line"):
+            checks.load_config(path)
 
 
 def test_another_run_in_the_work_dir(refused, config_file, tmp_path):
