@@ -96,7 +96,7 @@ def test_results_tell_how_policies_differ(datasets, command, tmp_path, blockdrop
     assert 0 < backbone["block_usage"] < 1
     assert 1 <= backbone["distinct_policies"] <= 4
     assert 0 <= backbone["policy_entropy_bits"] <= math.log2(backbone["distinct_policies"])
-    assert backbone["macs_std"] >= 0 and backbone["block_usage_std"] >= 0
+    assert backbone["gmacs_std"] >= 0 and backbone["block_usage_std"] >= 0
     printed = capsys.readouterr().out
     assert "distinct_policies" in printed
 

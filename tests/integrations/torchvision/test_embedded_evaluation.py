@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from dynbackbones.analysis.costs import DecisionMeter
+from dynbackbones.backbones.decisions import Batch, Decisions
 from dynbackbones.integrations.torchvision.evaluation import (
     DetectionMetric,
     evaluate_boxes,
@@ -20,13 +22,29 @@ ANNOTATIONS = {
 }
 
 
+class Share(Decisions):
+    """As if a network of 2 GMACs had chosen a share of it."""
+
+    rate_name = "activation_rate"
+
+    @property
+    def rate(self):
+        return self.macs / 2e9
+
+
+def spent(rate):
+    meter = DecisionMeter()
+    meter.update(Share(Batch(1, (50, 60)), lambda _: torch.tensor([2e9 * rate])))
+    return meter
+
+
 def sample(image_id, boxes, labels, rate):
     return {
         "image_id": image_id,
         "boxes": torch.tensor(boxes).reshape(-1, 4),
         "scores": torch.full((len(labels),), 0.9),
         "labels": torch.tensor(labels),
-        "backbone": {"macs": 2e9 * rate, "activation_rate": rate},
+        "backbone": spent(rate),
     }
 
 
@@ -48,7 +66,8 @@ def test_perfect_detections():
     # Nothing is large, and nothing is an x: there is nothing to measure.
     assert bbox["APl"] is None
     assert bbox["AP-x"] is None
-    assert results["backbone"] == {"macs": 1e9, "activation_rate": 0.5}
+    spreads = {"gmacs_std": 0.5, "activation_rate_std": 0.25}
+    assert results["backbone"] == {"gmacs": 1, "activation_rate": 0.5, **spreads}
 
 
 def test_a_wrong_category_and_a_miss():
@@ -68,10 +87,10 @@ def test_the_annotations_are_left_alone():
 
 
 def test_report():
-    results = nested({"bbox/AP": 12.345, "bbox/APl": math.nan, "backbone/macs": 1.5e9})
-    assert results == {"bbox": {"AP": 12.345, "APl": None}, "backbone": {"macs": 1.5e9}}
+    results = nested({"bbox/AP": 12.345, "bbox/APl": math.nan, "backbone/gmacs": 1.5})
+    assert results == {"bbox": {"AP": 12.345, "APl": None}, "backbone": {"gmacs": 1.5}}
     assert [line.split() for line in table(results).splitlines()] == [
         ["AP", "12.35"],
         ["APl", "n/a"],
-        ["MACs", "1.500", "G", "per", "image"],
+        ["gmacs", "1.500"],
     ]
