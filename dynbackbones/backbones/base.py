@@ -42,19 +42,30 @@ class FeatureInfo(NamedTuple):
     module: str
 
 
-class _LastForward(threading.local):
-    """What a forward pass leaves behind, for each thread; a copy of a network starts without."""
+class _Trace:
+    """What a forward pass leaves behind."""
 
     def __init__(self) -> None:
         self.decisions: Decisions | None = None
         self.image_sizes: list[Size] | None = None
         self.losses: dict[str, Tensor] = {}
 
-    def __deepcopy__(self, memo: dict) -> "_LastForward":
-        return _LastForward()
+
+class _Traces(threading.local):
+    """The trace of each thread's last forward pass; a copy of a network starts without any.
+
+    Its one attribute never changes: the compiler follows writes to a plain object, and drops those
+    to a thread's own attributes.
+    """
+
+    def __init__(self) -> None:
+        self.mine = _Trace()
+
+    def __deepcopy__(self, memo: dict) -> "_Traces":
+        return _Traces()
 
     def __reduce__(self) -> tuple:
-        return _LastForward, ()
+        return _Traces, ()
 
 
 class Backbone(nn.Module):
@@ -78,16 +89,16 @@ class Backbone(nn.Module):
         super().__init__()
         self.in_channels = in_channels
         self.freeze_at = 0
-        self._last = _LastForward()
+        self._traces = _Traces()
 
     @property
     def decisions(self) -> Decisions | None:
         """Of this thread's last forward pass, detached; None before the first."""
-        return self._last.decisions
+        return self._traces.mine.decisions
 
     @decisions.setter
     def decisions(self, value: Decisions | None) -> None:
-        self._last.decisions = value
+        self._traces.mine.decisions = value
 
     @abstractmethod
     def macs(self, height: int, width: int) -> float:
@@ -154,7 +165,7 @@ class Backbone(nn.Module):
         Args:
             image_sizes: (height, width) of each image in pixels, without padding.
         """
-        self._last.image_sizes = [(int(h), int(w)) for h, w in image_sizes]
+        self._traces.mine.image_sizes = [(int(h), int(w)) for h, w in image_sizes]
 
     @contextmanager
     def state_kept(self) -> Iterator[None]:
@@ -162,12 +173,12 @@ class Backbone(nn.Module):
 
         Decisions, auxiliary losses and sizes that `set_image_sizes` gave are afterwards as before.
         """
-        last = self._last
-        before, last.image_sizes = dict(last.__dict__), None
+        last = self._traces.mine
+        before, last.image_sizes = dict(vars(last)), None
         try:
             yield
         finally:
-            last.__dict__.update(before)
+            vars(last).update(before)
 
     def _check_inputs(
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None
@@ -177,8 +188,8 @@ class Backbone(nn.Module):
         Raises:
             ValueError: an argument has another shape or type, or sizes that do not fit.
         """
-        sizes = self._last.image_sizes if image_sizes is None else image_sizes
-        self._last.image_sizes = None
+        sizes = self._traces.mine.image_sizes if image_sizes is None else image_sizes
+        self._traces.mine.image_sizes = None
         if images.dim() != 4 or images.shape[1] != self.in_channels:
             raise ValueError(
                 f"images must be (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
@@ -311,7 +322,8 @@ class DynamicBackbone(Backbone):
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """The losses of this thread's last training forward, which are taken off the module."""
-        losses, self._last.losses = self._last.losses, {}
+        last = self._traces.mine
+        losses, last.losses = last.losses, {}
         return losses
 
     @contextmanager
@@ -332,7 +344,7 @@ class DynamicBackbone(Backbone):
         return self.training and self._record_auxiliary and torch.is_grad_enabled()
 
     def _keep_auxiliary(self, losses: dict[str, Tensor]) -> None:
-        last = self._last
+        last = self._traces.mine
         if last.losses and not self._warned:
             self._warned = True
             warnings.warn(

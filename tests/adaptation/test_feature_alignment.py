@@ -149,7 +149,7 @@ def test_the_targets_pass_leaves_no_trace(name):
     if name != "torchvision":
         network.freeze(2)
         network(images())
-        losses = dict(network._last.losses)
+        losses = dict(network._traces.mine.losses)
         network.set_image_sizes([(64, 50), (60, 64)])
         decisions = network.decisions
     # As OpenMMLab's `norm_eval`, say: only the modules themselves know.

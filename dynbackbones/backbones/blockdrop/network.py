@@ -17,6 +17,7 @@ from dynbackbones.backbones.blockdrop.stage import DroppableStage, blocks_to_syn
 from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice, feature_size
 from dynbackbones.layers.stem import run_stem, stem_macs
+from dynbackbones.layers.tracing import is_traced
 from dynbackbones.policy.actions import check_actions, greedy_actions
 from dynbackbones.policy.learning import RewardOptions
 from dynbackbones.policy.network import PolicyNetwork
@@ -37,7 +38,8 @@ class BlockDropBackbone(DynamicBackbone):
         policy_training: ``"frozen"`` keeps the policy network in evaluation mode and without
             gradients; ``"reinforce"`` lets it learn, by whatever calls `policy_probabilities`.
         execution: see `DynamicBackbone`; ``"auto"`` is ``"sparse"``, which never computes more
-            than ``"masked"``. In training mode see `DroppableStage`.
+            than ``"masked"``, but for networks that are exported or compiled (`is_traced`). In
+            training mode see `DroppableStage`.
 
     Attributes:
         policy: the policy network.
@@ -121,7 +123,7 @@ class BlockDropBackbone(DynamicBackbone):
                 forward pass.
         """
         if image_sizes is None:
-            image_sizes = self._last.image_sizes
+            image_sizes = self._traces.mine.image_sizes
         with self.state_kept():
             return self._probabilities(images, self._check_inputs(images, image_sizes).sizes)
 
@@ -209,7 +211,7 @@ class BlockDropBackbone(DynamicBackbone):
         # Index of the first block whose actions differ; K where none does.
         ends = torch.ones(len(images), 1, dtype=torch.bool)
         forks = torch.cat([keep != other, ends], dim=1).int().argmax(dim=1)
-        sparse, features = self.execution != "masked", {}
+        sparse, features = self._runs_sparse, {}
         x, rows, begin = run_stem(self, images), torch.arange(0), 0
         for name, stage in self.stages().items():
             end = begin + len(stage)
@@ -232,16 +234,20 @@ class BlockDropBackbone(DynamicBackbone):
         if probabilities is not None and self.training:
             # Decisions have no gradient; a policy network without any would stop DDP.
             x = x + 0 * probabilities.sum().to(x.dtype)
-        sparse = self.execution != "masked"
-        stages = self.stages()
+        stages = list(self.stages().items())
+        sparse = self.training or self._runs_sparse
         # One transfer from the device for all blocks.
-        keep = actions.cpu()
-        needed = blocks_to_synchronise(stages.values(), keep, images.device)
+        keep = actions.cpu() if sparse else actions
+        needed = blocks_to_synchronise([stage for _, stage in stages], keep, images.device)
         keep, needed = keep.split(self.block_counts, dim=1), needed.split(self.block_counts)
         features = {}
-        for index, (name, stage) in enumerate(stages.items()):
+        for index, (name, stage) in enumerate(stages):
             x = features[name] = stage(x, keep[index], sparse, needed[index])
         return features
+
+    @property
+    def _runs_sparse(self) -> bool:
+        return self.execution == "sparse" or (self.execution == "auto" and not is_traced())
 
     def _describe(
         self, batch: Batch, actions: Tensor, probabilities: Tensor | None

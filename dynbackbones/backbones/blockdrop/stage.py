@@ -37,21 +37,22 @@ class DroppableStage(nn.Sequential):
 
         Args:
             x: (N, C, H, W).
-            keep: (N, blocks) bool on the CPU, where the control flow is.
+            keep: (N, blocks) bool, on the CPU if sparse, where the control flow is.
             sparse: leave out what no image needs, instead of computing everything and choosing.
             needed: (blocks,) bool, blocks to run even for no image; see `blocks_to_synchronise`.
             start: the block that the first column of ``keep`` is about.
         """
-        sparse = sparse or self.training
         blocks = list(self)[start : start + keep.shape[1]]
+        if not (sparse or self.training):
+            for block, kept in zip(blocks, keep.unbind(dim=1), strict=True):
+                x = self._run_masked(block, x, kept)
+            return x
         if needed is None:
             needed = torch.zeros(len(blocks), dtype=torch.bool)
         scratch = None  # the last tensor that nobody else can hold
         for block, kept, also in zip(blocks, keep.unbind(dim=1), needed.tolist(), strict=True):
             if kept.all():
                 x = block(x)
-            elif not sparse:
-                x = self._run_masked(block, x, kept)
             elif also or kept.any():
                 x = scratch = _run_kept(block, x, kept, in_place=x is scratch)
             else:

@@ -11,6 +11,7 @@ from dynbackbones.layers.norm import NormLayer, has_affine_form
 from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_rates
 from dynbackbones.layers.residual import ResidualBlock, strided
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
+from dynbackbones.layers.tracing import is_traced
 
 SPARSE_RATE_LIMIT = 0.65
 """Share of refined pixels up to which ``execution="auto"`` computes a stage sparsely on a CPU."""
@@ -218,7 +219,7 @@ class SARStage(nn.Module):
             return False
         if execution == "sparse":
             return True
-        if pixels.device.type != "cpu":
+        if pixels.device.type != "cpu" or is_traced():
             return False
         large = pixels.shape[-2] * pixels.shape[-1] >= SPARSE_PIXELS
         if not large and pixels.float().mean() > SPARSE_RATE_LIMIT:

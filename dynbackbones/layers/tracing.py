@@ -1,0 +1,11 @@
+"""Whether a forward pass is being recorded, so that no value may decide what Python does."""
+
+import torch
+
+
+def is_traced() -> bool:
+    """Whether torch.export, torch.compile or torch.jit.trace records what runs now.
+
+    What is recorded must hold for other images too: ``execution="auto"`` is then ``"masked"``.
+    """
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
