@@ -18,6 +18,7 @@ from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 from torch import distributed, nn
 
+import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones import attach_auxiliary_losses, checkpoints
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.cli import train as launch
