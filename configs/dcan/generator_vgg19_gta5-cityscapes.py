@@ -3,7 +3,7 @@
 _base_ = "_base_/generator.py"
 custom_imports = dict(
     imports=[
-        "dynbackbones.integrations.openmmlab",
+        *_base_.custom_imports.imports,
         "dynbackbones.integrations.openmmlab.datasets.driving",
     ]
 )
@@ -32,7 +32,6 @@ train_dataloader = dict(
     num_workers=4,
     dataset=dict(
         dataset=dict(
-            type="ConcatDataset",
             datasets=[source, target],
             # The classes do not matter here.
             ignore_keys=["classes", "palette", "label_map"],

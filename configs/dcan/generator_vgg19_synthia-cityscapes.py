@@ -1,44 +1,10 @@
-# The paper's generator: VGG-19 with torchvision's weights, and a decoder that learns from images of
-# both domains (eq. 6.2), on crops of 256 x 256.
-_base_ = "_base_/generator.py"
-custom_imports = dict(
-    imports=[
-        "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.datasets.driving",
-    ]
-)
-pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
-    dict(type="RandomCrop", crop_size=(256, 256)),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PackSegInputs"),
-]
+# As generator_vgg19_gta5-cityscapes.py, with SYNTHIA's images.
+_base_ = "generator_vgg19_gta5-cityscapes.py"
 source = dict(
+    _base_.source,
     type="SynthiaDataset",
     data_root="data/synthia/RAND_CITYSCAPES",
     data_prefix=dict(img_path="RGB"),
-    pipeline=pipeline,
 )
-target = dict(
-    type="CityscapesDataset",
-    data_root="data/cityscapes",
-    data_prefix=dict(img_path="leftImg8bit/train"),
-    pipeline=pipeline,
-)
-# About as many of one as of the other.
-target = dict(type="RepeatDataset", times=3, dataset=target)
-train_dataloader = dict(
-    num_workers=4,
-    dataset=dict(
-        dataset=dict(
-            type="ConcatDataset",
-            datasets=[source, target],
-            # The classes do not matter here.
-            ignore_keys=["classes", "palette", "label_map"],
-        )
-    ),
-)
-optim_wrapper = dict(optimizer=dict(lr=1e-4))
-param_scheduler = [dict(type="CosineAnnealingLR", begin=0, end=20000, eta_min=1e-6, by_epoch=False)]
-train_cfg = dict(max_iters=20000)
+target = dict(_base_.target, times=3)
+train_dataloader = dict(dataset=dict(dataset=dict(datasets=[source, target])))

@@ -1,7 +1,7 @@
 # CamVid by day, from scratch on one or two CPU cores: what all variants of
 # r18_pspnet_camvid_2-adaptation.py start from. Scored at dusk.
 _base_ = [
-    "../mmseg/_base_/models/pspnet_r18.py",
+    "../mmseg/_base_/models/r18_pspnet.py",
     "_base_/datasets/camvid_day_dusk.py",
     "../mmseg/_base_/schedules/3k_small.py",
     "../mmseg/_base_/runtime.py",

@@ -3,8 +3,7 @@
 _base_ = ["../demo/semantic_fpn.py", "_base_/datasets/digits_day_night.py"]
 custom_imports = dict(
     imports=[
-        "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.datasets.digits",
+        *_base_.custom_imports.imports,
         "dynbackbones.integrations.openmmlab.datasets.night",
     ]
 )
@@ -13,9 +12,9 @@ train_dataloader = dict(
     batch_size=8,
     num_workers=0,
     persistent_workers=False,
-    dataset=dict(dataset={{_base_.day_labelled}}),
+    dataset=dict(dataset=_base_.day_labelled),
 )
-val_dataloader = dict(dataset={{_base_.night_val}})
+val_dataloader = dict(dataset=_base_.night_val)
 test_dataloader = val_dataloader
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=30, by_epoch=False),

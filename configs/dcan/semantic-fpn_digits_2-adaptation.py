@@ -4,39 +4,28 @@
 #   python tools/train.py configs/dcan/generator_small-vgg_digits_2-style.py
 #   python tools/train.py configs/dcan/semantic-fpn_digits_1-source.py
 #   python tools/compare.py configs/dcan/semantic-fpn_digits_2-adaptation.py
-_base_ = "semantic-fpn_digits_1-source.py"
+_base_ = ["semantic-fpn_digits_1-source.py", "_base_/adaptation.py"]
 load_from = "work_dirs/semantic-fpn_digits_1-source/iter_400.pth"
-hooks = [dict(type="DynamicBackboneHook")]
 dcan = dict(
-    type="DCANHook",
-    target_dataset={{_base_.night}},
+    _base_.dcan,
+    target_dataset=_base_.night,
     generator=dict(
-        encoder="small_vgg",
-        channels=(16, 32, 64, 192),
-        convolutions=(1, 1, 1, 1),
+        _base_.small_vgg,
         weights="work_dirs/generator_small-vgg_digits_2-style/iter_300.pth",
     ),
-    generator_scale=2,
-    align_after="res3",
-    gen_optim=dict(lr=1e-4, weight_decay=0),
-    num_workers=0,
     picture_interval=50,
 )
-custom_hooks = [*hooks, dcan]
+custom_hooks = [*_base_.hooks, dcan]
 optim_wrapper = dict(optimizer=dict(lr=5e-4))
 param_scheduler = [dict(type="PolyLR", power=0.9, eta_min=1e-5, begin=0, end=100, by_epoch=False)]
 train_cfg = dict(max_iters=100, val_interval=100)
-default_hooks = dict(checkpoint=dict(interval=50, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(interval=50))
 
 variants = {
-    "source only": {"custom_hooks": hooks},
-    "pixel level": {"custom_hooks.1.align_after": None},
-    "feature level": {"custom_hooks.1.generator": None},
     "both": {},
     # With the labels of the target images, which the others do not see.
     "oracle": {
-        "custom_hooks": hooks,
-        "train_dataloader.dataset.dataset": {{_base_.night_labelled}},
+        "custom_hooks": _base_.hooks,
+        "train_dataloader.dataset.dataset": _base_.night_labelled,
     },
 }
-variant_metrics = ["mIoU", "mAcc", "aAcc"]

@@ -31,28 +31,23 @@ model = dict(
     head=dict(type="LinearClsHead", num_classes=10, in_channels=512, cal_acc=True),
 )
 
+
+def digits(split, count, **options):
+    pipeline = [dict(type="PackInputs")]
+    return dict(type="DigitTiles", split=split, count=count, pipeline=pipeline, **options)
+
+
 train_dataloader = dict(
     batch_size=32,
     num_workers=0,
     sampler=dict(type="SeededSampler"),
-    dataset=dict(
-        type="SeededDataset",
-        dataset=dict(
-            type="DigitTiles", split="train", count=4800, pipeline=[dict(type="PackInputs")]
-        ),
-    ),
+    dataset=dict(type="SeededDataset", dataset=digits("train", 4800)),
 )
 val_dataloader = dict(
     batch_size=64,
     num_workers=0,
     sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="DigitTiles",
-        split="val",
-        count=480,
-        pipeline=[dict(type="PackInputs")],
-        test_mode=True,
-    ),
+    dataset=digits("val", 480, test_mode=True),
 )
 test_dataloader = val_dataloader
 val_evaluator = dict(type="Accuracy", topk=(1, 5))

@@ -1,25 +1,20 @@
 # Minutes on two CPU cores: a SAR-ResNet-18 with semantic FPN (Kirillov et al., Panoptic Feature
 # Pyramid Networks) on the masks of the demo dataset, which is written on first use. Strokes of a
 # few pixels ask for the FPN's stride of 4.
-_base_ = "../mmseg/_base_/runtime.py"
+_base_ = [
+    "../mmseg/_base_/models/segmentor.py",
+    "../mmseg/_base_/datasets/segmentation.py",
+    "../mmseg/_base_/runtime.py",
+]
 custom_imports = dict(
     imports=[
-        "dynbackbones.integrations.openmmlab",
+        *_base_.custom_imports.imports,
         "dynbackbones.integrations.openmmlab.datasets.digits",
     ]
 )
 norm_cfg = dict(type="BN", requires_grad=True)
 model = dict(
-    type="EncoderDecoder",
-    data_preprocessor=dict(
-        type="SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(192, 256),
-    ),
+    data_preprocessor=dict(size=(192, 256)),
     backbone=dict(
         type="SARResNet",
         depth=18,
@@ -40,12 +35,9 @@ model = dict(
         dropout_ratio=0.0,
         num_classes=6,
         norm_cfg=norm_cfg,
-        align_corners=False,
         # Nineteen pixels of twenty are background.
         loss_decode=dict(type="CrossEntropyLoss", class_weight=[0.1, 1, 1, 1, 1, 1]),
     ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
 )
 
 train_pipeline = [
@@ -60,24 +52,14 @@ test_pipeline = [
     dict(type="PackSegInputs"),
 ]
 train_dataloader = dict(
-    batch_size=4,
     num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="SeededSampler"),
-    dataset=dict(
-        type="SeededDataset",
-        dataset=dict(type="DigitsDataset", split="train", pipeline=train_pipeline),
-    ),
+    dataset=dict(dataset=dict(type="DigitsDataset", split="train", pipeline=train_pipeline)),
 )
 val_dataloader = dict(
-    batch_size=1,
     num_workers=0,
-    sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(type="DigitsDataset", split="val", pipeline=test_pipeline, test_mode=True),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
 
 optim_wrapper = dict(
     type="OptimWrapper",

@@ -2,10 +2,8 @@
 # blocks each image needs. With policy_training="frozen" tools/test.py gives the plain segmentor's
 # results.
 _base_ = [
-    "_base_/models/pspnet_blockdrop-r50.py",
-    "_base_/datasets/voc12aug.py",
-    "_base_/schedules/20k.py",
-    "_base_/runtime.py",
+    "_base_/models/blockdrop-r50_pspnet.py",
+    "_base_/recipes/4xb4-20k_voc12aug-513x513.py",
 ]
 load_from = "work_dirs/r50_pspnet_4xb4-20k_voc12aug-513x513/iter_20000.pth"
 optim_wrapper = dict(

@@ -1,6 +1,1 @@
-_base_ = [
-    "_base_/models/pspnet_sar-r50.py",
-    "_base_/datasets/voc12aug.py",
-    "_base_/schedules/20k.py",
-    "_base_/runtime.py",
-]
+_base_ = ["_base_/models/sar-r50_pspnet.py", "_base_/recipes/4xb4-20k_voc12aug-513x513.py"]

@@ -1,11 +1,6 @@
 # BlockDrop on ImageNet, first stage: torchvision's ResNet-101 gets a classifier of its own. Without
 # init_cfg, and with the lr and the epochs of imagenet_200e.py, it trains from scratch.
-_base_ = [
-    "_base_/models/blockdrop_imagenet.py",
-    "_base_/datasets/imagenet.py",
-    "_base_/schedules/imagenet_200e.py",
-    "_base_/runtime_imagenet.py",
-]
+_base_ = ["_base_/recipes/blockdrop_imagenet.py", "_base_/schedules/imagenet_200e.py"]
 model = dict(
     backbone=dict(init_cfg=dict(type="Pretrained", checkpoint="torchvision://resnet101")),
     stage="plain",

@@ -1,10 +1,5 @@
 # BlockDrop on ImageNet, third stage: ResNet-101 and the policy network together.
-_base_ = [
-    "_base_/models/blockdrop_imagenet.py",
-    "_base_/datasets/imagenet.py",
-    "_base_/schedules/policy_epochs.py",
-    "_base_/runtime_imagenet.py",
-]
+_base_ = ["_base_/recipes/blockdrop_imagenet.py", "_base_/schedules/policy_epochs.py"]
 model = dict(stage="joint", gamma=5, alpha=0.8)
 optim_wrapper = dict(optimizer=dict(lr=1e-5))
 total_batch_size = 320

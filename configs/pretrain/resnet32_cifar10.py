@@ -1,6 +1,3 @@
 # ResNet-32 on CIFAR-10, the baseline of sar_resnet32_cifar10.py.
-_base_ = ["sar_resnet32_cifar10.py"]
-model = dict(
-    backbone=dict(_delete_=True, type="CifarResNet", depth=32, out_indices=(2,)),
-    head=dict(in_channels=64),
-)
+_base_ = "resnet20_cifar10.py"
+model = dict(backbone=dict(depth=32))

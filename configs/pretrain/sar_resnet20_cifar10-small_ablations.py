@@ -2,23 +2,21 @@
 _base_ = [
     "_base_/datasets/cifar10_packed.py",
     "_base_/models/sar_cifar.py",
+    "_base_/schedules/plain_64k.py",
     "_base_/runtime.py",
 ]
 model = dict(backbone=dict(depth=20, selector_margin=2))
 train_dataloader = dict(batch_size=64)
 # The selectors' learning rate is higher, so that so short a training reaches its target rate.
 optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, weight_decay=1e-4, nesterov=True),
+    optimizer=dict(nesterov=True),
     paramwise_cfg=dict(custom_keys={"selectors": dict(lr_mult=10)}),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
     dict(type="CosineAnnealingLR", begin=50, end=600, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=600, val_interval=600)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
+train_cfg = dict(max_iters=600, val_interval=600)
 default_hooks = dict(checkpoint=dict(interval=200))
 
 # Nine in sixteen regions are the middle three quarters of both axes, as in the authors' code, and

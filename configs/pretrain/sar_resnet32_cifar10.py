@@ -1,8 +1,3 @@
-# SAR-ResNet-32 on CIFAR-10: G2 s2 alpha2 beta1, t 0.5, with the paper's recipe of 300 epochs.
-_base_ = [
-    "_base_/datasets/cifar10.py",
-    "_base_/models/sar_cifar.py",
-    "_base_/schedules/sar_cifar_300e.py",
-    "_base_/runtime.py",
-]
+# SAR-ResNet-32 on CIFAR-10, with SAR-ResNet-20's recipe.
+_base_ = "sar_resnet20_cifar10.py"
 model = dict(backbone=dict(depth=32))

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fvcore.common.config import CfgNode
+
+from dynbackbones.integrations.torchvision import schema
+from dynbackbones.integrations.torchvision.config import load_config
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 NETWORK = (
@@ -13,14 +15,7 @@ NETWORK = (
 
 
 def flat(name):
-    def walk(node, prefix=""):
-        for key, value in node.items():
-            if isinstance(value, dict):
-                yield from walk(value, f"{prefix}{key}.")
-            else:
-                yield prefix + key, value
-
-    return dict(walk(CfgNode.load_yaml_with_base(str(CONFIGS / name))))
+    return dict(schema.leaves(load_config(str(CONFIGS / name))))
 
 
 def network(values):

@@ -3,16 +3,13 @@
 _base_ = "runtime.py"
 custom_imports = dict(
     imports=[
-        "dynbackbones.integrations.openmmlab",
-        "dynbackbones.integrations.openmmlab.blockdrop_classifier",
+        *_base_.custom_imports.imports,
         "dynbackbones.integrations.openmmlab.datasets.image_folders",
     ]
 )
-custom_hooks = [dict(type="DynamicBackboneHook"), dict(type="CorruptImagesHook")]
+custom_hooks = [*_base_.custom_hooks, dict(type="CorruptImagesHook")]
 default_hooks = dict(
     logger=dict(interval=100),
-    checkpoint=dict(
-        by_epoch=True, interval=1, max_keep_ckpts=2, save_best="accuracy/top1", rule="greater"
-    ),
+    checkpoint=dict(by_epoch=True, interval=1, save_best="accuracy/top1", rule="greater"),
 )
 log_processor = dict(by_epoch=True)

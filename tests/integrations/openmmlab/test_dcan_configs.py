@@ -12,9 +12,9 @@ from dynbackbones.integrations.openmmlab import DCANHook, checks
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
 DRIVING = [
-    f"{data}-cityscapes_{network}"
+    f"{network}_{data}-cityscapes"
     for data in ("gta5", "synthia")
-    for network in ("fcn8s-r101", "fcn8s-vgg16", "pspnet-r50")
+    for network in ("r101_fcn8s", "vgg16_fcn8s", "r50_pspnet")
 ]
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.py"))
 
@@ -102,6 +102,7 @@ def test_variants(name):
         hooks = [hook for hook in cfg.custom_hooks if hook.type == "DCANHook"]
         assert bool(hooks) == (variant not in ("source only", "oracle"))
         assert cfg.randomness.seed == 1
+        assert cfg.default_hooks.checkpoint.max_keep_ckpts >= 2
         # One start, one schedule, one network, scored alike.
         for key in ("load_from", "train_cfg", "param_scheduler", "model", "val_dataloader"):
             assert cfg[key] == cells["source only"][key]

@@ -98,7 +98,7 @@ def test_synthia_to_cityscapes(results_of):
         "model__decode_head__in_channels": [128, 256, 512],
         "model__decode_head__channels": 512,
     }
-    results = results_of("synthia-cityscapes_fcn8s-r101_dcan", **options)
+    results = results_of("r101_fcn8s_synthia-cityscapes_dcan", **options)
     assert {"mIoU", "mIoU_16", "mIoU_13"} <= set(results)
     assert results["mIoU"] == pytest.approx(results["mIoU_16"], abs=0.01)
 
@@ -110,7 +110,7 @@ def test_gta5_to_cityscapes(results_of):
         "model__auxiliary_head__in_channels": 256,
         "model__auxiliary_head__channels": 16,
     }
-    results = results_of("gta5-cityscapes_pspnet-r50_dcan", **options)
+    results = results_of("r50_pspnet_gta5-cityscapes_dcan", **options)
     assert 0 <= results["mIoU"] <= 100
     assert "mIoU_16" not in results
 

@@ -20,26 +20,20 @@ half_size_pipeline = [
     dict(type="CheckLabels", num_classes=11),
     dict(type="PackSegInputs"),
 ]
+folders = dict(img_path="img_dir", seg_map_path="ann_dir")
 day = dict(
     type="BaseSegDataset",
-    data_root={{_base_.data_root}},
-    metainfo={{_base_.metainfo}},
-    data_prefix=dict(img_path="img_dir", seg_map_path="ann_dir"),
+    data_root=_base_.data_root,
+    metainfo=_base_.metainfo,
+    data_prefix=folders,
     ann_file="splits/source_day_train.txt",
     pipeline=labelled_pipeline,
 )
-dusk_labelled = dict(
-    type="BaseSegDataset",
-    data_root={{_base_.data_root}},
-    metainfo={{_base_.metainfo}},
-    data_prefix=dict(img_path="img_dir", seg_map_path="ann_dir"),
-    ann_file="splits/target_dusk_train.txt",
-    pipeline=labelled_pipeline,
-)
-train_dataloader = dict(dataset=dict(dataset=dict(_delete_=True, **day)))
+dusk_labelled = dict(day, ann_file="splits/target_dusk_train.txt")
+train_dataloader = dict(dataset=dict(dataset=day))
 val_dataloader = dict(
     dataset=dict(
-        data_prefix=dict(img_path="img_dir", seg_map_path="ann_dir"),
+        data_prefix=folders,
         ann_file="splits/target_dusk_val.txt",
         pipeline=half_size_pipeline,
     )

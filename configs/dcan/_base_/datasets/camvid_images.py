@@ -16,13 +16,6 @@ crop_pipeline = [
     dict(type="RandomFlip", prob=0.5),
     dict(type="PackSegInputs"),
 ]
-day_crops = dict(
-    type="BaseSegDataset",
-    data_root="data/camvid",
-    data_prefix=dict(img_path="img_dir"),
-    ann_file="splits/source_day_train.txt",
-    pipeline=crop_pipeline,
-)
 dusk_images = dict(
     type="BaseSegDataset",
     data_root="data/camvid",
@@ -30,10 +23,5 @@ dusk_images = dict(
     ann_file="splits/target_dusk_train.txt",
     pipeline=image_pipeline,
 )
-dusk_crops = dict(
-    type="BaseSegDataset",
-    data_root="data/camvid",
-    data_prefix=dict(img_path="img_dir"),
-    ann_file="splits/target_dusk_train.txt",
-    pipeline=crop_pipeline,
-)
+dusk_crops = dict(dusk_images, pipeline=crop_pipeline)
+day_crops = dict(dusk_crops, ann_file="splits/source_day_train.txt")

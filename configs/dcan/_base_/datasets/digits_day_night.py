@@ -1,69 +1,22 @@
 # The demo's two domains, at half size to be quick: labelled scenes by day, the first 300 of the
 # training images, and the other 300 by night, without their labels. Scored by night.
 # What uses this imports dynbackbones.integrations.openmmlab.datasets.digits and .night.
-scale = (128, 96)
-night_test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="NightLook"),
-    dict(type="Resize", scale=scale),
-    # In the images' own size, in which predictions are scored.
-    dict(type="LoadAnnotations"),
-    dict(type="PackSegInputs"),
-]
-day_labelled = dict(
-    type="DigitsDataset",
-    split="train",
-    indices=300,
-    pipeline=[
-        dict(type="LoadImageFromFile"),
-        dict(type="LoadAnnotations"),
-        dict(type="Resize", scale=scale),
-        dict(type="PackSegInputs"),
-    ],
-)
-night = dict(
-    type="DigitsDataset",
-    split="train",
-    indices=-300,
-    pipeline=[
-        dict(type="LoadImageFromFile"),
-        dict(type="NightLook"),
-        dict(type="Resize", scale=scale),
-        dict(type="PackSegInputs"),
-    ],
-)
-night_labelled = dict(
-    type="DigitsDataset",
-    split="train",
-    indices=-300,
-    pipeline=[
-        dict(type="LoadImageFromFile"),
-        dict(type="NightLook"),
-        dict(type="LoadAnnotations"),
-        dict(type="Resize", scale=scale),
-        dict(type="PackSegInputs"),
-    ],
-)
-night_val = dict(type="DigitsDataset", split="val", pipeline=night_test_pipeline, test_mode=True)
+def digits(*steps, split="train", **options):
+    pipeline = [dict(type="LoadImageFromFile"), *steps, dict(type="PackSegInputs")]
+    return dict(type="DigitsDataset", split=split, pipeline=pipeline, **options)
+
+
+resize = dict(type="Resize", scale=(128, 96))
+darken = dict(type="NightLook")
+labels = dict(type="LoadAnnotations")
 # For the generator, which works at full size and looks at a few pixels at a time.
-day_crops = dict(
-    type="DigitsDataset",
-    split="train",
-    indices=300,
-    pipeline=[
-        dict(type="LoadImageFromFile"),
-        dict(type="RandomCrop", crop_size=(64, 64)),
-        dict(type="PackSegInputs"),
-    ],
-)
-night_crops = dict(
-    type="DigitsDataset",
-    split="train",
-    indices=-300,
-    pipeline=[
-        dict(type="LoadImageFromFile"),
-        dict(type="NightLook"),
-        dict(type="RandomCrop", crop_size=(64, 64)),
-        dict(type="PackSegInputs"),
-    ],
-)
+crop = dict(type="RandomCrop", crop_size=(64, 64))
+
+day_labelled = digits(labels, resize, indices=300)
+night = digits(darken, resize, indices=-300)
+night_labelled = digits(darken, labels, resize, indices=-300)
+# Labels in the images' own size, in which predictions are scored.
+night_val = digits(darken, resize, labels, split="val", test_mode=True)
+day_crops = digits(crop, indices=300)
+night_crops = digits(darken, crop, indices=-300)
+del resize, darken, labels, crop

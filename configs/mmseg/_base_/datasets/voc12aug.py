@@ -1,5 +1,6 @@
 # Pascal VOC 2012 with the annotations of Hariharan et al. (SBD): 1,464 + 9,118 training images.
 # SegmentationClassAug and aug.txt come from mmseg's tools/dataset_converters/voc_aug.py.
+_base_ = "segmentation.py"
 data_root = "data/VOCdevkit/VOC2012"
 crop_size = (513, 513)
 
@@ -26,53 +27,26 @@ tta_pipeline = [
         type="TestTimeAug",
         transforms=[
             [dict(type="Resize", scale_factor=r, keep_ratio=True) for r in (0.75, 1.0, 1.25)],
-            [
-                dict(type="RandomFlip", prob=0.0, direction="horizontal"),
-                dict(type="RandomFlip", prob=1.0, direction="horizontal"),
-            ],
-            [dict(type="LoadAnnotations")],
-            [dict(type="PackSegInputs")],
+            *_base_.flips,
         ],
     ),
 ]
 
-dataset_train = dict(
-    type="PascalVOCDataset",
-    data_root=data_root,
-    data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClass"),
-    ann_file="ImageSets/Segmentation/train.txt",
-    pipeline=train_pipeline,
-)
-dataset_aug = dict(
-    type="PascalVOCDataset",
-    data_root=data_root,
-    data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClassAug"),
-    ann_file="ImageSets/Segmentation/aug.txt",
-    pipeline=train_pipeline,
-)
-train_dataloader = dict(
-    batch_size=4,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="SeededSampler"),
-    dataset=dict(
-        type="SeededDataset",
-        dataset=dict(type="ConcatDataset", datasets=[dataset_train, dataset_aug]),
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=4,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
+
+def dataset(split, pipeline, labels="SegmentationClass"):
+    return dict(
         type="PascalVOCDataset",
         data_root=data_root,
-        data_prefix=dict(img_path="JPEGImages", seg_map_path="SegmentationClass"),
-        ann_file="ImageSets/Segmentation/val.txt",
-        pipeline=test_pipeline,
-    ),
+        data_prefix=dict(img_path="JPEGImages", seg_map_path=labels),
+        ann_file=f"ImageSets/Segmentation/{split}.txt",
+        pipeline=pipeline,
+    )
+
+
+dataset_train = dataset("train", train_pipeline)
+dataset_aug = dataset("aug", train_pipeline, "SegmentationClassAug")
+train_dataloader = dict(
+    dataset=dict(dataset=dict(type="ConcatDataset", datasets=[dataset_train, dataset_aug]))
 )
+val_dataloader = dict(num_workers=4, persistent_workers=True, dataset=dataset("val", test_pipeline))
 test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator

@@ -1,12 +1,8 @@
 # Minutes on one CPU core; far from converged.
-optim_wrapper = dict(
-    type="OptimWrapper",
-    optimizer=dict(type="SGD", lr=0.15, momentum=0.9, weight_decay=5e-4, nesterov=True),
-)
+_base_ = "plain_64k.py"
+optim_wrapper = dict(optimizer=dict(lr=0.15, weight_decay=5e-4, nesterov=True))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=80, by_epoch=False),
     dict(type="CosineAnnealingLR", begin=80, end=400, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=400, val_interval=400)
-val_cfg = dict(type="ValLoop")
-test_cfg = dict(type="TestLoop")
+train_cfg = dict(max_iters=400, val_interval=400)

@@ -1,3 +1,0 @@
-# FCN8s-ResNet101 trained with the labels of Cityscapes: what adaptation could reach at best.
-_base_ = "gta5-cityscapes_fcn8s-r101_source.py"
-train_dataloader = dict(dataset=dict(dataset={{_base_.cityscapes_labelled}}))

@@ -1,3 +1,0 @@
-# PSPNet-ResNet50 trained with the labels of Cityscapes: what adaptation could reach at best.
-_base_ = "gta5-cityscapes_pspnet-r50_source.py"
-train_dataloader = dict(dataset=dict(dataset={{_base_.cityscapes_labelled}}))

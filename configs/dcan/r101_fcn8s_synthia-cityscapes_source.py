@@ -1,0 +1,4 @@
+# FCN8s-ResNet101 trained on SYNTHIA alone.
+_base_ = ["_base_/models/r101_fcn8s.py", "_base_/recipes/synthia-cityscapes.py"]
+custom_imports = dict(imports=[*_base_.custom_imports.imports, *_base_.model_imports])
+model = dict(decode_head=dict(num_classes=16))

@@ -1,0 +1,1 @@
+_base_ = ["../datasets/voc12aug.py", "../schedules/20k.py", "../runtime.py"]

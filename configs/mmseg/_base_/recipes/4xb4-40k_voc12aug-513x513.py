@@ -1,0 +1,1 @@
+_base_ = ["../datasets/voc12aug.py", "../schedules/40k.py", "../runtime.py"]

@@ -1,0 +1,1 @@
+_base_ = ["../models/blockdrop_cifar.py", "../datasets/cifar10.py", "../runtime.py"]

@@ -1,0 +1,1 @@
+_base_ = ["../models/blockdrop_imagenet.py", "../datasets/imagenet.py", "../runtime_imagenet.py"]
