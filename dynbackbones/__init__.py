@@ -21,7 +21,10 @@ from dynbackbones.backbones import list_backbones as list_backbones
 from dynbackbones.backbones import register_backbone as register_backbone
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
 from dynbackbones.inference.calibration import calibrate as calibrate
+from dynbackbones.integrations.attach import attach as attach
 from dynbackbones.training.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses
+from dynbackbones.training.loop import decision_scalars as decision_scalars
+from dynbackbones.training.loop import set_progress as set_progress
 
 _moved.install()
 

@@ -53,6 +53,7 @@ MOVED = {
     "integrations.openmmlab.fcn8s": "integrations.openmmlab.heads.fcn8s",
     "integrations.openmmlab.generator_group": "integrations.openmmlab.dcan.optimizer_group",
     "integrations.openmmlab.image_folders": "integrations.openmmlab.datasets.image_folders",
+    "integrations.openmmlab.image_sizes": "integrations.image_sizes",
     "integrations.openmmlab.launch": "cli.train",
     "integrations.openmmlab.night": "integrations.openmmlab.datasets.night",
     "integrations.openmmlab.results": "integrations.mmengine.results",

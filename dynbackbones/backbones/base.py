@@ -11,9 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Batch, Decisions, Size, sizes_macs
+from dynbackbones.layers.tracing import is_traced
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
+
+PATIENCE = 10
+"""Training passes without `set_progress` after which a warning says so."""
 
 REMEMBERED = 1024
 """Results that a backbone keeps, such as costs of image sizes."""
@@ -243,6 +247,8 @@ class DynamicBackbone(Backbone):
         self._selection = selection
         self._record_auxiliary = True
         self._warned = False
+        # Training passes since the start in which nobody moved the schedules; None if one did.
+        self._unmoved: int | None = 0
 
     @property
     def execution(self) -> str:
@@ -319,6 +325,7 @@ class DynamicBackbone(Backbone):
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction of training must lie in [0, 1], got {fraction}")
         self.progress = float(fraction)
+        self._unmoved = None
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """The losses of this thread's last training forward, which are taken off the module."""
@@ -355,6 +362,20 @@ class DynamicBackbone(Backbone):
                 stacklevel=3,
             )
         last.losses = losses
+        self._look_for_progress()
+
+    def _look_for_progress(self) -> None:
+        if self._unmoved is None or is_traced():
+            return
+        self._unmoved += 1
+        if self._unmoved == PATIENCE:
+            warnings.warn(
+                f"nobody moved the schedules of {type(self).__name__} in {PATIENCE} training "
+                "passes, so they stand at their start: call dynbackbones.set_progress(model, "
+                "iteration / max_iterations) in each, or register your framework's "
+                "DynamicBackboneHook",
+                stacklevel=4,
+            )
 
 
 def find_backbones(model: nn.Module) -> list[Backbone]:

@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.backbones.base import DynamicBackbone, find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.policy import learned_actions, scheduled_count
 from dynbackbones.policy.learning import RewardOptions
+from dynbackbones.training.handles import Handles
 
 ImageLosses = Callable[[nn.Module, tuple, dict], Tensor]
 """From a model in training mode and the arguments that it was called with to the task's loss of
@@ -27,7 +27,7 @@ each image, (N,). It may call the model, which then does not learn the policy on
 
 def attach_policy_training(
     model: nn.Module, image_losses: ImageLosses, options: RewardOptions | None = None
-) -> "PolicyTrainingHandle":
+) -> Handles:
     """Adds ``loss_policy`` to the dict of losses that a model returns in training.
 
     A training forward runs the network with the greedy policy, and its losses train the task. The
@@ -57,28 +57,12 @@ def attach_policy_training(
             f"{backbone.policy_training!r}"
         )
     training = _PolicyTraining(image_losses, options or RewardOptions())
-    return PolicyTrainingHandle(
+    return Handles(
         [
             backbone.register_forward_pre_hook(training.before_backbone),
             model.register_forward_hook(training.after_model, with_kwargs=True),
         ]
     )
-
-
-class PolicyTrainingHandle:
-    """Undoes an `attach_policy_training`.
-
-    Args:
-        handles: of the hooks that it placed.
-    """
-
-    def __init__(self, handles: Sequence[RemovableHandle]) -> None:
-        self._handles = list(handles)
-
-    def remove(self) -> None:
-        """Removes the hooks; removing twice does nothing."""
-        while self._handles:
-            self._handles.pop().remove()
 
 
 class _PolicyTraining:

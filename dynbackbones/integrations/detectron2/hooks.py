@@ -8,10 +8,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, get_event_storage
 from torch import nn
 
-from dynbackbones.backbones.base import DynamicBackbone, find_backbones
-
-# Not "backbone", under which the results of evaluations are logged.
-PREFIX = "decisions"
+from dynbackbones.training.loop import PREFIX, RateWatch, decision_tensors, set_progress
 
 
 class DynamicBackboneHook(HookBase):
@@ -29,17 +26,20 @@ class DynamicBackboneHook(HookBase):
 
     def __init__(self, model: nn.Module) -> None:
         self._model = model
+        self._watch = RateWatch()
 
     def before_step(self) -> None:
-        progress = self.trainer.iter / self.trainer.max_iter
-        for backbone in find_backbones(self._model):
-            if isinstance(backbone, DynamicBackbone):
-                backbone.set_progress(progress)
+        set_progress(self._model, self.trainer.iter / self.trainer.max_iter)
 
     def after_step(self) -> None:
+        self._watch.update(self._model)
         scalars = decision_scalars(self._model)
         if comm.is_main_process() and scalars:
             self.trainer.storage.put_scalars(**scalars)
+
+    def after_train(self) -> None:
+        for message in self._watch.finish():
+            logging.getLogger("dynbackbones").warning(message)
 
 
 def decision_scalars(model: nn.Module) -> dict[str, float]:
@@ -49,13 +49,7 @@ def decision_scalars(model: nn.Module) -> dict[str, float]:
         ``decisions/activation_rate`` and so on; the second backbone's begin with ``decisions2/``.
         Only the main process gets means over all processes.
     """
-    values = {}
-    for index, backbone in enumerate(find_backbones(model), start=1):
-        if backbone.decisions is None:
-            continue
-        prefix = PREFIX if index == 1 else f"{PREFIX}{index}"
-        for name, figure in backbone.decisions.figures().items():
-            values[f"{prefix}/{name}"] = figure.values.float().mean()
+    values = decision_tensors(model)
     if not values:
         return {}
     device = next(model.parameters()).device

@@ -8,7 +8,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dynbackbones.analysis.costs import mean_figures
-from dynbackbones.integrations.mmengine.runner import dynamic_backbones
+from dynbackbones.integrations.mmengine.runner import dynamic_backbones, unwrapped
+from dynbackbones.training.loop import RateWatch
 
 
 class DecisionLogHook(Hook):
@@ -26,10 +27,12 @@ class DecisionLogHook(Hook):
 
     def __init__(self, selector_interval: int = 50) -> None:
         self.selector_interval = selector_interval
+        self._watch = RateWatch()
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
+        self._watch.update(unwrapped(runner))
         for backbone in dynamic_backbones(runner):
             for name, value in mean_figures(backbone.decisions).items():
                 runner.message_hub.update_scalar(f"train/{name}", value)
@@ -39,3 +42,7 @@ class DecisionLogHook(Hook):
                     {f"selectors/{name}": value for name, value in scalars.items()},
                     step=runner.iter + 1,
                 )
+
+    def after_train(self, runner: Runner) -> None:
+        for message in self._watch.finish():
+            runner.logger.warning(message)

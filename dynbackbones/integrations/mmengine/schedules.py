@@ -7,7 +7,8 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from dynbackbones.integrations.mmengine.runner import dynamic_backbones
+from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.training.loop import set_progress
 
 
 class ScheduleHook(Hook):
@@ -22,12 +23,7 @@ class ScheduleHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         done = runner.epoch / runner.max_epochs if self.by_epoch else runner.iter / runner.max_iters
-        self._move(runner, min(done, 1.0))
+        set_progress(unwrapped(runner), done)
 
     def after_train(self, runner: Runner) -> None:
-        self._move(runner, 1.0)
-
-    @staticmethod
-    def _move(runner: Runner, fraction: float) -> None:
-        for backbone in dynamic_backbones(runner):
-            backbone.set_progress(fraction)
+        set_progress(unwrapped(runner), 1.0)

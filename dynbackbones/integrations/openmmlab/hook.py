@@ -11,6 +11,8 @@ from mmengine.runner import Runner
 from torch import nn
 
 from dynbackbones import checkpoints
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.integrations.attach import attach
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
 from dynbackbones.integrations.mmengine.decision_meter import DecisionMeterHook
 from dynbackbones.integrations.mmengine.hook_group import HookGroup
@@ -18,10 +20,8 @@ from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.runner import unwrapped
 from dynbackbones.integrations.mmengine.schedules import ScheduleHook
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
-from dynbackbones.integrations.openmmlab.image_sizes import pass_image_sizes
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
-from dynbackbones.training.auxiliary import attach_auxiliary_losses
 
 
 @HOOKS.register_module()
@@ -76,9 +76,13 @@ class _LossHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         model = unwrapped(runner)
-        attach_auxiliary_losses(model)
+        if not find_backbones(model):
+            raise ValueError(
+                f"{type(model).__name__} contains no dynbackbones backbone; build it with one "
+                "first, or remove DynamicBackboneHook"
+            )
+        attach(model)
         learn_policy(model, self._policy)
-        model.register_forward_pre_hook(pass_image_sizes, with_kwargs=True)
 
 
 class _HeadCheckHook(Hook):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.image_sizes import forward_arguments
+from dynbackbones.integrations.image_sizes import forward_arguments
 from dynbackbones.policy import PolicyLearning
 from dynbackbones.policy.learning import RewardOptions
 from dynbackbones.training.policy import attach_policy_training

@@ -17,6 +17,7 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP
 
 from dynbackbones.backbones import Backbone, ResNet
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.attach import attach
 from dynbackbones.integrations.config import (
     build_blockdrop_resnet,
     build_sar_resnet,
@@ -31,7 +32,6 @@ from dynbackbones.integrations.torchvision.heads import (
     RegressionHead,
     retinanet_head,
 )
-from dynbackbones.training.auxiliary import attach_auxiliary_losses
 from dynbackbones.training.policy import attach_policy_training, one_image_loss
 
 # Extra levels of the pyramid as torchvision names them, and as detectron2 does.
@@ -117,21 +117,6 @@ class BatchTransform(GeneralizedRCNNTransform):
         return image, target
 
 
-class PassImageSizes:
-    """Forward hook on a detector's transform: tells the backbone the sizes without padding.
-
-    An object and not a closure, because a deep copy of the detector then refers to the copy of the
-    backbone.
-    """
-
-    def __init__(self, body: Backbone) -> None:
-        self.body = body
-
-    def __call__(self, module: nn.Module, args: tuple, output: tuple) -> None:
-        images, _ = output
-        self.body.set_image_sizes(images.image_sizes)
-
-
 def build_backbone(cfg: CfgNode) -> Backbone:
     """The backbone that ``MODEL.BACKBONE.NAME`` names.
 
@@ -175,8 +160,7 @@ def build_detector(cfg: CfgNode) -> RetinaNet | FasterRCNN:
     model = build[cfg.MODEL.META_ARCHITECTURE](cfg, body)
     stride = max(info.stride for info in body.feature_info.values())
     model.transform = BatchTransform(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, stride)
-    model.transform.register_forward_hook(PassImageSizes(body))
-    attach_auxiliary_losses(model)
+    attach(model)
     if learns_policy(cfg):
         attach_policy_training(model, one_image_loss, reward_options(cfg))
     return model

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, aligned, find_module
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.image_sizes import forward_arguments, padded_sizes
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.runner import unwrapped
 from dynbackbones.integrations.openmmlab.checks import build_style_generator
@@ -27,7 +28,6 @@ from dynbackbones.integrations.openmmlab.dcan.optimizer_group import CLIP_OPTION
 from dynbackbones.integrations.openmmlab.dcan.pictures import style_picture
 from dynbackbones.integrations.openmmlab.dcan.synthesis import Synthesiser, pixel_format
 from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImages, normalised
-from dynbackbones.integrations.openmmlab.image_sizes import forward_arguments, padded_sizes
 
 GENERATOR = "dcan_generator"
 """Name of the generator inside the model, and of its weights in a checkpoint."""
