@@ -358,7 +358,7 @@ def test_a_policy_is_trained_and_reported(a_run, tmp_path):
     assert "block_usage: " in (folder / "log.txt").read_text()
     results = json.loads((folder / "results.json").read_text())["backbone"]
     assert 1 <= results["distinct_policies"] <= 4
-    assert 0 <= results["block_usage"] <= 1 and results["macs_std"] >= 0
+    assert 0 <= results["block_usage"] <= 1 and results["gmacs_std"] >= 0
     saved = checkpoints.load(folder / "model_final.pth")["model"]
     assert saved["backbone.bottom_up.net.policy.fc.weight"].any()
 

@@ -66,7 +66,7 @@ def test_results_hold_detection_and_cost(trained):
     assert {"AP", "AP50"} <= set(results["bbox"])
     backbone = results["backbone"]
     assert {f"activation_rate_{s}" for s in ("res2", "res3", "res4")} < set(backbone)
-    assert backbone["macs"] > 0
+    assert backbone["gmacs"] > 0
 
 
 def test_final_checkpoint_is_plain_weights_and_loads_again(trained, a_run, config):
@@ -206,7 +206,7 @@ def test_a_plain_baseline_trains_and_predicts(a_run, tmp_path):
     )
     a_run(*options).main()
     results = json.loads((tmp_path / "output" / "results.json").read_text())
-    assert list(results["backbone"]) == ["macs"]
+    assert list(results["backbone"]) == ["gmacs"]
     weights = tmp_path / "output" / "model_final.pth"
     predictor = engine.load_predictor(a_run(*options, "MODEL.WEIGHTS", weights).setup())
     assert predictor.predict(np.zeros((64, 80, 3), dtype=np.uint8)).decisions is None

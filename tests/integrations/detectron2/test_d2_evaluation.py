@@ -51,11 +51,11 @@ def test_means_are_over_images():
     with net.select("all"):
         results = evaluate(model, sizes)
     assert results["activation_rate"] == results["activation_rate_res3"] == 1
-    assert results["macs"] == pytest.approx(sum(net.macs(*size) for size in sizes) / 3)
+    assert results["gmacs"] == pytest.approx(sum(net.macs(*size) for size in sizes) / 3e9)
     with net.select("random", rate=0.5):
         half = evaluate(model, sizes)
     assert 0 < half["activation_rate"] < 1
-    assert half["macs"] < results["macs"]
+    assert half["gmacs"] < results["gmacs"]
 
 
 def test_resetting_forgets():
@@ -66,15 +66,16 @@ def test_resetting_forgets():
         inputs = [{"image": torch.rand(3, size, size)}]
         with torch.no_grad():
             evaluator.process(inputs, model(inputs))
-    macs = evaluator.evaluate()["backbone"]["macs"]
-    assert macs == pytest.approx(model.backbone.decisions.macs.item())
+    gmacs = evaluator.evaluate()["backbone"]["gmacs"]
+    assert gmacs == pytest.approx(model.backbone.decisions.macs.item() / 1e9)
 
 
 def test_detectron2s_own_resnet_is_counted_too(config):
     model = build_model(config(*PLAIN)).eval()
     static = dynbackbones.build_backbone("resnet18")
     results = evaluate(model, [(65, 80), (65, 80), (64, 128)])
-    assert results == {"macs": pytest.approx((2 * static.macs(65, 80) + static.macs(64, 128)) / 3)}
+    total = 2 * static.macs(65, 80) + static.macs(64, 128)
+    assert results == {"gmacs": pytest.approx(total / 3e9)}
 
 
 def test_processes_share_their_values(tmp_path):
@@ -100,8 +101,8 @@ def work(path):
     results = evaluator.evaluate()
     assert (results is None) == (comm.get_rank() == 1)
     if results:
-        expected = (2 * model[0].macs(64, 64) + model[0].macs(128, 128)) / 3
-        json.dump([results["backbone"]["macs"], expected], open(path, "w"))
+        expected = (2 * model[0].macs(64, 64) + model[0].macs(128, 128)) / 3e9
+        json.dump([results["backbone"]["gmacs"], expected], open(path, "w"))
 
 if __name__ == "__main__":
     launch(work, 2, dist_url="auto", args=({str(tmp_path / "out.json")!r},))
