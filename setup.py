@@ -30,6 +30,7 @@ setup(
         "dev": DEV,
         "all": sorted({*DEMO, *DEV}),
     },
+    entry_points={"console_scripts": ["dynbackbones = dynbackbones.cli.main:main"]},
     classifiers=[
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",

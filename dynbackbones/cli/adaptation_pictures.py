@@ -15,6 +15,7 @@ from mmengine.registry import DATASETS
 from torch import nn
 
 from dynbackbones import checkpoints
+from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.pictures import coloured, titled
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         UserError: the input is at fault.
     """
-    args = _parser().parse_args(arguments)
+    args = parse(_parser(), arguments)
     if args.num_images < 1:
         raise UserError(f"--num-images must be at least 1, got {args.num_images}")
     cfg = checks.load_config(args.config)

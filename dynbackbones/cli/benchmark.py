@@ -22,6 +22,7 @@ from dynbackbones.analysis.latency import (
 )
 from dynbackbones.analysis.latency_plot import plot_latency, plot_spending
 from dynbackbones.analysis.memory import peak_memory
+from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 
 TREATMENTS = {
@@ -117,7 +118,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of weights, input and masks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
-    args = parser.parse_args(argv)
+    args = parse(parser, argv)
     for name in ("batch_size", "threads", "repeats"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")

@@ -1,4 +1,4 @@
-"""Command line of ``tools/convert_checkpoint.py``."""
+"""``dynbackbones convert``: gives a checkpoint another library's names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.checkpoints.conversion import FORMATS, TARGETS, Conversion, convert
+from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 
 _DESCRIPTION = """\
@@ -19,10 +20,10 @@ the result is complete; the file also holds where it comes from. See docs/checkp
 """
 _EXAMPLES = """\
 examples:
-  convert_checkpoint.py work_dirs/sar/best.pth --to detectron2 -o sar_r50_d2.pth
-  convert_checkpoint.py resnet50-11ad3fa6.pth --to openmmlab -o r50_mm.pth
-  convert_checkpoint.py R-50.pkl --to dynbackbones -o r50.pth
-  convert_checkpoint.py ckpt_E_2000.t7 --to openmmlab -o blockdrop_r110.pth
+  %(prog)s work_dirs/sar/best.pth --to detectron2 -o sar_r50_d2.pth
+  %(prog)s resnet50-11ad3fa6.pth --to openmmlab -o r50_mm.pth
+  %(prog)s R-50.pkl --to dynbackbones -o r50.pth
+  %(prog)s ckpt_E_2000.t7 --to openmmlab -o blockdrop_r110.pth
 """
 
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Raises:
         UserError: see `convert` and `verify`; or the output may not be written. Nothing is written.
     """
-    args = parser().parse_args(arguments)
+    args = parse(parser(), arguments)
     _check_output(args.output, args.source, args.overwrite)
     conversion = convert(
         args.source,

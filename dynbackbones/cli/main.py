@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import sys
 from typing import NamedTuple
 
+from dynbackbones import __version__
 from dynbackbones.cli.engines import check_installed
 from dynbackbones.cli.running import run
+from dynbackbones.errors import UserError
 
 
 class Command(NamedTuple):
     """A command.
 
     Attributes:
-        module: below `dynbackbones.cli`, with the function.
-        function: that takes the arguments from ``sys.argv``.
-        needs: engine whose packages must be installed.
+        module: below `dynbackbones.cli`; its ``main`` takes the arguments from ``sys.argv``.
         purpose: one line for the list.
+        needs: engine whose packages must be installed.
     """
 
     module: str
-    function: str
-    needs: str | None
     purpose: str
+    needs: str | None = None
 
 
 COMMANDS = {
-    "train-net": Command("train_net", "main", None, "train or evaluate a detector from YAML"),
-    "train": Command("train", "train", "openmmlab", "train a config of mmseg or mmpretrain"),
-    "test": Command("train", "test", "openmmlab", "test a checkpoint of mmseg or mmpretrain"),
-    "visualize": Command("visualize", "main", None, "draw what a detector refined or ran"),
-    "convert": Command("convert", "main", None, "give a checkpoint another library's names"),
-    "benchmark": Command("benchmark", "main", None, "measure latency side by side"),
-    "compare": Command("compare", "main", "openmmlab", "train variants over seeds, in one table"),
+    "train-net": Command("train_net", "train or evaluate a detector from YAML"),
+    "train": Command("train", "train a config of mmseg or mmpretrain", "openmmlab"),
+    "test": Command("test", "test a checkpoint of mmseg or mmpretrain", "openmmlab"),
+    "visualize": Command("visualize", "draw what a detector refined or ran"),
+    "convert": Command("convert", "give a checkpoint another library's names"),
+    "benchmark": Command("benchmark", "measure latency side by side"),
+    "compare": Command("compare", "train variants over seeds, in one table", "openmmlab"),
     "blockdrop-table": Command(
-        "blockdrop_table", "main", "openmmlab", "BlockDrop's stages beside fixed policies"
+        "blockdrop_table", "BlockDrop's stages beside fixed policies", "openmmlab"
     ),
     "adaptation-pictures": Command(
-        "adaptation_pictures", "main", "openmmlab", "predictions before and after adaptation"
+        "adaptation_pictures", "predictions before and after adaptation", "openmmlab"
     ),
 }
 
@@ -50,31 +51,32 @@ def main(command: str | None = None) -> None:
     Args:
         command: by default the first argument, which is then taken out of ``sys.argv``.
     """
-    if command is None:
-        command = _first_word()
-    entry = COMMANDS[command]
-    run(lambda: _call(entry))
+    run(lambda: _call(COMMANDS[command or _first_word()]))
 
 
-def _call(entry: Command) -> None:
-    if entry.needs:
-        check_installed(entry.needs)
-    module = importlib.import_module(f"dynbackbones.cli.{entry.module}")
-    getattr(module, entry.function)()
+def _call(command: Command) -> None:
+    if command.needs:
+        check_installed(command.needs)
+    importlib.import_module(f"dynbackbones.cli.{command.module}").main()
 
 
 def _first_word() -> str:
     width = max(map(len, COMMANDS)) + 2
     parser = argparse.ArgumentParser(
         prog="dynbackbones",
-        usage="dynbackbones COMMAND [...]",
+        usage="%(prog)s COMMAND [...]",
         description="Dynamic backbones for dense prediction.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
         + "\n".join(f"  {name:<{width}}{entry.purpose}" for name, entry in COMMANDS.items())
         + "\n\nEach has a --help of its own.",
     )
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="see below")
-    command = parser.parse_args(sys.argv[1:2]).command
-    sys.argv[:2] = [f"{sys.argv[0]} {command}"]
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("command", metavar="COMMAND", help="see below")
+    command = parser.parse_args(sys.argv[1:2] or ["--help"]).command
+    if command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1, cutoff=0.5)
+        remedy = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(COMMANDS)}"
+        raise UserError(f"command {command} is unknown; {remedy}")
+    sys.argv[:2] = [f"{parser.prog} {command}"]  # what the command's usage begins with
     return command

@@ -1,4 +1,4 @@
-"""Command line of ``tools/train_net.py``: detectron2's, for either engine."""
+"""``dynbackbones train-net``: detectron2's command line, for either engine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 
+from dynbackbones.cli.arguments import parse
 from dynbackbones.cli.engines import choose_engine
 from dynbackbones.integrations.engine import ENGINES, Launch, import_engine
 
@@ -14,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     """detectron2's command line for training tools, and ``--engine``."""
     options = argparse.ArgumentParser(
         description="Train or evaluate a detector with a dynamic backbone.",
-        epilog="Example: train_net.py --config-file configs/demo/sar_retinanet.yaml SEED 1",
+        epilog="Example: %(prog)s --config-file configs/demo/sar_retinanet.yaml SEED 1",
     )
     options.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
     options.add_argument(
@@ -48,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line (default ``sys.argv``), choose an engine, train or evaluate."""
-    args = parser().parse_args(arguments)
+    args = parse(parser(), arguments)
     engine, reason = choose_engine(args.engine)
     print(f"engine: {engine} ({reason})", flush=True)
     import torch
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         num_machines=args.num_machines,
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
+        imports=tuple(args.imports),
     )
     adapter = import_engine(engine)
     adapter.main(adapter.setup(args.config_file, args.opts), launch)

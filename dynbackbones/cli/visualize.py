@@ -9,12 +9,13 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dynbackbones.analysis.pictures import save_region_picture
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
+from dynbackbones.cli.arguments import parse
 from dynbackbones.cli.engines import choose_engine
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
@@ -26,7 +27,7 @@ ROWS = 4
 THUMBNAILS = 48
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -59,7 +60,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="config overrides, last; MODEL.WEIGHTS is OUTPUT_DIR/model_final.pth by default and "
         "the dataset is the first of DATASETS.TEST",
     )
-    args = parser.parse_args(argv)
+    args = parse(parser, arguments)
     for name in ("num_images", "max_images"):
         value = getattr(args, name)
         if value is not None and value < 1:
@@ -82,7 +83,7 @@ def use_trained_weights(cfg, args: argparse.Namespace) -> None:
     weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
     if not weights.is_file():
         raise UserError(
-            f"{weights} does not exist: train it with tools/train_net.py --config-file "
+            f"{weights} does not exist: train it with dynbackbones train-net --config-file "
             f"{args.config_file}, or name a model at the end of the command: MODEL.WEIGHTS FILE"
         )
     cfg.defrost()
@@ -182,8 +183,13 @@ def draw_blocks(
     )
 
 
-def main(argv: list[str] | None = None) -> None:
-    args = parse_args(argv)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a detector over a dataset, and writes figures and a picture.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse_args(arguments)
     engine, reason = choose_engine(args.engine)
     print(f"engine: {engine} ({reason})", flush=True)
     adapter = import_engine(engine)

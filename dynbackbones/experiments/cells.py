@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import resource
-import statistics
 import subprocess
 import sys
 import time
@@ -19,9 +18,8 @@ from dynbackbones.errors import UserError
 
 _CELL = "cell.json"
 _TRAIN = """
-from dynbackbones.cli import running
-from dynbackbones.cli.train import train
-running.run(train)
+from dynbackbones.cli.main import main
+main("train")
 """
 
 
@@ -123,9 +121,3 @@ def made_once(
     part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
     part.replace(file)
     return cell
-
-
-def spread(values: Sequence[float], digits: int = 1) -> str:
-    """Mean and sample standard deviation, as text; of one value there is none."""
-    mean = f"{statistics.fmean(values):.{digits}f}"
-    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean

@@ -84,7 +84,7 @@ def evaluate_actions(
     }
 
 
-def compare(model: BlockDropClassifier, val: Split, calibration: Split) -> dict[str, Any]:
+def compare_policies(model: BlockDropClassifier, val: Split, calibration: Split) -> dict[str, Any]:
     """The learned policy, all blocks, and fixed policies with as many blocks on average.
 
     Args:

@@ -7,29 +7,22 @@ an unfinished training continues from its last checkpoint.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config, DictAction
 
 from dynbackbones.errors import UserError
-from dynbackbones.experiments.cells import (
-    made_once,
-    spread,
-    train_in_a_process,
-    trained_results,
-)
+from dynbackbones.experiments.cells import made_once
 from dynbackbones.experiments.policy_evaluation import (
     PATTERNS,
     SEARCHED,
-    compare,
+    compare_policies,
     load_classifier,
     load_split,
 )
+from dynbackbones.experiments.table import Table, heading, row, spread
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.blockdrop_classifier.classifier import (
     CURRICULUM,
@@ -38,77 +31,41 @@ from dynbackbones.integrations.openmmlab.blockdrop_classifier.classifier import 
     STAGES,
 )
 
-_NAMES = {
+NAMES = {
     "first": "first k",
     "random": "random k",
     "distributed": "distributed k",
     SEARCHED: "best fixed",
 }
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Fills the table's cells and writes ``table.json`` and ``table.md`` into the work dir.
-
-    Raises:
-        UserError: the input is at fault, or a training failed.
-    """
-    args = _parser().parse_args(arguments)
-    table = Table(
-        dict(zip(STAGES, args.configs, strict=True)),
-        Path(args.work_dir),
-        args.cfg_options or [],
-        tuple(args.finetune),
-    )
-    results = {}
-    for seed in args.seeds:
-        results[seed] = table.run_seed(seed)
-        table.write(results)
-    print((table.work_dir / "table.md").read_text(encoding="utf-8"))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description="Train BlockDrop's three stages with several seeds, and compare its policies "
-        "with fixed ones."
-    )
-    parser.add_argument(
-        "--configs", nargs=3, required=True, metavar=("PLAIN", "CURRICULUM", "JOINT")
-    )
-    parser.add_argument("--work-dir", required=True, metavar="FOLDER")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument(
-        "--finetune",
-        nargs="*",
-        default=[],
-        choices=tuple(_NAMES),
-        help="fixed policies to train the plain network with as long as the third stage takes",
-    )
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of all three configs"
-    )
-    return parser
+"""Fixed policies, as the table calls them."""
+_COLUMNS = (
+    "policy",
+    "accuracy, %",
+    "learned minus it",
+    "blocks",
+    "accuracy, blocks rounded up",
+    "10^6 MACs",
+)
 
 
 @dataclass(frozen=True)
-class Table:
-    """Where the cells are, and how they are made.
+class PolicyTable:
+    """What the cells of a table are trained and evaluated as.
 
     Attributes:
         configs: stage to config file.
-        work_dir: of all cells.
+        table: where the cells are.
         cfg_options: KEY=VALUE overrides of all configs.
         finetune: names of the fixed policies that the plain network is also fine-tuned with.
-        train: what trains a cell; see `train_in_a_process`.
 
     Raises:
         UserError: a config is missing, or the last one has no images to calibrate on.
     """
 
-    configs: dict[str, str]
-    work_dir: Path
-    cfg_options: list[str]
-    finetune: tuple[str, ...] = ()
-    train: Callable[[str, Sequence[str], Path], None] = train_in_a_process
+    configs: Mapping[str, str]
+    table: Table
+    cfg_options: Sequence[str] = ()
+    finetune: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if self._config(JOINT, self.cfg_options).get("calibration_dataset") is None:
@@ -117,8 +74,19 @@ class Table:
                 "images), which the best fixed policy is searched on; add it"
             )
 
+    def fill(self, seeds: Sequence[int]) -> None:
+        """Makes the cells that are not there yet, and writes the table after each seed.
+
+        Raises:
+            UserError: a training failed.
+        """
+        results = {}
+        for seed in seeds:
+            results[seed] = self.run_seed(seed)
+            self.write(results)
+
     def run_seed(self, seed: int) -> dict[str, Any]:
-        """All cells of a seed: what `compare` returns for two networks, and times."""
+        """All cells of a seed: what `compare_policies` returns for two networks, and times."""
         cells = {}
         before = None
         for stage in STAGES:
@@ -151,18 +119,11 @@ class Table:
         return {**result, "cpu_seconds": {**seconds, "evaluation": result["cpu_seconds"]}}
 
     def _train(self, seed: int, stage: str, name: str, options: list[str]) -> dict[str, Any]:
-        folder = self.work_dir / f"seed{seed}" / name
         options = [*self.cfg_options, *options, f"randomness.seed={seed}"]
-
-        def make() -> dict[str, Any]:
-            arguments = ["--work-dir", os.fspath(folder), "--resume", "--cfg-options", *options]
-            self.train(self.configs[stage], arguments, folder)
-            return trained_results(folder)
-
-        return made_once(folder, self._config(stage, options), make, f"seed {seed}: {name}")
+        cfg, source = self._config(stage, options), (self.configs[stage], options)
+        return self.table.trained(seed, name, cfg, source, f"seed {seed}: {name}")
 
     def _evaluate(self, seed: int, cells: dict[str, dict[str, Any]]) -> dict[str, Any]:
-        folder = self.work_dir / f"seed{seed}" / "evaluation"
         cfg = self._config(JOINT, self.cfg_options)
 
         def make() -> dict[str, Any]:
@@ -171,13 +132,14 @@ class Table:
             networks, num_blocks = {}, 0
             for stage in (CURRICULUM, JOINT):
                 model = load_classifier(cfg, cells[stage]["checkpoint"])
-                networks[stage] = compare(model, val, calibration)
+                networks[stage] = compare_policies(model, val, calibration)
                 num_blocks = model.backbone.num_blocks
             return {"networks": networks, "num_blocks": num_blocks}
 
+        folder = self.table.folder(seed, "evaluation")
         return made_once(folder, cfg, make, f"seed {seed}: evaluation")
 
-    def _config(self, stage: str, options: list[str]) -> Config:
+    def _config(self, stage: str, options: Sequence[str]) -> Config:
         cfg = checks.load_config(self.configs[stage])
         parser = argparse.ArgumentParser()
         parser.add_argument("--options", nargs="*", action=DictAction)
@@ -186,9 +148,12 @@ class Table:
 
     def write(self, results: dict[int, dict[str, Any]]) -> None:
         """Writes what there is so far."""
-        content = {"configs": self.configs, "cfg_options": self.cfg_options, "seeds": results}
-        (self.work_dir / "table.json").write_text(json.dumps(content, indent=1) + "\n")
-        (self.work_dir / "table.md").write_text("\n".join(_markdown(results)) + "\n")
+        content = {
+            "configs": dict(self.configs),
+            "cfg_options": list(self.cfg_options),
+            "seeds": results,
+        }
+        self.table.write(content, _markdown(results))
 
 
 def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
@@ -202,11 +167,7 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
         networks = [run["networks"][stage] for run in runs]
         yield f"### {title}"
         yield ""
-        yield (
-            "| policy | accuracy, % | learned minus it | blocks | accuracy, blocks rounded up | "
-            "10^6 MACs |"
-        )
-        yield "|---|---|---|---|---|---|"
+        yield from heading(_COLUMNS)
         learned = [network["learned"] for network in networks]
         full = [network["full"] for network in networks]
         yield _row("all blocks", full, learned, [run["num_blocks"] for run in runs])
@@ -214,15 +175,14 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
         for kind in (*PATTERNS, SEARCHED):
             fixed = [network[kind] for network in networks]
             up = spread([entry["up"]["accuracy"] for entry in fixed])
-            yield _row(_NAMES[kind], fixed, learned, [entry["blocks"] for entry in fixed], up)
+            yield _row(NAMES[kind], fixed, learned, [entry["blocks"] for entry in fixed], up)
         for kind in (*PATTERNS, SEARCHED):
             tuned = [network[kind].get("finetuned") for network in networks]
             if all(tuned):
-                name = f"{_NAMES[kind]}, network fine-tuned with it"
+                name = f"{NAMES[kind]}, network fine-tuned with it"
                 yield _row(name, tuned, learned, [entry["blocks"] for entry in tuned])
         yield ""
-        yield "| learned policy | " + " | ".join(f"seed {seed}" for seed in results) + " |"
-        yield "|---" * (len(runs) + 1) + "|"
+        yield from heading(["learned policy", *(f"seed {seed}" for seed in results)])
         for label, key in (
             ("blocks, standard deviation over images", "std_actions"),
             ("fewest blocks of an image", "min_actions"),
@@ -231,8 +191,7 @@ def _markdown(results: dict[int, dict[str, Any]]) -> Iterator[str]:
             ("share of the most frequent", "largest_policy_share"),
             ("entropy of the policies, bits", "policy_entropy_bits"),
         ):
-            values = (f"{round(entry[key], 6):.3g}" for entry in learned)
-            yield f"| {label} | {' | '.join(values)} |"
+            yield row([label, *(f"{round(entry[key], 6):.3g}" for entry in learned)])
         yield ""
     total = sum(sum(run["cpu_seconds"].values()) for run in runs)
     yield f"{len(runs)} seeds, {total / 60:.0f} minutes of processor time."
@@ -247,7 +206,7 @@ def _row(
     if learned is not None:
         pairs = zip(learned, accuracies, strict=True)
         gain = spread([entry["accuracy"] - accuracy for entry, accuracy in pairs])
-    return f"| {name} | {spread(accuracies)} | {gain} | {spread(blocks, 2)} | {up} | {macs} |"
+    return row([name, spread(accuracies), gain, spread(blocks, 2), up, macs])
 
 
 def _gmacs(metrics: Mapping[str, float]) -> float:

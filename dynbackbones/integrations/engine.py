@@ -24,6 +24,7 @@ class Launch:
         num_gpus: processes on this machine, one per GPU.
         num_machines, machine_rank: how many machines there are, and which one this is.
         dist_url: where the processes meet.
+        imports: the user's own modules, which every process imports.
     """
 
     resume: bool = False
@@ -32,6 +33,7 @@ class Launch:
     num_machines: int = 1
     machine_rank: int = 0
     dist_url: str = "auto"
+    imports: tuple[str, ...] = ()
 
     @property
     def processes(self) -> int:

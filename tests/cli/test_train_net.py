@@ -25,15 +25,15 @@ def started(tmp_path):
     digits.write_digits(tmp_path / "datasets", num_train=8, num_val=2)
 
     def run(*words, config="sar_retinanet"):
-        command = [sys.executable, "tools/train_net.py", "--engine", "torchvision"]
-        command += ["--config-file", f"configs/demo/{config}.yaml", *words]
+        command = [sys.executable, str(ROOT / "tools/train_net.py"), "--engine", "torchvision"]
+        command += ["--config-file", str(ROOT / f"configs/demo/{config}.yaml"), *words]
         environment = {
             **os.environ,
             "DETECTRON2_DATASETS": str(tmp_path / "datasets"),
             "PYTHONPATH": str(ROOT),
         }
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300
         )
 
     return run
@@ -55,15 +55,19 @@ def test_twenty_iterations(started, tmp_path):
     assert again.stderr.count("\n") == 1
 
 
-def test_two_processes(started, tmp_path):
+def test_two_processes_with_a_module_of_the_users(started, tmp_path):
+    note = "import os\nprint(os.getpid(), file=open('processes.txt', 'a'))\n"
+    (tmp_path / "noted.py").write_text(note)
     out = tmp_path / "out"
     port = 20000 + os.getpid() % 20000
-    words = ["--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{port}", *TINY]
+    words = ["--import", "noted", "--num-gpus", "2", "--dist-url", f"tcp://127.0.0.1:{port}", *TINY]
     done = started(*words, "SOLVER.MAX_ITER", "2", "MODEL.DEVICE", "cpu", "OUTPUT_DIR", str(out))
     assert done.returncode == 0, done.stderr
     assert set(json.loads((out / "results.json").read_text())) == {"bbox", "backbone"}
     last = torch.load(out / "iter_2.pth", weights_only=True)
     assert len(last["random_states"]) == 2
+    # This process and its two children.
+    assert len(set((tmp_path / "processes.txt").read_text().split())) == 3
 
 
 def test_command_line_is_detectron2s():

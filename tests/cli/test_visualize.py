@@ -138,7 +138,7 @@ def test_weights_on_the_command_line_win(tmp_path):
 
 def test_a_run_without_a_model_is_named_with_a_remedy(tmp_path):
     args = visualize.parse_args(["--config-file", "a.yaml"])
-    with pytest.raises(UserError, match=r"model_final\.pth does not exist.*train_net.*a\.yaml"):
+    with pytest.raises(UserError, match=r"model_final\.pth does not exist.*train-net.*a\.yaml"):
         visualize.use_trained_weights(config(tmp_path), args)
 
 

@@ -27,6 +27,7 @@ from dynbackbones.integrations.detectron2.datasets import check_datasets, regist
 from dynbackbones.integrations.detectron2.predictor import Predictor
 from dynbackbones.integrations.detectron2.trainer import Trainer
 from dynbackbones.integrations.engine import Launch
+from dynbackbones.integrations.user_modules import import_modules
 from dynbackbones.training.run_folder import check_output_folder
 
 
@@ -100,7 +101,9 @@ def load_predictor(cfg: CfgNode) -> Predictor:
 def _run(cfg: CfgNode, launch: Launch) -> None:
     """Trains or evaluates in one of the processes."""
     if comm.get_world_size() > 1:
-        register_datasets(cfg)  # the catalog of a new process knows detectron2's own only
+        # A new process knows neither the user's modules nor datasets beside detectron2's own.
+        import_modules(launch.imports)
+        register_datasets(cfg)
     default_setup(cfg, launch)  # which logs it, and asks for eval_only
     setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynbackbones")
     if launch.eval_only:

@@ -11,6 +11,7 @@ from torch import multiprocessing
 
 from dynbackbones.errors import UserError, mistake_in
 from dynbackbones.integrations.engine import Launch
+from dynbackbones.integrations.user_modules import import_modules
 
 Work = Callable[[CfgNode, Launch], None]
 
@@ -44,6 +45,7 @@ def start(work: Work, cfg: CfgNode, launch: Launch) -> None:
 
 
 def _process(local_rank: int, work: Work, cfg: CfgNode, launch: Launch, cuda: bool) -> None:
+    import_modules(launch.imports)
     if cuda:
         torch.cuda.set_device(local_rank)
     # mmengine reads this variable.

@@ -9,11 +9,13 @@ import torch
 
 pytest.importorskip("detectron2")
 
-from detectron2.engine import HookBase  # noqa: E402
+from detectron2.engine import HookBase, launch  # noqa: E402
+from torch.multiprocessing import ProcessRaisedException  # noqa: E402
 
 from dynbackbones import checkpoints  # noqa: E402
 from dynbackbones.integrations.detectron2 import engine  # noqa: E402
 from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
+from dynbackbones.integrations.engine import Launch  # noqa: E402
 from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.training.results import write_results  # noqa: E402
 
@@ -210,3 +212,9 @@ def test_a_plain_baseline_trains_and_predicts(a_run, tmp_path):
     weights = tmp_path / "output" / "model_final.pth"
     predictor = engine.load_predictor(a_run(*options, "MODEL.WEIGHTS", weights).setup())
     assert predictor.predict(np.zeros((64, 80, 3), dtype=np.uint8)).decisions is None
+
+
+def test_every_process_imports_the_users_modules(config):
+    work = (config(), Launch(imports=("absent_of_mine",)))
+    with pytest.raises(ProcessRaisedException, match="--import absent_of_mine: there is no module"):
+        launch(engine._run, 2, dist_url="auto", args=work)

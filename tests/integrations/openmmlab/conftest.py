@@ -156,11 +156,11 @@ def config_file(tiny_config, tmp_path):
 @pytest.fixture
 def tool():
     """Calls ``train`` or ``test`` of tools/ as in a process of its own."""
-    from dynbackbones.cli import train as launch
+    from dynbackbones.cli import test, train
 
     def call(name, *arguments):
         forget_runs()
-        getattr(launch, name)([str(argument) for argument in arguments])
+        {"train": train, "test": test}[name].main([str(argument) for argument in arguments])
 
     return call
 

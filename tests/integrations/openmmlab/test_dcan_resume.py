@@ -111,7 +111,7 @@ import sys, torch
 from mmengine.dist import all_gather_object
 from dynbackbones.integrations.openmmlab import DCANHook
 from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
-from dynbackbones.cli.train import train
+from dynbackbones.cli.train import main
 torch.cuda.set_device = lambda device: None  # mmengine does not look whether there is a GPU
 
 after = DCANHook.after_train_iter
@@ -126,7 +126,7 @@ def look(self, runner, *args, **kwargs):
         torch.save(gathered, f"{runner.work_dir}/seen{runner.iter}.pth")
 
 DCANHook.after_train_iter = look
-train(sys.argv[1:])
+main(sys.argv[1:])
 """
 
 

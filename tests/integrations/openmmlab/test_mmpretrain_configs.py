@@ -10,7 +10,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-from dynbackbones.cli import train as launch
+from dynbackbones.cli.train import main as train_command
 from dynbackbones.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
@@ -39,7 +39,7 @@ def train(images):
 
     def call(name, work_dir, *options, iterations=2, resume=False):
         keys = ("train_dataloader.dataset.dataset", "val_dataloader.dataset")
-        launch.train([
+        train_command([
             str(CONFIGS / name), "--work-dir", str(work_dir), *(["--resume"] if resume else []),
             "--cfg-options", *(f"{key}.data_root={images}" for key in keys),
             f"test_dataloader.dataset.data_root={images}", "train_dataloader.batch_size=8",

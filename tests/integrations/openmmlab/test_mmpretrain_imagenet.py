@@ -15,7 +15,7 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 
 from dynbackbones import checkpoints
-from dynbackbones.cli import train as launch
+from dynbackbones.cli.train import main as train_command
 from dynbackbones.data import class_folders
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
@@ -48,7 +48,7 @@ def finished_run(shared_class_root, class_options, tmp_path_factory):
     """Work dir of a run of one epoch."""
     work_dir = tmp_path_factory.mktemp("finished") / "work"
     options = [*class_options(shared_class_root), "train_cfg.max_epochs=1"]
-    launch.train([str(SAR), "--work-dir", str(work_dir), "--cfg-options", *options])
+    train_command([str(SAR), "--work-dir", str(work_dir), "--cfg-options", *options])
     return work_dir
 
 
@@ -189,35 +189,6 @@ def test_a_continued_copy_leaves_the_other_folders_best_alone(train, first, tmp_
     train(SAR, second, resume=True)
     assert hashes(first) == files
     assert list(second.glob("best_*epoch_2.pth"))
-
-
-@pytest.mark.parametrize(
-    ("launcher", "variable", "processes", "steps", "expected"),
-    [("none", "WORLD_SIZE", 4, 1, 256), ("pytorch", "WORLD_SIZE", 4, 1, 64),
-     ("slurm", "SLURM_NTASKS", 8, 2, 16)],
-)  # fmt: skip
-def test_the_batch_is_that_of_all_processes(
-    monkeypatch, launcher, variable, processes, steps, expected
-):
-    monkeypatch.setenv(variable, str(processes))
-    cfg = Config.fromfile(SAR)
-    cfg.launcher = launcher
-    cfg.optim_wrapper.accumulative_counts = steps
-    launch._divide_batch(cfg, {})
-    assert cfg.train_dataloader.batch_size == expected
-    # mmengine scales the learning rate by batch * processes / base_batch_size.
-    world = 1 if launcher == "none" else processes
-    assert expected * world / cfg.auto_scale_lr.base_batch_size == 1
-
-
-def test_batches_that_do_not_divide_are_refused(monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "3")
-    cfg = Config.fromfile(SAR)
-    cfg.launcher = "pytorch"
-    with pytest.raises(UserError, match="total_batch_size 256 .* 3 processes and 1 acc"):
-        launch._divide_batch(cfg, {})
-    with pytest.raises(UserError, match="set total_batch_size=... instead of train_dataloader"):
-        launch._divide_batch(cfg, {"train_dataloader.batch_size": 8})
 
 
 def remove(path):

@@ -21,7 +21,7 @@ from torch import distributed, nn
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones import attach_auxiliary_losses, checkpoints
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.cli import train as launch
+from dynbackbones.cli.train import main as train_command
 from dynbackbones.integrations.config import build_sar_resnet
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -200,7 +200,7 @@ def test_averaged_weights_are_evaluated_kept_and_resumed(
 def demo_pretraining(tmp_path_factory):
     """Checkpoint of two iterations of the demo pretraining."""
     folder = tmp_path_factory.mktemp("pretrain")
-    launch.train([
+    train_command([
         str(CONFIGS / "demo" / "pretrain_digits.py"), "--work-dir", str(folder), "--cfg-options",
         "train_cfg.max_iters=2", "train_cfg.val_interval=2", "train_dataloader.batch_size=4",
         "train_dataloader.dataset.dataset.count=8", "val_dataloader.dataset.count=8",

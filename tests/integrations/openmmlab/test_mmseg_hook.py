@@ -135,8 +135,8 @@ def test_two_processes(config_file, two_processes, tmp_path):
     script.write_text(
         "import sys, torch\n"
         "torch.cuda.set_device = lambda device: None\n"
-        "from dynbackbones.cli.train import train\n"
-        "train(sys.argv[1:])\n"
+        "from dynbackbones.cli.train import main\n"
+        "main(sys.argv[1:])\n"
     )
     two_processes(script, config)
     checkpoint = torch.load(tmp_path / "work" / "iter_2.pth", weights_only=True)

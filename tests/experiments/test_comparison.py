@@ -6,8 +6,10 @@ pytest.importorskip("mmengine")
 
 from mmengine.config import Config
 
+from dynbackbones.cli.compare import main
 from dynbackbones.errors import UserError
-from dynbackbones.experiments.comparison import Comparison, main
+from dynbackbones.experiments.comparison import Comparison
+from dynbackbones.experiments.table import Table
 
 CONFIG = """
 model = dict(depth=20, cells=(8, 4, 4))
@@ -43,8 +45,7 @@ def trainer():
 
 
 def comparison(config, tmp_path, trainer, options=()):
-    made = Comparison.from_file(config, tmp_path / "cells", dict(options))
-    return Comparison(made.cfg, made.variants, made.metrics, made.work_dir, trainer)
+    return Comparison.from_file(config, dict(options), Table(tmp_path / "cells", trainer))
 
 
 def test_each_cell_trains_its_variant_and_seed(config, tmp_path, trainer):
@@ -91,7 +92,7 @@ def test_a_config_without_variants_is_refused(tmp_path, key):
     lines = CONFIG.splitlines()
     path.write_text("\n".join(line for line in lines if not line.startswith(f"{key} ")))
     with pytest.raises(UserError, match=f"config .*config.py has no {key}; it needs variants and"):
-        Comparison.from_file(path, tmp_path, {})
+        Comparison.from_file(path, {}, Table(tmp_path))
 
 
 def test_one_value_has_no_deviation(config, tmp_path, trainer):
@@ -123,6 +124,20 @@ def test_a_finished_table_needs_nothing_of_what_it_was_made_from(config, tmp_pat
     assert "| first | 20.00 |" in capsys.readouterr().out
     with pytest.raises(UserError, match="load_from=a.pth, which does not exist"):
         main([*arguments, "--seeds", "0", "1"])
+
+
+def test_modules_of_the_users_are_named_to_each_training(config, tmp_path):
+    class Seen(Exception):
+        pass
+
+    def train(path, arguments, folder):
+        raise Seen(arguments)
+
+    table = Table(tmp_path / "cells", train, imports=["mine", "other.module"])
+    with pytest.raises(Seen) as seen:
+        Comparison.from_file(config, {}, table).run("first", 0)
+    arguments = seen.value.args[0]
+    assert arguments[3:] == ["--import", "mine", "--import", "other.module"]
 
 
 def test_a_seed_is_trained_once(config, tmp_path):

@@ -9,15 +9,16 @@ pytest.importorskip("mmpretrain")
 
 from mmengine.config import Config
 
-from dynbackbones.cli import train as launch
+from dynbackbones.cli import blockdrop_table
+from dynbackbones.cli.train import main as train_command
 from dynbackbones.errors import UserError
 from dynbackbones.experiments import policy_evaluation as evaluation
-from dynbackbones.experiments import policy_table as table_module
 from dynbackbones.experiments.cells import train_in_a_process
-from dynbackbones.experiments.policy_evaluation import Split, compare
-from dynbackbones.experiments.policy_table import Table
+from dynbackbones.experiments.policy_evaluation import Split, compare_policies
+from dynbackbones.experiments.policy_table import PolicyTable
+from dynbackbones.experiments.table import Table
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
+CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
 BLOCKS = 9
 
 
@@ -57,19 +58,20 @@ def trainer():
 
     def train(config, arguments, folder):
         train.folders.append(folder.name)
-        launch.train([config, *arguments])
+        train_command([config, *arguments])
 
     train.folders = []
     return train
 
 
 def test_cells_are_made_once_and_make_a_table(configs, tmp_path, trainer):
-    table = Table(configs, tmp_path, [], train=trainer)
+    cells = Table(tmp_path, trainer)
+    table = PolicyTable(configs, cells)
     results = {0: table.run_seed(0)}
     table.write(results)
     assert trainer.folders == ["plain", "curriculum", "joint"]
 
-    again = Table(configs, tmp_path, [], finetune=("distributed", "best"), train=trainer)
+    again = PolicyTable(configs, cells, finetune=("distributed", "best"))
     results = {0: again.run_seed(0)}
     again.write(results)
     assert trainer.folders[3:] == ["finetuned-distributed", "finetuned-best"]
@@ -83,7 +85,7 @@ def test_cells_are_made_once_and_make_a_table(configs, tmp_path, trainer):
     assert sum("network fine-tuned with it" in line for line in lines) == 2
 
     with pytest.raises(UserError, match="cell .*plain was made with other settings; name another"):
-        Table(configs, tmp_path, ["model.gamma=3"], train=trainer).run_seed(0)
+        PolicyTable(configs, cells, ["model.gamma=3"]).run_seed(0)
 
 
 def test_a_failed_training_says_why_and_where_to_look(tmp_path):
@@ -93,12 +95,12 @@ def test_a_failed_training_says_why_and_where_to_look(tmp_path):
     assert "absent.py does not exist" in (tmp_path / "output.txt").read_text()
 
 
-def test_a_config_without_calibration_images_is_refused(configs, tmp_path, trainer):
+def test_a_config_without_calibration_images_is_refused(configs, tmp_path):
     cfg = Config.fromfile(configs["joint"])
     cfg.pop("calibration_dataset")
     cfg.dump(tmp_path / "joint.py")
     with pytest.raises(UserError, match="joint.py has no calibration_dataset"):
-        Table({**configs, "joint": str(tmp_path / "joint.py")}, tmp_path, [], train=trainer)
+        PolicyTable({**configs, "joint": str(tmp_path / "joint.py")}, Table(tmp_path))
 
 
 class Toy:
@@ -131,7 +133,7 @@ def test_fixed_policies_have_the_learned_ones_usage():
     labels = torch.tensor([0, 0, 0, 1])
     split = Split(labels.view(-1, 1, 1, 1).expand(4, 3, 1, 1), labels)
     learned = torch.tensor([[0, 0], [0, 0], [0, 0], [0, 1]]).bool()
-    result = compare(Toy(learned), split, split)
+    result = compare_policies(Toy(learned), split, split)
     assert result["learned"]["accuracy"] == 100
     assert result["learned"]["mean_actions"] == 0.25
     assert result["full"] == {"accuracy": 100, "gmacs": 2, "policy": [1, 1]}
@@ -148,7 +150,7 @@ def test_fixed_policies_have_the_learned_ones_usage():
 def test_whole_numbers_of_blocks_are_met_exactly():
     labels = torch.tensor([0, 1])
     split = Split(labels.view(-1, 1, 1, 1).expand(2, 3, 1, 1), labels)
-    result = compare(Toy(torch.tensor([[1, 0], [0, 1]]).bool()), split, split)
+    result = compare_policies(Toy(torch.tensor([[1, 0], [0, 1]]).bool()), split, split)
     for kind in (*evaluation.PATTERNS, evaluation.SEARCHED):
         assert result[kind]["up"]["blocks"] == result[kind]["down"]["blocks"] == 1
         assert result[kind]["accuracy"] == result[kind]["up"]["accuracy"]
@@ -156,5 +158,5 @@ def test_whole_numbers_of_blocks_are_met_exactly():
 
 def test_the_command_line_names_what_it_needs(capsys):
     with pytest.raises(SystemExit):
-        table_module.main(["--work-dir", "x"])
+        blockdrop_table.main(["--work-dir", "x"])
     assert "--configs" in capsys.readouterr().err

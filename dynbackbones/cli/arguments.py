@@ -1,0 +1,34 @@
+"""Parsing a command's arguments, with the option that every command has."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from dynbackbones.integrations.user_modules import import_modules
+
+
+def parse(
+    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+) -> argparse.Namespace:
+    """Parses a command's arguments, and imports the modules that ``--import`` names.
+
+    Args:
+        parser: the command's own options; gets ``--import`` too.
+        arguments: by default those of ``sys.argv``.
+
+    Raises:
+        UserError: a module cannot be imported.
+    """
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="import your own module, such as one that registers a backbone, before anything is "
+        "built; may be given several times",
+    )
+    args = parser.parse_args(arguments)
+    import_modules(args.imports)
+    return args

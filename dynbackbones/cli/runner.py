@@ -1,0 +1,90 @@
+"""What ``train`` and ``test`` share: options, the config, and mmengine's Runner."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+from pathlib import Path
+
+from mmengine.config import Config, DictAction
+from mmengine.runner import Runner
+
+import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.results import ResultsHook
+from dynbackbones.integrations.openmmlab import checks
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """mmengine's usual options."""
+    options = argparse.ArgumentParser(description=description)
+    options.add_argument("config", help="Python config")
+    options.add_argument(
+        "--work-dir", metavar="FOLDER", help="for logs and checkpoints; default work_dirs/CONFIG"
+    )
+    options.add_argument(
+        "--cfg-options",
+        nargs="+",
+        type=_assignment,
+        action=DictAction,
+        metavar="KEY=VALUE",
+        help="config overrides",
+    )
+    options.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm", "mpi"),
+        default="none",
+        help="what started the processes; pytorch is torchrun",
+    )
+    options.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
+    return options
+
+
+def _assignment(text: str) -> str:
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
+    return text
+
+
+def read_config(args: argparse.Namespace) -> Config:
+    """The config that a command line names, with what else the command line says.
+
+    Raises:
+        UserError: it cannot be read, needs what is not installed, or the overrides do not fit.
+    """
+    if args.local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    cfg = checks.load_config(args.config)
+    scope = cfg.get("default_scope")
+    if scope not in (None, "mmengine") and importlib.util.find_spec(scope) is None:
+        raise UserError(
+            f"config {args.config} needs {scope}: run pip install 'dynbackbones[openmmlab]'"
+        )
+    try:
+        cfg.merge_from_dict(args.cfg_options or {})
+    except (KeyError, TypeError) as error:
+        raise UserError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
+    cfg.launcher = args.launcher
+    if args.work_dir is not None:
+        cfg.work_dir = args.work_dir
+    elif cfg.get("work_dir") is None:
+        cfg.work_dir = os.fspath(Path("work_dirs", Path(args.config).stem))
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """The Runner of a config, which writes its metrics into the work dir too.
+
+    Raises:
+        UserError: an option or a type in the config does not exist.
+    """
+    try:
+        runner = Runner.from_cfg(cfg)
+    except (KeyError, TypeError) as error:
+        reason = checks.wrong_config(error)
+        if reason is None:
+            raise
+        raise UserError(f"the config cannot be used: {reason}") from error
+    runner.register_hook(ResultsHook(), priority="LOWEST")
+    return runner
