@@ -8,7 +8,7 @@ import torch
 from fvcore.common.config import CfgNode
 from PIL import Image
 
-from dynbackbones import checkpoints
+from dynbackbones import build_backbone, checkpoints
 from dynbackbones.analysis.survey import Survey
 from dynbackbones.cli import visualize
 from dynbackbones.errors import UserError
@@ -107,7 +107,7 @@ def test_a_blockdrop_detector_gets_blocks_in_order(dataset, capsys):
     assert "2 images of tiny" in printed and "blocks kept          4.00 +- 0.00 of 8" in printed
     assert "does not choose regions" not in printed
     figures = json.loads((output / "coverage.json").read_text())
-    assert figures["blocks"]["mean_blocks"] == 4
+    assert figures["blocks"]["blocks"] == 4
     assert figures["blocks"]["usage_per_block"]["res4_block1"] == 0
     with Image.open(output / "blocks.png") as picture:
         assert picture.width > picture.height  # two images side by side
@@ -157,8 +157,13 @@ def test_visualize_names_a_wrong_option(capsys, option, message):
 
 
 def test_a_plain_backbone_is_said_to_choose_no_regions():
-    result = Survey(totals={"macs": 4e9})
-    result.coverage.images = 2
+    net = build_backbone("resnet18").eval()
+    result = Survey()
+    for _ in range(2):
+        net(torch.zeros(1, 3, 64, 64))
+        result.coverage.update(None, [torch.zeros(0, 4)])
+        result.meter.update(net.decisions)
     text = visualize.report("digits_val", result)
-    assert text.startswith("2 images of digits_val, 2.00 GMACs per image in the backbone\n")
+    cost = f"{net.macs(64, 64) / 1e9:.2f} GMACs per image in the backbone"
+    assert text.startswith(f"2 images of digits_val, {cost}\n")
     assert "does not choose regions" in text
