@@ -2,7 +2,8 @@
 
 The same model as configs/sar_retinanet.yaml. detectron2's tools take it as it is, for example
 
-    tools/analyze_model.py --tasks flop --config-file .../configs/lazy/sar_retinanet.py -n 10
+    tools/analyze_model.py --tasks flop --config-file .../configs/lazy/sar_retinanet.py -n 10 \
+        model.backbone.bottom_up.net.execution=sparse
 
 (in detectron2's repository) counts what one image really costs. Overrides look like
 ``model.backbone.bottom_up.net.target_rate=0.3``. A lazy training script of your own calls
