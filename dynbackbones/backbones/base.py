@@ -39,6 +39,11 @@ class FeatureInfo(NamedTuple):
         channels: of the map.
         stride: input pixels per feature pixel.
         module: name of the submodule whose output is the feature and feeds everything after it.
+
+    Example:
+        >>> import dynbackbones
+        >>> dynbackbones.build_backbone("sar_resnet50").feature_info["res4"]
+        FeatureInfo(channels=1024, stride=16, module='layer3.transition')
     """
 
     channels: int
@@ -84,6 +89,17 @@ class Backbone(nn.Module):
         freeze_at: number of leading parts (stem, stages) that are frozen.
         holds_resnet: whether the weights, but for `decision_keys`, are an ordinary ResNet's with
             torchvision's names.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("resnet18").eval()
+        >>> features = net(torch.rand(2, 3, 64, 96), image_sizes=[(64, 96), (50, 80)])
+        >>> {name: tuple(feature.shape) for name, feature in features.items()}["res5"]
+        (2, 512, 2, 3)
+        >>> [info.stride for info in net.feature_info.values()]
+        [4, 8, 16, 32]
+        >>> round(net.macs(224, 224) / 1e9, 2)
+        1.81
     """
 
     feature_info: dict[str, FeatureInfo]
@@ -233,6 +249,21 @@ class DynamicBackbone(Backbone):
             ``"reinforce"`` where rewards do, see `dynbackbones.training.policy`.
         training_options: dataclass of what else trains the decisions, such as rewards; its fields
             are options in configs.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("sar_resnet18", target_rate=0.5).eval()
+        >>> images = torch.rand(1, 3, 224, 224)
+        >>> with net.select("uniform", rate=0.5):
+        ...     _ = net(images)
+        >>> net.decisions.rate_name, round(float(net.decisions.rate), 2)
+        ('activation_rate', 0.5)
+        >>> chosen = net.decisions.choices()
+        >>> with net.select(chosen):  # the same once more
+        ...     _ = net(images)
+        >>> net.set_progress(0.2)
+        >>> round(net.scheduled_target_rate, 3)
+        0.833
     """
 
     executions = ("auto", "sparse", "masked")

@@ -59,6 +59,12 @@ class CifarResNet(StaticResNet):
 
     Raises:
         ValueError: an option has a value that is not known.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.CifarResNet(20)
+        >>> tuple(net(torch.rand(2, 3, 32, 32))["res4"].shape)
+        (2, 64, 8, 8)
     """
 
     def __init__(

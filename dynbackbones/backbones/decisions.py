@@ -99,6 +99,15 @@ class Decisions:
         batch: the images.
         count: from the decisions to the (N,) float64 multiply-accumulates of each image.
         rate_name: what `rate` is called, such as ``"activation_rate"``.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("resnet18").eval()
+        >>> _ = net(torch.rand(2, 3, 64, 64))
+        >>> net.decisions.macs == net.macs(64, 64)
+        tensor([True, True])
+        >>> list(net.decisions.figures()), net.decisions.regions(), net.decisions.blocks()
+        (['gmacs'], {}, None)
     """
 
     batch: Batch

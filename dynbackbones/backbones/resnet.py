@@ -145,6 +145,12 @@ class ResNet(StaticResNet):
 
     Raises:
         ValueError: an option has a value that is not known.
+
+    Example:
+        >>> import dynbackbones
+        >>> net = dynbackbones.ResNet(18, output_stride=8)
+        >>> [(info.channels, info.stride) for info in net.feature_info.values()]
+        [(64, 4), (128, 8), (256, 8), (512, 8)]
     """
 
     def __init__(

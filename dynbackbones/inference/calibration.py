@@ -39,6 +39,15 @@ def calibrate(
     Raises:
         ValueError: an argument is out of range, there are no images, the decisions are
             overridden, or the network takes none.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> _ = torch.manual_seed(0)
+        >>> net = dynbackbones.build_backbone("sar_resnet18", selector_margin=0)
+        >>> images = torch.rand(2, 3, 96, 96)
+        >>> reached = dynbackbones.calibrate(net, images, target_rate=0.4, tolerance=0.1)
+        >>> abs(reached - 0.4) <= 0.1
+        True
     """
     if not (isinstance(net, DynamicBackbone) and net.thresholds()):
         raise ValueError(

@@ -30,6 +30,14 @@ def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
 
     Raises:
         ValueError: the model contains no backbone of this package.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("resnet18").eval()
+        >>> fast = dynbackbones.optimize_for_inference(net)
+        >>> images = torch.rand(1, 3, 64, 64)
+        >>> torch.allclose(net(images)["res5"], fast(images)["res5"], atol=1e-4)
+        True
     """
     model = copy.deepcopy(model).eval()
     backbones = find_backbones(model)

@@ -48,6 +48,22 @@ def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:
 
     Raises:
         ValueError: the model is a wrapper or a backbone itself, or contains none of this package.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> class Model(torch.nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.backbone = dynbackbones.build_backbone("sar_resnet18", target_rate=0.5)
+        ...     def forward(self, images):
+        ...         return {"loss": self.backbone(images)["res5"].square().mean()}
+        >>> model = Model()
+        >>> model.backbone.set_progress(1.0)  # the target rate is 0.5 by now
+        >>> handle = dynbackbones.attach_auxiliary_losses(model)
+        >>> losses = model(torch.rand(2, 3, 64, 64))
+        >>> sorted(losses), bool(losses["loss_activation_rate"] > 0)
+        (['loss', 'loss_activation_rate'], True)
+        >>> handle.remove()
     """
     if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
         raise ValueError(

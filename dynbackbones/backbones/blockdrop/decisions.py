@@ -16,6 +16,16 @@ class BlockDropDecisions(Decisions):
         probabilities: (N, K) that the policy network gave to keeping each block; None where it
             did not run.
         block_names: ``"res2_block1"`` ..., K of them.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("blockdrop_resnet18").eval()
+        >>> with net.select("first", rate=0.25):
+        ...     _ = net(torch.rand(1, 3, 64, 64))
+        >>> net.decisions.policy.int()
+        tensor([[1, 1, 0, 0, 0, 0, 0, 0]], dtype=torch.int32)
+        >>> net.decisions.block_usage, net.decisions.block_names[:2]
+        (tensor([0.2500]), ('res2_block1', 'res2_block2'))
     """
 
     policy: Tensor

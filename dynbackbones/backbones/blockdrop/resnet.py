@@ -24,7 +24,7 @@ from dynbackbones.policy.network import PolicyResNet8, PolicyResNet10
 
 
 class BlockDropResNet(BlockDropBackbone):
-    """BlockDrop-ResNet-18, -34, -50 or -101 without classifier.
+    """BlockDrop-ResNet-18, -34, -50 or -101 without classifier (BlockDrop, sections 3 and 4.1).
 
     Apart from ``policy.*`` the parameters are a ResNet's, with torchvision's names.
 
@@ -46,6 +46,17 @@ class BlockDropResNet(BlockDropBackbone):
 
     Raises:
         ValueError: an option has a wrong value.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.BlockDropResNet(18).eval()
+        >>> with net.select([1, 1, 1, 0, 1, 0, 1, 0]):  # 1 runs a block
+        ...     features = net(torch.rand(2, 3, 64, 64))
+        >>> net.decisions.block_usage
+        tensor([0.6250, 0.6250])
+        >>> plain = dynbackbones.ResNet(18).state_dict()
+        >>> net.state_dict().keys() - net.decision_keys() == plain.keys()
+        True
     """
 
     def __init__(
@@ -124,6 +135,13 @@ class BlockDropCifarResNet(BlockDropBackbone):
 
     Raises:
         ValueError: an option has a wrong value.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.BlockDropCifarResNet(20, selection="none").eval()
+        >>> _ = net(torch.rand(1, 3, 32, 32))
+        >>> net.num_blocks, net.decisions.block_usage
+        (9, tensor([0.]))
     """
 
     def __init__(

@@ -38,6 +38,12 @@ class SARCifarResNet(SARBackbone):
 
     Raises:
         ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
+
+    Example:
+        >>> import dynbackbones
+        >>> net = dynbackbones.SARCifarResNet(32, groups=2)
+        >>> round(net.macs(32, 32, share=0.7) / 1e6)  # the paper: 121
+        120
     """
 
     def __init__(

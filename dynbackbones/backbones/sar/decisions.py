@@ -15,6 +15,21 @@ class SARDecisions(Decisions):
     Attributes:
         stages: feature name (``"res2"`` ...) to the regions of the stage that ends there.
         sampled: whether the masks were sampled, as in training.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("sar_resnet18").eval()
+        >>> with net.select("center", rate=0.25):
+        ...     _ = net(torch.rand(1, 3, 64, 64))
+        >>> net.decisions.masks["res2"][0, 0, 0].int()  # image 0, block 0, group 0
+        tensor([[0, 0, 0, 0],
+                [0, 1, 1, 0],
+                [0, 1, 1, 0],
+                [0, 0, 0, 0]], dtype=torch.int32)
+        >>> net.decisions.regions()["res2"].row_edges  # in pixels of the image
+        tensor([ 0, 16, 32, 48, 64])
+        >>> net.decisions.activation_rate
+        tensor([0.1667])
     """
 
     stages: dict[str, Regions] = field(default_factory=dict)

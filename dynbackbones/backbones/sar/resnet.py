@@ -32,7 +32,10 @@ LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
 
 
 class SARResNet(SARBackbone):
-    """SAR-ResNet-18, -34, -50 or -101 without classifier.
+    """SAR-ResNet-18, -34, -50 or -101 without classifier (SAR, sections III and IV-A).
+
+    Stages 1 to 3 run a cheap branch at low resolution everywhere, and a branch at full resolution
+    on the regions that selectors choose for each image and channel group.
 
     Args:
         depth: 18, 34, 50 or 101.
@@ -62,6 +65,18 @@ class SARResNet(SARBackbone):
 
     Raises:
         ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.SARResNet(18, groups=2, target_rate=0.5).eval()
+        >>> with net.select("center", rate=0.25):
+        ...     features = net(torch.rand(2, 3, 64, 96))
+        >>> list(features), tuple(features["res5"].shape)
+        (['res2', 'res3', 'res4', 'res5'], (2, 512, 2, 3))
+        >>> tuple(net.decisions.masks["res2"].shape)  # images, blocks, groups, rows, columns
+        (2, 1, 2, 4, 6)
+        >>> bool((net.decisions.macs < net.macs(64, 96, share=1)).all())
+        True
     """
 
     def __init__(
