@@ -4,20 +4,19 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 
     custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"])
 
-backbones     SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
-              SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
-hook          DynamicBackboneHook, all that training needs
-resume        RandomStateHook, exact resume of any other model's runs
-dcan          DCANHook, unsupervised domain adaptation of a segmentor
-style         StyleGeneratorTraining and StylePictureHook, to train DCAN's generator before
-pictures      RegionPictureHook, what was refined, as pictures
-data          SeededSampler (by epochs SeededEpochSampler) and SeededDataset for exact resume,
-              CheckLabels
-launch        the command lines of tools/train.py and tools/test.py (checks: what comes first)
-digits        DigitsDataset, the demo dataset for mmseg; imported by name
-digit_tiles   DigitTiles, its digits one by one for mmpretrain; imported by name
-image_folders  ImageFolders, class folders with broken files for mmpretrain; imported by name
-classification  BlockDropClassifier and what training it with mmpretrain needs; imported by name
+backbones    SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
+             SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
+hook         DynamicBackboneHook, all that training needs (its parts: integrations.mmengine)
+pictures     RegionPictureHook, what was refined, as pictures
+dcan         DCANHook, unsupervised domain adaptation of a segmentor; StyleGeneratorTraining and
+             StylePictureHook, to train its generator before
+checks       what is looked at before a run starts (heads: head_checks)
+
+From `integrations.mmengine`: RandomStateHook, exact resume of any other model's runs, with
+SeededSampler (by epochs SeededEpochSampler) and SeededDataset; CheckLabels.
+
+Imported by name, as they need mmseg or mmpretrain: `heads`, `datasets`, and
+`blockdrop_classifier`, which holds what training BlockDrop with mmpretrain needs.
 """
 
 from dynbackbones.integrations.mmengine.resume import RandomStateHook as RandomStateHook

@@ -13,7 +13,6 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 
-from dynbackbones.analysis.coverage import region_masks
 from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.mmengine.runner import unwrapped
@@ -100,15 +99,15 @@ def refined_shares(model: nn.Module, data_batch: Any, index: int) -> dict[str, T
     backbone = find_backbones(model)[0]
     was_training = backbone.training
     backbone.eval()
-    with torch.no_grad():
+    with torch.no_grad(), backbone.state_kept():
         # Not by a call, whose hooks would count this pass among those of the evaluation.
         backbone.forward(inputs)
+        stages = backbone.decisions.regions()
     backbone.train(was_training)
-    decisions = backbone.decisions
     size = tuple(one["inputs"][0].shape[-2:])
     return {
-        stage: region_brightness(masks[0], *decisions.region_edges(stage), size)
-        for stage, masks in region_masks(decisions).items()
+        stage: region_brightness(regions.masks[0], regions.row_edges, regions.col_edges, size)
+        for stage, regions in stages.items()
     }
 
 

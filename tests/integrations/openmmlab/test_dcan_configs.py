@@ -90,7 +90,8 @@ def test_a_segmentor_trains_on_a_small_image(name):
     absent = [key for key, value in model.named_parameters() if value.grad is None]
     assert absent == []
     options = {key: value for key, value in hook_of(cfg).items() if key != "type"}
-    assert find_module(model.backbone, DCANHook(**options).align_after)
+    DCANHook(**options)
+    assert find_module(model.backbone, options.get("align_after", "res3"))
     assert not any("Annotations" in str(kind) for kind in types_in(options["target_dataset"]))
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.generator import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImagesHook
 
 OPTIONS = {
     "train_cfg__max_iters": 4,
@@ -22,15 +23,15 @@ OPTIONS = {
 def losses(monkeypatch):
     """All losses of every iteration, and the target images of it."""
     seen = {}
-    after = DCANHook.after_train_iter
+    after = TargetImagesHook.after_train_iter
 
     def record(self, runner, batch_idx, data_batch=None, outputs=None):
         seen[runner.iter] = {name: value.item() for name, value in outputs.items()}
-        seen[runner.iter]["targets"] = [sample.img_path for sample in self._batch["data_samples"]]
-        seen[runner.iter]["pixels"] = sum(int(x.sum()) for x in self._batch["inputs"])
+        seen[runner.iter]["targets"] = [sample.img_path for sample in self.batch["data_samples"]]
+        seen[runner.iter]["pixels"] = sum(int(x.sum()) for x in self.batch["inputs"])
         after(self, runner, batch_idx, data_batch, outputs)
 
-    monkeypatch.setattr(DCANHook, "after_train_iter", record)
+    monkeypatch.setattr(TargetImagesHook, "after_train_iter", record)
     return seen
 
 
@@ -109,15 +110,15 @@ def test_resuming_a_run_without_the_hook(dcan_config, config, tool, tmp_path):
 SCRIPT = """
 import sys, torch
 from mmengine.dist import all_gather_object
-from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.generator import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImagesHook
 from dynbackbones.cli.train import main
 torch.cuda.set_device = lambda device: None  # mmengine does not look whether there is a GPU
 
-after = DCANHook.after_train_iter
+after = TargetImagesHook.after_train_iter
 
 def look(self, runner, *args, **kwargs):
-    paths = [sample.img_path for sample in self._batch["data_samples"]]
+    paths = [sample.img_path for sample in self.batch["data_samples"]]
     after(self, runner, *args, **kwargs)
     module = getattr(runner.model.module, GENERATOR)
     state = {k: v.clone() for k, v in module.decoder.state_dict().items()}
@@ -125,7 +126,7 @@ def look(self, runner, *args, **kwargs):
     if runner.rank == 0:
         torch.save(gathered, f"{runner.work_dir}/seen{runner.iter}.pth")
 
-DCANHook.after_train_iter = look
+TargetImagesHook.after_train_iter = look
 main(sys.argv[1:])
 """
 

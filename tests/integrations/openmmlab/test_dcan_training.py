@@ -9,7 +9,7 @@ from mmengine.runner import Runner
 from dynbackbones.adaptation import build_generator
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DCANHook
-from dynbackbones.integrations.openmmlab.dcan.hook import GENERATOR
+from dynbackbones.integrations.openmmlab.dcan.generator import GENERATOR
 
 PLAIN = "mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py"
 MMSEG_RESNET = {
@@ -103,7 +103,7 @@ def test_feature_level_only(dcan_config, monkeypatch):
 
 
 def record_alignment(monkeypatch):
-    from dynbackbones.integrations.openmmlab.dcan import hook as dcan
+    from dynbackbones.integrations.openmmlab.dcan import adaptation as dcan
 
     seen, aligned = [], dcan.aligned
 

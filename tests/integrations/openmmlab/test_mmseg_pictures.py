@@ -83,12 +83,16 @@ def test_shares_are_those_of_the_image_asked_for(model):
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
 
 
-def test_a_look_at_the_image_leaves_training_mode(model):
+def test_a_look_at_the_image_leaves_no_trace(model):
     model.train()
     image = torch.randint(0, 256, (3, 64, 80), dtype=torch.uint8)
     sample = SegDataSample(metainfo={"img_shape": (64, 80)})
+    model.backbone(torch.randn(1, 3, 64, 64))
+    model.backbone.auxiliary_losses()
+    before = model.backbone.decisions
     refined_shares(model, {"inputs": [image], "data_samples": [sample]}, 0)
     assert model.backbone.training
+    assert model.backbone.decisions is before
     assert model.backbone.auxiliary_losses() == {}
 
 

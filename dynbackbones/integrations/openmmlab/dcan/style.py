@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dynbackbones.adaptation import build_generator
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.runner import unwrapped
-from dynbackbones.integrations.openmmlab.dcan.pictures import style_picture
+from dynbackbones.integrations.openmmlab.dcan.pictures import show
 
 STAGES = ("reconstruct", "style")
 
@@ -89,5 +89,4 @@ class StylePictureHook(Hook):
         with torch.no_grad():
             inputs = model.data_preprocessor(data_batch, False)["inputs"].float()
             pictures = (inputs, inputs.roll(1, 0), model(inputs))
-        shown = style_picture(*(images[: self.num_images] for images in pictures))
-        runner.visualizer.add_image("style", shown, step=runner.iter + 1)
+        show(runner, "style", pictures, self.num_images)

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.dataset import pseudo_collate
+from mmengine.dist import broadcast_object_list
+from mmengine.hooks import Hook
 from mmengine.registry import DATASETS
+from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -73,6 +76,50 @@ class TargetImages:
         batch = next(self._batches)
         _check_batch(batch)
         return batch
+
+
+class TargetImagesHook(Hook):
+    """Has target images at hand in every training iteration.
+
+    Args:
+        dataset: config of the images, see `TargetImages`.
+        num_targets: images for each source image.
+        num_workers: processes that load images.
+
+    Attributes:
+        batch: of the present iteration, see `TargetImages.next`; None outside of one.
+    """
+
+    def __init__(self, dataset: Mapping[str, Any], num_targets: int, num_workers: int) -> None:
+        self._dataset = dataset
+        self._num_targets = num_targets
+        self._num_workers = num_workers
+        self.batch: dict[str, list] | None = None
+
+    def before_run(self, runner: Runner) -> None:
+        loader = runner.train_dataloader
+        batch_size = loader.batch_size or loader.batch_sampler.batch_size
+        # One seed for all processes, which then divide the images among them; with
+        # `diff_rank_seed` each has its own.
+        seeds = [runner.seed]
+        broadcast_object_list(seeds)
+        self._images = TargetImages(
+            self._dataset,
+            batch_size=batch_size * self._num_targets,
+            seed=seeds[0],
+            num_workers=self._num_workers,
+        )
+
+    def before_train(self, runner: Runner) -> None:
+        self._images.seek(runner.iter)
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
+        self.batch = self._images.next()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self.batch = None
 
 
 def normalised(model: nn.Module, batch: Mapping[str, list]) -> Tensor:
