@@ -5,7 +5,8 @@ decision_log     DecisionLogHook logs what they choose in training
 decision_meter   DecisionMeterHook adds what they spend to the metrics of an evaluation
 resume           RandomStateHook, exact resume (random_states; seeded_data: samples with seeds)
 run_config       what a run was configured as, so that another one does not continue it
-last_checkpoint  the checkpoint that a run goes on from
+start            where a training starts: anew, or from a checkpoint (last_checkpoint)
+total_batch      divides a config's batch among processes
 results          ResultsHook writes the metrics of the last evaluation
 hook_group       several hooks under one name
 runner           the model inside a runner
