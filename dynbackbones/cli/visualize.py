@@ -7,16 +7,15 @@ and draws images from those that used the least blocks to those that used the mo
 
 import argparse
 import json
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.analysis.pictures import save_region_picture
-from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
+from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.cli.arguments import parse
 from dynbackbones.cli.engines import choose_engine
+from dynbackbones.cli.progress import show_time_left
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
@@ -118,26 +117,6 @@ def find_in_catalog(name: str) -> coco.CocoSource:
     return coco.CocoSource(name, Path(files[0]), Path(files[1]))
 
 
-def show_progress(samples: Iterable[Sample], total: int) -> Iterator[Sample]:
-    """Passes samples on and prints their count and the time left, every second or so."""
-    start = shown = time.monotonic()
-    terminal = sys.stderr.isatty()
-    for done, sample in enumerate(samples):
-        now = time.monotonic()
-        if done and now - shown > (0.5 if terminal else 20):
-            shown, left = now, (now - start) / done * (total - done)
-            line = f"image {done}/{total}, {left:.0f} s left"
-            print(
-                f"\r{line:<40}" if terminal else line,
-                end="" if terminal else "\n",
-                file=sys.stderr,
-                flush=True,
-            )
-        yield sample
-    if terminal:
-        print(f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)
-
-
 def report(name: str, result: Survey) -> str:
     """The figures of a survey as text."""
     means = result.means()
@@ -198,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(
         adapter.load_predictor(cfg),
-        show_progress(samples, len(samples)),
+        show_time_left(samples, len(samples)),
         num_rows=args.num_images or ROWS,
     )
     name = cfg.DATASETS.TEST[0]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dynbackbones.cli import benchmark
+from dynbackbones.cli.benchmark import options
 from dynbackbones.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -114,7 +115,7 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
 )
 def test_benchmark_names_a_wrong_option(capsys, arguments, message):
     with pytest.raises(SystemExit) as stop:
-        benchmark.parse_args(arguments)
+        options.parse_args(arguments)
     assert stop.value.code == 2
     assert message in capsys.readouterr().err
 
