@@ -16,13 +16,27 @@ ROOT = Path(__file__).parents[2]
 TOOL = ROOT / "tools/benchmark.py"
 
 
-def run(*arguments):
+MODULE = """
+import dynbackbones
+
+
+class Narrow(dynbackbones.ResNet):
+    def __init__(self, *, in_channels: int = 3, norm: str = "BN", freeze_at: int = 0):
+        super().__init__(18, in_channels=in_channels, norm=norm, freeze_at=freeze_at)
+
+
+dynbackbones.register_backbone("narrow", Narrow)
+"""
+
+
+def run(*arguments, cwd=None):
     return subprocess.run(
         [sys.executable, str(TOOL), *map(str, arguments)],
         capture_output=True,
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
+        cwd=cwd,
     )
 
 
@@ -97,6 +111,15 @@ def test_benchmark_draws_and_compares_with_other_libraries(tmp_path):
     assert "\ntorchvision:resnet18 " in result.stdout
     assert "center regions or blocks" in result.stdout
     assert plot.read_bytes().startswith(b"\x89PNG")
+
+
+def test_benchmark_knows_what_a_users_module_registers(tmp_path):
+    (tmp_path / "mine.py").write_text(MODULE)
+    arguments = "--import mine --backbones resnet18 narrow --size 64 64 --repeats 1 --warmup 0"
+    # The memory is measured in a process of its own.
+    result = run(*arguments.split(), "--memory", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "\nnarrow " in result.stdout and "\nnarrow: " in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from mmpretrain.models import ImageClassifier, ResNet
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones import build_backbone, checkpoints
 from dynbackbones.checkpoints.conversion import convert
-from dynbackbones.cli import verification
+from dynbackbones.cli import library_networks, verification
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_the_converter_runs_openmmlabs_network_both_ways(classifier, tmp_path, k
 def test_strides_in_1x1_are_caffes_style():
     from dynbackbones.checkpoints.conversion import Architecture
 
-    built = verification._openmmlab_backbone(Architecture("resnet50", {"stride_in_1x1": True}))
+    built = library_networks._openmmlab_backbone(Architecture("resnet50", {"stride_in_1x1": True}))
     assert isinstance(built, ResNet)
     assert built.layer2[0].conv1.stride == (2, 2)
 

@@ -1,0 +1,168 @@
+import json
+import pickle
+import re
+
+import pytest
+import torch
+
+import dynbackbones
+from dynbackbones import checkpoints
+from dynbackbones.cli import convert as command
+from dynbackbones.errors import UserError
+from tests.made_checkpoints import published, same, weights
+
+
+@pytest.fixture(scope="module")
+def resnet18():
+    return weights("resnet18")
+
+
+@pytest.fixture(scope="module")
+def small():
+    return weights("cifar_resnet20")
+
+
+@pytest.fixture
+def refused(tmp_path, capsys):
+    """Runs the command into a mistake of the user, and makes sure that nothing was written."""
+
+    def call(*arguments, match):
+        before = sorted(tmp_path.iterdir())
+        with pytest.raises(UserError, match=match) as caught:
+            command.main([str(argument) for argument in arguments])
+        assert "\n" not in str(caught.value)
+        assert sorted(tmp_path.iterdir()) == before
+
+    return call
+
+
+def test_the_command_writes_weights_and_where_they_come_from(file, tmp_path, capsys, resnet18):
+    source, out = file({"state_dict": resnet18, "meta": {"cfg": "model = 1"}}), tmp_path / "out.pth"
+    command.main([source, "--to", "torchvision", "-o", str(out)])
+    printed = capsys.readouterr().out
+    assert "resnet18 of torchvision" in printed
+    assert f"mapped {len(resnet18)} keys" in printed
+    assert "verified: torchvision (the file) and torchvision (the result)" in printed
+    loaded = checkpoints.load(out)
+    assert loaded.keys() == {"model", "meta"}
+    assert same(loaded["model"], resnet18)
+    meta = loaded["meta"]
+    assert meta["verification"]["verified"] is True
+    assert (meta["backbone"], meta["format"]) == ("resnet18", "torchvision")
+    assert meta["source"]["path"] == source
+    assert re.fullmatch("[0-9a-f]{64}", meta["source"]["sha256"])
+    assert meta["source"]["config"] == "model = 1"
+    assert meta["converter"]["dynbackbones"] == dynbackbones.__version__
+    assert ["fc.bias", "fc.bias"] in meta["report"]["mapped"]
+    json.dumps(meta)
+
+
+def test_every_key_is_listed_on_request(file, tmp_path, capsys, small):
+    arguments = [file(small), "--to", "dynbackbones", "-o", str(tmp_path / "out.pth")]
+    command.main([*arguments, "--verbose"])
+    printed = capsys.readouterr().out
+    for key in small:
+        assert f"    {key} -> {key}\n" in printed
+
+
+def test_what_is_not_a_network_here_is_refused(file, tmp_path, refused, small):
+    def without(*keys):
+        return {k: v for k, v in small.items() if k not in keys}
+
+    stem = without("conv1.weight") | {"conv1.0.weight": torch.zeros(32, 3, 3, 3)}
+    policy = published(small, parts=()) | {"agent": {"logit.bias": torch.zeros(9)}}
+    for content, message in (
+        (
+            without("layer2.0.conv1.weight"),
+            r"beside cifar_resnet20 it has 1 missing \(layer2.0.conv1.weight\); known:",
+        ),
+        ({**small, "neck.weight": torch.zeros(1)}, r"1 unexpected \(neck.weight\); known:"),
+        (
+            {**small, "layer1.0.conv1.weight": torch.zeros(32, 16, 3, 3)},
+            r"1 of another shape \(layer1.0.conv1.weight \(32, 16, 3, 3\) instead of \(16, 16",
+        ),
+        (stem, "has a stem of three convolutions .*: this package has no such network"),
+        ({"linear.weight": torch.zeros(2, 2)}, "no network that is known here: expected names"),
+        ({f"{p}.{k}": v for k, v in small.items() for p in "ab"}, r"has 2 backbones \(a\., b"),
+        (
+            {**small, "fc.weight": torch.zeros(9, 4)},
+            r"classifier fc.weight \(9, 4\) does not fit the 64 channels",
+        ),
+        ({**small, "bn1.bias": torch.full((16,), torch.inf)}, "not finite in 1 keys .bn1.bias"),
+        (policy, "no 'resnet', only the policy network"),
+    ):
+        refused(file(content), "--to", "openmmlab", "-o", tmp_path / "o.pth", match=message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--backbone", "cifar_resnet32"], "in.pth is not a cifar_resnet32 but a cifar_resnet20:"),
+        (["--backbone", "resnet19"], "--backbone resnet19 is unknown; known: "),
+        (["--from", "detectron2"], "--from detectron2: .* has the names of torchvision; leave"),
+        (["--stride-in-1x1"], "--stride-in-1x1: a cifar_resnet20 has no such convolutions"),
+        (["--to", "dynbackbones", "--prefix", "a."], "--prefix is for openmmlab and detectron2"),
+    ],
+)
+def test_wrong_options_are_refused(file, tmp_path, refused, small, options, message):
+    out = ["--to", "openmmlab", "-o", tmp_path / "out.pth"]
+    refused(file(small), *out, *options, match=message)
+
+
+def test_another_depth_is_refused(file, tmp_path, refused, resnet18):
+    out = ["--to", "openmmlab", "-o", tmp_path / "out.pth"]
+    message = "is not a resnet34 but a resnet18: leave --backbone away"
+    refused(file(resnet18), *out, "--backbone", "resnet34", match=message)
+    deeper = {**resnet18, "layer3.2.conv1.weight": torch.zeros(256, 256, 3, 3)}
+    message = r"beside resnet18 it has 1 unexpected \(layer3.2.conv1.weight\)"
+    refused(file(deeper), *out, match=message)
+
+
+def test_targets_without_the_network_are_refused(file, tmp_path, refused):
+    out = ["-o", tmp_path / "out.pth"]
+    sar = file(weights("sar_cifar_resnet20"), "sar.pth")
+    refused(sar, "--to", "torchvision", *out, match="has no sar_cifar_resnet20; possible are dynb")
+    blockdrop = file(weights("blockdrop_resnet18"), "blockdrop.pth")
+    refused(blockdrop, "--to", "timm", *out, match="--backbone resnet18 takes its ResNet without")
+    cifar = file(weights("cifar_resnet20"), "cifar.pth")
+    refused(cifar, "--to", "detectron2", *out, match="there is no cifar_resnet20 in detectron2")
+
+
+def test_outputs_that_may_not_be_written_are_refused(file, tmp_path, refused, small):
+    source = file(small)
+    (tmp_path / "old.pth").write_text("old")
+    (tmp_path / "folder.pth").mkdir()
+    for out, options, message in (
+        ("old.pth", [], "old.pth exists; name another file, or add --overwrite"),
+        ("in.pth", ["--overwrite"], "in.pth is the source itself; name another"),
+        ("folder.pth", [], "folder.pth is a folder; name a file in it"),
+        ("out.pkl", [], "out.pkl: the file's name must end in .pth"),
+        ("old.pth/out.pth", [], "out.pth cannot be written: "),
+    ):
+        arguments = [source, "--to", "dynbackbones", "-o", tmp_path / out, *options]
+        refused(*arguments, match=message)
+    assert (tmp_path / "old.pth").read_text() == "old"
+    arguments = [source, "--to", "dynbackbones", "-o", tmp_path / "old.pth", "--overwrite"]
+    command.main([str(argument) for argument in arguments])
+    assert "model" in checkpoints.load(tmp_path / "old.pth")
+
+
+class Malicious:
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (self.target, "w")
+
+
+@pytest.mark.parametrize("name", ["in.pth", "in.pkl"])
+def test_a_malicious_file_is_refused_and_not_run(tmp_path, refused, name):
+    content = {"model": {"conv1.weight": Malicious(str(tmp_path / "run"))}}
+    (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
+    out = ["--to", "torchvision", "-o", tmp_path / "out.pth"]
+    refused(tmp_path / name, *out, match=r"holds more than weights \(\w+\.open\)")
+
+
+def test_a_missing_file_is_refused(tmp_path, refused):
+    out = ["--to", "torchvision", "-o", tmp_path / "out.pth"]
+    refused(tmp_path / "none.pth", *out, match="none.pth does not exist; check the path")
