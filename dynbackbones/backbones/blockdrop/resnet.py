@@ -40,8 +40,10 @@ class BlockDropResNet(BlockDropBackbone):
         dilate_first: see `add_stages`.
         policy_size: short side in pixels that the policy network's image is resized to before it
             is halved, so that 224 gives the paper's 112; None only halves it.
-        policy_training: see `BlockDropBackbone`.
-        execution: see `BlockDropBackbone`.
+        policy_training: ``"frozen"`` keeps the policy network as it is; ``"reinforce"`` lets it
+            learn by reward, see `dynbackbones.training.policy`.
+        execution: ``"sparse"`` skips what is dropped, ``"masked"`` computes all and chooses,
+            ``"auto"`` is sparse but for networks that are exported or compiled.
         selection: override of the decisions, as for `select`.
 
     Raises:

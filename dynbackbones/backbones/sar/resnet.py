@@ -40,27 +40,38 @@ class SARResNet(SARBackbone):
     Args:
         depth: 18, 34, 50 or 101.
         in_channels: channels of the images.
-        groups: G, channel groups with regions of their own; divides the channels.
-        base_scale: s, the base branch's reduction of resolution: 2, or 4 (stages 1 and 2).
+        groups: G, channel groups of the refinement branch, each with regions of its own; divides
+            the channels.
+        base_scale: s, how much smaller the base branch's feature maps are: 2, or 4 (stages 1 and
+            2).
         alpha: the base branch has 1 / alpha of a stage's channels.
         beta: the refinement branch has beta times a stage's channels (stages 2 and 3; stage 1
             stays at 1, as in the authors' ImageNet network).
-        cell_size: edge of a region in feature pixels, for the three SAR stages.
-        grid_size: K for the paper's K x K regions instead of cells of fixed size.
-        target_rate: t, the activation rate to train towards.
-        target_schedule: ``"ramp"`` from 1 down to t (from scratch) or ``"constant"`` (fine-tuning).
-        temperature: of the Gumbel-softmax at the start and the end of training.
-        loss_weight: lambda, of the activation-rate loss.
-        loss_reduction: ``"batch"`` (SAR, eq. 10) or ``"sample"`` (eq. 11).
-        selector_margin: see `RegionSelector`; 9 for ImageNet-length training, 2 for a few
-            thousand iterations.
-        output_stride: 32; 16 dilates stage 4; 8 also stage 3, whose regions then have twice as
-            many feature pixels on a side.
-        norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
+        cell_size: edge of a region in feature pixels, for the stages of res2, res3 and res4.
+        grid_size: K for the paper's K x K regions per image, whatever its size; None for regions
+            of ``cell_size``.
+        target_rate: t, the share of the regions to refine that training aims at, in (0, 1].
+        target_schedule: ``"ramp"`` goes from 1 down to t in three steps over the first half of
+            training, for training from scratch; ``"constant"`` is for fine-tuning from trained
+            selectors, which a ramp would drag back to rate 1.
+        temperature: of the Gumbel-softmax at the start and the end of training, exponential in
+            between; fine-tuning from trained selectors wants (0.1, 0.01).
+        loss_weight: lambda, the weight of the activation-rate loss.
+        loss_reduction: what meets the target: the rate of the whole ``"batch"``, over all processes
+            (SAR, eq. 10), or that of every ``"sample"`` (eq. 11).
+        selector_margin: how much a selector prefers "refine" at the start, as a difference of
+            logits. 9, the authors', suits schedules of ImageNet's length; runs of a few thousand
+            iterations never leave rate 1 with it and want 2.
+        output_stride: of res5: 32; 16 dilates stage 4; 8 also stage 3, whose regions then have
+            twice as many feature pixels on a side.
+        norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` (fixed statistics, so only with trained
+            weights) or a constructor; see `norm_layer`.
         freeze_at: see `Backbone.freeze`.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them; the selectors run once.
-        execution: see `DynamicBackbone`; stages in training mode are always masked.
+        execution: in evaluation ``"sparse"`` skips what is not selected, ``"masked"`` computes all
+            and multiplies, ``"auto"`` takes the faster one by a documented rule; all give the same
+            features. Stages in training mode are always masked.
         selection: override of the decisions, as for `select`.
 
     Raises:
