@@ -173,7 +173,7 @@ def _sizes(
     image_sizes: Sequence[tuple[int, int]] | None,
     padded_size: tuple[int, int] | None,
 ) -> list[tuple[int, int]] | None:
-    """What of each feature map is of the image: cells that it covers, wholly or in part."""
+    """(rows, columns) of each feature map that its image covers, wholly or in part."""
     if image_sizes is None:
         return None
     strides = [

@@ -96,7 +96,7 @@ class Survey:
 
     Attributes:
         coverage: refined cells against objects.
-        usage: blocks that ran; empty for other networks than BlockDrop's.
+        usage: blocks that ran; empty for a network that does not choose them.
         rows: the first images that show an object, for a picture.
         meter: of what the backbone chose and spent.
     """
@@ -117,7 +117,7 @@ class Survey:
 
     @property
     def chose_blocks(self) -> bool:
-        """Whether the backbone is a BlockDrop network."""
+        """Whether the backbone chooses blocks."""
         return bool(self.usage.block_names)
 
 

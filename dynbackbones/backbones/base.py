@@ -113,7 +113,7 @@ class Backbone(nn.Module):
 
     @property
     def decisions(self) -> Decisions | None:
-        """Of this thread's last forward pass, detached; None before the first."""
+        """Decisions of this thread's last forward pass, detached; None before the first."""
         return self._traces.mine.decisions
 
     @decisions.setter
@@ -125,7 +125,7 @@ class Backbone(nn.Module):
         """Multiply-accumulates for an image of this size in pixels."""
 
     def _count_macs(self, decisions: Decisions) -> Tensor:
-        """What `Decisions` count with: (N,) float64."""
+        """Multiply-accumulates of each image, (N,) float64; `Decisions` ask for them when read."""
         return sizes_macs(self.macs, decisions.image_sizes)
 
     def decision_keys(self) -> set[str]:

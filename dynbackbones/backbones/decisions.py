@@ -134,7 +134,10 @@ class Decisions:
         return None
 
     def figures(self) -> dict[str, Figure]:
-        """Named figures of each image: ``"gmacs"`` (10^9 MACs), the rate, and what is beneath."""
+        """Named figures of each image, for logs and reports.
+
+        ``"gmacs"`` (10^9 MACs), the rate, and the rates of stages and blocks.
+        """
         figures = {"gmacs": Figure(self.macs / 1e9, "image")}
         if self.rate_name is not None:
             figures[self.rate_name] = Figure(self.rate, "image")

@@ -10,7 +10,7 @@ def own_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     """Parameters of what decides in a model's backbones, for learning rates of their own.
 
     Returns:
-        By the names of `DynamicBackbone.own_parameters`.
+        A dict with the keys of `DynamicBackbone.own_parameters`, such as ``"selector"``.
     """
     found: dict[str, list[nn.Parameter]] = {}
     for backbone in find_backbones(model):

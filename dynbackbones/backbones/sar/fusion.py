@@ -12,7 +12,7 @@ BLEND_CHUNK = 2**18
 """Values that are fused at a time: 1 MiB."""
 
 BRANCHES = ("both", "base", "refinement")
-"""What a SAR stage's output is made of; one branch alone is an ablation (SAR, table I)."""
+"""Fusion of a SAR stage's two branches; one branch alone is an ablation (SAR, table I)."""
 
 
 class Fusion(nn.Module):
