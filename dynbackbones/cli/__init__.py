@@ -1,1 +1,1 @@
-"""Command lines; the files in ``tools/`` call them."""
+"""The command ``dynbackbones``: `main` has the table of commands, each in a file of its own."""

@@ -24,11 +24,11 @@ main("train")
 
 
 def train_in_a_process(config: str, arguments: Sequence[str], folder: Path) -> None:
-    """Trains as tools/train.py does, in a process of its own.
+    """Trains as ``dynbackbones train`` does, in a process of its own.
 
     Args:
         config: file.
-        arguments: of tools/train.py beside it.
+        arguments: of the command beside it.
         folder: for the output.
 
     Raises:
