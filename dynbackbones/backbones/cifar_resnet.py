@@ -53,9 +53,7 @@ class CifarResNet(StaticResNet):
     Args:
         depth: 20, 32, 56 or 110.
         in_channels: channels of the images.
-        norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
-        freeze_at: see `Backbone.freeze`.
-        activation_checkpointing: see `ResNet`.
+        norm, freeze_at, activation_checkpointing: see `ResNet`.
 
     Raises:
         ValueError: an option has a value that is not known.

@@ -138,8 +138,10 @@ class ResNet(StaticResNet):
         output_stride: 32, 16 or 8; the lower two trade the strides of the last stages for
             dilation, the first block of a stage keeping the dilation before it.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see `norm_layer`.
-        freeze_at: see `Backbone.freeze`.
-        stride_in_1x1: see `ResidualBlock`.
+        freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
+            so on.
+        stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
+            converted from Caffe expect.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them.
 

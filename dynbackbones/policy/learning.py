@@ -138,7 +138,10 @@ class RewardOptions(PolicyLearning):
     """What a policy is rewarded for, and how fast it learns.
 
     Attributes:
-        gamma, alpha, entropy_weight: see `PolicyLearning`.
+        gamma: penalty of an image on which the policy does not succeed; the reward is 1 minus the
+            square of the share of blocks that ran where it does.
+        alpha: actions are drawn with probabilities in [1 - alpha, alpha].
+        entropy_weight: rewards undecided policies; the paper does not, the authors' code with 0.1.
         tolerance: share by which an image's loss may exceed that of the full network for the policy
             to succeed on it.
         loss_weight: of the policy's loss beside the task's.

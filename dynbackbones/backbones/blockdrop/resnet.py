@@ -31,13 +31,17 @@ class BlockDropResNet(BlockDropBackbone):
     Args:
         depth: 18, 34, 50 or 101.
         in_channels: channels of the images.
-        output_stride: 32, 16 or 8; see `ResNet`.
+        output_stride: 32, 16 or 8; the lower two trade the strides of the last stages for
+            dilation.
         norm: of the ResNet: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` or a constructor; see
             `norm_layer`. The policy network always has plain batch norm.
-        freeze_at: see `Backbone.freeze`.
-        activation_checkpointing: see `ResNet`; the policy network's are kept.
-        stride_in_1x1: see `ResidualBlock`.
-        dilate_first: see `add_stages`.
+        freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
+            so on.
+        activation_checkpointing: compute the blocks' activations a second time in the backward
+            pass instead of keeping them; the policy network's are kept.
+        stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
+            converted from Caffe expect.
+        dilate_first: dilate the first block of a stage like the others, as detectron2 does.
         policy_size: short side in pixels that the policy network's image is resized to before it
             is halved, so that 224 gives the paper's 112; None only halves it.
         policy_training: ``"frozen"`` keeps the policy network as it is; ``"reinforce"`` lets it
@@ -128,12 +132,9 @@ class BlockDropCifarResNet(BlockDropBackbone):
     Args:
         depth: 20, 32, 56 or 110.
         in_channels: channels of the images.
-        norm: of the ResNet; see `norm_layer`. The policy network always has plain batch norm.
-        freeze_at: see `Backbone.freeze`.
-        activation_checkpointing: see `ResNet`; the policy network's are kept.
-        policy_training: see `BlockDropBackbone`.
-        execution: see `BlockDropBackbone`.
-        selection: override of the decisions, as for `select`.
+        norm: see `BlockDropResNet`.
+        freeze_at, activation_checkpointing, policy_training, execution, selection: see
+            `BlockDropResNet`.
 
     Raises:
         ValueError: an option has a wrong value.

@@ -66,7 +66,8 @@ class SARResNet(SARBackbone):
             twice as many feature pixels on a side.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` (fixed statistics, so only with trained
             weights) or a constructor; see `norm_layer`.
-        freeze_at: see `Backbone.freeze`.
+        freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
+            so on.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them; the selectors run once.
         execution: in evaluation ``"sparse"`` skips what is not selected, ``"masked"`` computes all
