@@ -296,6 +296,11 @@ class DynamicBackbone(Backbone):
         """The override of the decisions that holds at present; None for the network's own."""
         return self._selection
 
+    @selection.setter
+    def selection(self, value: Any) -> None:
+        """Overrides the decisions for good with what `make_selection` returned, or no longer."""
+        self._selection = value
+
     @abstractmethod
     def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
         """What `select` puts in place of the decisions; arguments as there.

@@ -5,15 +5,21 @@ import inspect
 import pytest
 from fvcore.common.config import CfgNode
 
+from dynbackbones.backbones.factory import registered_backbones
 from dynbackbones.backbones.sar.resnet import SARResNet
+from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.errors import UserError
+from dynbackbones.integrations import options
 from dynbackbones.integrations.config import (
     add_dynbackbones_config,
-    build_sar_resnet,
-    get_key,
-    merge_config,
-    sar_options,
+    build_backbone,
+    builder_names,
+    check_builder,
+    chosen_backbone,
 )
+from dynbackbones.integrations.yaml_files import get_key, merge_config
+
+SAR = registered_backbones()["sar_resnet"]
 
 
 @pytest.fixture
@@ -38,11 +44,10 @@ def merged(cfg, tmp_path, text, *opts):
 
 def test_defaults_are_those_of_the_constructor(cfg):
     parameters = inspect.signature(SARResNet).parameters
-    options = sar_options(cfg)
-    others = {"in_channels", "selection", "activation_checkpointing"}
-    assert options.keys() == parameters.keys() - others
-    assert options.pop("depth") == 50
-    for name, value in options.items():
+    arguments = options.constructor_arguments(SAR, cfg.MODEL, in_channels=3)
+    assert arguments.keys() == parameters.keys() - {"freeze_at", "selection"}
+    assert arguments.pop("depth") == 50
+    for name, value in arguments.items():
         assert value == parameters[name].default, name
 
 
@@ -57,7 +62,7 @@ def test_files_and_overrides_are_merged_in_order(cfg, tmp_path):
     text = "_BASE_: base.yaml\nMODEL: {SAR: {GROUPS: 1}}\n"
     merged(cfg, tmp_path, text, "MODEL.SAR.ALPHA", "2")
     assert (cfg.MODEL.SAR.DEPTH, cfg.MODEL.SAR.GROUPS, cfg.MODEL.SAR.ALPHA) == (18, 1, 2)
-    assert build_sar_resnet(cfg, in_channels=4).conv1.weight.shape == (64, 4, 7, 7)
+    assert build_backbone(cfg, SAR, in_channels=4).conv1.weight.shape == (64, 4, 7, 7)
 
 
 def test_data_sets_are_free_to_name(cfg, tmp_path):
@@ -96,19 +101,19 @@ def test_a_python_config_is_sent_to_its_tools(cfg):
 def test_a_depth_that_does_not_count_is_named(cfg, caplog):
     cfg.MODEL.RESNETS = CfgNode({"DEPTH": 101})
     cfg.MODEL.SAR.DEPTH = 18
-    build_sar_resnet(cfg)
-    assert "building SAR-ResNet-18, as MODEL.SAR.DEPTH says; MODEL.RESNETS.DEPTH 101" in caplog.text
+    build_backbone(cfg, SAR)
+    assert "building sar_resnet18, as MODEL.SAR.DEPTH says; MODEL.RESNETS.DEPTH 101" in caplog.text
     caplog.clear()
     for depth in (18, 50):
         cfg.MODEL.RESNETS.DEPTH = depth
-        build_sar_resnet(cfg)
+        build_backbone(cfg, SAR)
     assert not caplog.text
 
 
 def test_wrong_option_values_name_the_node(cfg):
     cfg.MODEL.SAR.GROUPS = 3
     with pytest.raises(UserError, match="MODEL.SAR: groups"):
-        build_sar_resnet(cfg)
+        build_backbone(cfg, SAR)
 
 
 @pytest.mark.parametrize(
@@ -121,9 +126,58 @@ def test_wrong_option_values_name_the_node(cfg):
 def test_nothing_random_is_frozen(cfg, key, value, remedy):
     cfg.merge_from_list([key, value])
     with pytest.raises(UserError, match=remedy):
-        sar_options(cfg)
+        build_backbone(cfg, SAR)
     cfg.MODEL.WEIGHTS = "weights.pth"
-    sar_options(cfg)
+    build_backbone(cfg, SAR)
+
+
+def test_regions_are_chosen_by_name_and_rate(cfg):
+    kind, key = "MODEL.SAR.SELECTION", "MODEL.SAR.SELECTION_RATE"
+    merge_config(cfg, "", [kind, "random", key, "0.25"])
+    assert build_backbone(cfg, SAR).selection == RegionSelection("random", 0.25)
+    cfg.merge_from_list([key, 2.0])
+    with pytest.raises(UserError, match=f"{kind}: rate .* got 2"):
+        build_backbone(cfg, SAR)
+
+
+def test_builders_are_named_after_the_backbone(cfg):
+    names = builder_names(SAR)
+    assert names == {
+        "": "build_sar_resnet_backbone",
+        "maxpool": "build_sar_resnet_fpn_backbone",
+        "p6p7": "build_retinanet_sar_resnet_fpn_backbone",
+    }
+    for name in names.values():
+        cfg.MODEL.BACKBONE.NAME = name
+        assert chosen_backbone(cfg) is SAR
+    cfg.MODEL.BACKBONE.NAME = "build_of_a_project"
+    assert chosen_backbone(cfg) is None
+
+
+@pytest.mark.parametrize(
+    "kind, name, levels, right",
+    [
+        ("RetinaNet", "build_sar_resnet_fpn_backbone", ["p3", "p7"], "build_retinanet_sar_resnet"),
+        ("RetinaNet", "build_sar_resnet_fpn_backbone", ["p3", "p6"], None),
+        ("RetinaNet", "build_retinanet_sar_resnet_fpn_backbone", ["p3", "p7"], None),
+        ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["p3"], "build_sar_resnet_"),
+        ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["p3", "p7"], None),
+        ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["res4"], None),
+        ("GeneralizedRCNN", "build_sar_resnet_backbone", ["p3"], None),
+        ("GeneralizedRCNN", "build_of_a_project", ["p3"], None),
+        ("ArchitectureOfAProject", "build_sar_resnet_fpn_backbone", ["p3", "p7"], None),
+    ],
+)
+def test_a_pyramid_of_another_detector_is_named(cfg, kind, name, levels, right):
+    cfg.MODEL.META_ARCHITECTURE = kind
+    cfg.MODEL.BACKBONE.NAME = name
+    cfg.MODEL.RETINANET = CfgNode({"IN_FEATURES": levels})
+    cfg.MODEL.RPN = CfgNode({"IN_FEATURES": levels})
+    if right is None:
+        check_builder(cfg)
+        return
+    with pytest.raises(UserError, match=f"NAME {name} .*META_ARCHITECTURE {kind}.*; use {right}"):
+        check_builder(cfg)
 
 
 def test_get_key_tells_absent_from_none(cfg):

@@ -47,6 +47,7 @@ class BlockDropBackbone(DynamicBackbone):
     """
 
     holds_resnet = True
+    # At a detector's rate, rewards of several units saturate a policy within a few iterations.
     lr_factors = {"policy": 0.01}
     training_options = RewardOptions
 

@@ -1,6 +1,6 @@
 """Backbones of this package as detectron2 backbones, and their entries in its registry."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -12,10 +12,11 @@ from torch import Tensor
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
+from dynbackbones.backbones.factory import RegisteredBackbone, on_registration
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.config import build_blockdrop_resnet, build_sar_resnet
+from dynbackbones.integrations.config import build_backbone as build_network
+from dynbackbones.integrations.config import builder_names, check_builder
 from dynbackbones.training.auxiliary import decision_keys
 
 TOP_BLOCKS = ("maxpool", "p6p7")
@@ -24,8 +25,8 @@ TOP_BLOCKS = ("maxpool", "p6p7")
 class BackboneAdapter(Detectron2Backbone):
     """A backbone of this package behind detectron2's interface.
 
-    All stages run, whichever features are returned. A BlockDrop network takes the weights of
-    detectron2's own ResNet, whatever loads them.
+    All stages run, whichever features are returned. A network that holds a ResNet takes the
+    weights of detectron2's own, whatever loads them.
 
     Args:
         net: the network, which stays reachable as ``net`` (decisions, execution, schedules).
@@ -45,7 +46,7 @@ class BackboneAdapter(Detectron2Backbone):
             )
         self.net = net
         self.out_features = list(out_features)
-        if isinstance(net, BlockDropBackbone):
+        if net.holds_resnet:
             self.register_load_state_dict_pre_hook(_take_detectron2_names)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -137,50 +138,47 @@ def build_fpn(
     return FPN(bottom_up, list(in_features), out_channels, norm, top, fuse_type)
 
 
-@BACKBONE_REGISTRY.register()
-def build_sar_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> BackboneAdapter:
-    """SAR-ResNet from ``MODEL.SAR``, returning ``MODEL.RESNETS.OUT_FEATURES``.
+Builder = Callable[[CfgNode, ShapeSpec], Detectron2Backbone]
+
+BUILDERS: dict[str, Builder] = {}
+"""The builders in detectron2's registry, by name: three for each backbone with a node in YAML."""
+
+
+def _register(entry: RegisteredBackbone) -> None:
+    """Registers a backbone's builders.
 
     Raises:
-        UserError: an option has a value that the network does not take.
+        ValueError: detectron2 knows another builder by one of the names.
     """
-    return _adapted(cfg, build_sar_resnet(cfg, in_channels=input_shape.channels))
+    if entry.node is None:
+        return
+    names = builder_names(entry)
+    for name in names.values():
+        if name in BACKBONE_REGISTRY:
+            raise ValueError(
+                f"detectron2 has a builder called {name} already; call the backbone something "
+                f"other than {entry.name!r}"
+            )
+    for top_block, name in names.items():
+        BUILDERS[name] = _named_builder(entry, name, top_block)
+        BACKBONE_REGISTRY.register(BUILDERS[name])
 
 
-@BACKBONE_REGISTRY.register()
-def build_sar_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """SAR-ResNet with FPN and p6 by max-pooling, as for Faster R-CNN; from ``MODEL.FPN``."""
-    return _fpn_from_config(cfg, build_sar_resnet_backbone(cfg, input_shape), "maxpool")
+def _named_builder(entry: RegisteredBackbone, name: str, top_block: str) -> Builder:
+    def build(cfg: CfgNode, input_shape: ShapeSpec) -> Detectron2Backbone:
+        check_builder(cfg)
+        adapter = _adapted(cfg, build_network(cfg, entry, in_channels=input_shape.channels))
+        return _fpn_from_config(cfg, adapter, top_block) if top_block else adapter
 
-
-@BACKBONE_REGISTRY.register()
-def build_retinanet_sar_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """SAR-ResNet with FPN and p6, p7 from res5, as for RetinaNet; from ``MODEL.FPN``."""
-    return _fpn_from_config(cfg, build_sar_resnet_backbone(cfg, input_shape), "p6p7")
-
-
-@BACKBONE_REGISTRY.register()
-def build_blockdrop_resnet_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> BackboneAdapter:
-    """BlockDrop-ResNet from ``MODEL.RESNETS`` and ``MODEL.BLOCKDROP``.
-
-    In place of ``build_resnet_backbone`` it takes the config and the weights of a plain detector.
+    pyramid = f"with an FPN from ``MODEL.FPN`` that ends in {top_block}" if top_block else "alone"
+    build.__name__ = build.__qualname__ = name
+    build.__doc__ = f"""``{entry.name}`` {pyramid}.
 
     Raises:
-        UserError: an option has a value that the network does not take.
+        UserError: an option has a value that the network does not take, or the detector wants
+            another pyramid.
     """
-    return _adapted(cfg, build_blockdrop_resnet(cfg, in_channels=input_shape.channels))
-
-
-@BACKBONE_REGISTRY.register()
-def build_blockdrop_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """BlockDrop-ResNet with FPN and p6 by max-pooling, for ``build_resnet_fpn_backbone``."""
-    return _fpn_from_config(cfg, build_blockdrop_resnet_backbone(cfg, input_shape), "maxpool")
-
-
-@BACKBONE_REGISTRY.register()
-def build_retinanet_blockdrop_resnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
-    """BlockDrop-ResNet with FPN, p6 and p7, for ``build_retinanet_resnet_fpn_backbone``."""
-    return _fpn_from_config(cfg, build_blockdrop_resnet_backbone(cfg, input_shape), "p6p7")
+    return build
 
 
 def _adapted(cfg: CfgNode, net: Backbone) -> BackboneAdapter:
@@ -198,3 +196,6 @@ def _fpn_from_config(cfg: CfgNode, bottom_up: Detectron2Backbone, top_block: str
         )
     except ValueError as error:
         raise UserError(f"MODEL.FPN: {error}") from error
+
+
+on_registration(_register)

@@ -19,8 +19,8 @@ from dynbackbones import checkpoints
 from dynbackbones.errors import UserError, mistake_in
 from dynbackbones.integrations.config import (
     add_dynbackbones_config,
+    check_builder,
     check_policy_training,
-    merge_config,
 )
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
@@ -28,6 +28,7 @@ from dynbackbones.integrations.detectron2.predictor import Predictor
 from dynbackbones.integrations.detectron2.trainer import Trainer
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
+from dynbackbones.integrations.yaml_files import merge_config
 from dynbackbones.training.run_folder import check_output_folder
 
 
@@ -48,6 +49,7 @@ def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
         cfg.MODEL.DEVICE = "cpu"
     _check_name("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
     _check_name("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
+    check_builder(cfg)
     cfg.freeze()
     register_datasets(cfg)
     return cfg

@@ -30,7 +30,7 @@ class Trainer(DefaultTrainer):
     """Trains and evaluates a detector as detectron2's default trainer does, and besides
 
     - collects the backbone's auxiliary losses, drives its schedules and logs its decisions;
-    - trains BlockDrop's policy where ``MODEL.BLOCKDROP.POLICY_TRAINING`` says so;
+    - trains a policy where ``POLICY_TRAINING`` of the backbone's node says so;
     - reports what the backbone cost per image, and writes ``results.json``;
     - checks every checkpoint before it is loaded, and names images that cannot be read.
     """
@@ -49,7 +49,7 @@ class Trainer(DefaultTrainer):
         optimizer = super().build_optimizer(cfg, model)
         factors = lr_factors(cfg)
         for name, parameters in own_parameters(model).items():
-            scale_lr(optimizer, parameters, factors[name])
+            scale_lr(optimizer, parameters, factors.get(name, 1.0))
         return optimizer
 
     @classmethod

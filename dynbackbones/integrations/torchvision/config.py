@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from fvcore.common.config import CfgNode
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.config import get_key, merge_config, num_classes_key
+from dynbackbones.integrations.config import chosen_backbone, num_classes_key
+from dynbackbones.integrations.options import network_of
 from dynbackbones.integrations.torchvision import schema
+from dynbackbones.integrations.yaml_files import get_key, merge_config
 
 # Channels of res2 by depth: a YAML for detectron2 must say 64 for its plain ResNet-18 and -34.
 _RES2_CHANNELS = {18: 64, 34: 64, 50: 256, 101: 256}
@@ -101,11 +103,13 @@ def _check_choices(cfg: CfgNode, choices: Mapping[str, tuple]) -> None:
 def _check_model(cfg: CfgNode) -> None:
     model = cfg.MODEL
     retinanet = model.META_ARCHITECTURE == "RetinaNet"
-    fitting = schema.RETINANET_BACKBONES if retinanet else schema.FPN_BACKBONES
-    if model.BACKBONE.NAME not in fitting:
+    ends = ("p6p7", "maxpool") if retinanet else ("maxpool", "p6p7")
+    own, other = (schema.backbone_names(end) for end in ends)
+    _check_choices(cfg, {"MODEL.BACKBONE.NAME": (*own, *other)})
+    if model.BACKBONE.NAME in other:
         raise UserError(
-            f"MODEL.BACKBONE.NAME {model.BACKBONE.NAME} does not suit "
-            f"{model.META_ARCHITECTURE} in the torchvision engine; use {sorted(fitting)[-1]}"
+            f"MODEL.BACKBONE.NAME {model.BACKBONE.NAME} does not suit {model.META_ARCHITECTURE} "
+            f"in the torchvision engine; use {own[other.index(model.BACKBONE.NAME)]}"
         )
     if not retinanet:
         _check_choices(cfg, schema.RCNN_CHOICES)
@@ -114,7 +118,7 @@ def _check_model(cfg: CfgNode) -> None:
                 f"MODEL.RPN.CONV_DIMS {list(model.RPN.CONV_DIMS)} needs detectron2; the "
                 "torchvision engine knows -1 (as many channels as the FPN), once per layer"
             )
-    if "sar" not in model.BACKBONE.NAME:
+    if network_of(chosen_backbone(cfg)).holds_resnet:
         depth, channels = model.RESNETS.DEPTH, model.RESNETS.RES2_OUT_CHANNELS
         if channels != _RES2_CHANNELS[depth]:
             raise UserError(

@@ -15,13 +15,12 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from dynbackbones.backbones import Backbone, ResNet
+from dynbackbones.backbones import Backbone
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.attach import attach
 from dynbackbones.integrations.config import (
-    build_blockdrop_resnet,
-    build_sar_resnet,
-    check_frozen,
+    build_backbone,
+    chosen_backbone,
     learns_policy,
     num_classes,
     reward_options,
@@ -117,31 +116,6 @@ class BatchTransform(GeneralizedRCNNTransform):
         return image, target
 
 
-def build_backbone(cfg: CfgNode) -> Backbone:
-    """The backbone that ``MODEL.BACKBONE.NAME`` names.
-
-    SAR-ResNet, BlockDrop-ResNet, or this package's plain ResNet.
-
-    Raises:
-        UserError: an option is wrong, or something is frozen that has no weights.
-    """
-    if "sar" in cfg.MODEL.BACKBONE.NAME:
-        return build_sar_resnet(cfg)
-    if "blockdrop" in cfg.MODEL.BACKBONE.NAME:
-        return build_blockdrop_resnet(cfg)
-    check_frozen(cfg, norm_key="MODEL.RESNETS.NORM")
-    resnets = cfg.MODEL.RESNETS
-    try:
-        return ResNet(
-            resnets.DEPTH,
-            norm=resnets.NORM,
-            freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-            stride_in_1x1=resnets.STRIDE_IN_1X1,
-        )
-    except ValueError as error:
-        raise UserError(f"MODEL.RESNETS: {error}") from error
-
-
 def build_detector(cfg: CfgNode) -> RetinaNet | FasterRCNN:
     """torchvision's detector for a config, with auxiliary losses and policy training attached.
 
@@ -156,7 +130,7 @@ def build_detector(cfg: CfgNode) -> RetinaNet | FasterRCNN:
         UserError: options do not fit together.
     """
     build = {"RetinaNet": _retinanet, "GeneralizedRCNN": _faster_rcnn}
-    body = build_backbone(cfg)
+    body = build_backbone(cfg, chosen_backbone(cfg))
     model = build[cfg.MODEL.META_ARCHITECTURE](cfg, body)
     stride = max(info.stride for info in body.feature_info.values())
     model.transform = BatchTransform(cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD, stride)

@@ -6,18 +6,11 @@ from collections.abc import Iterator
 
 from fvcore.common.config import CfgNode
 
-from dynbackbones.integrations.config import add_dynbackbones_config
+from dynbackbones.backbones.factory import registered_backbones
+from dynbackbones.integrations.config import add_dynbackbones_config, builder_names
 
-RETINANET_BACKBONES = {
-    "build_retinanet_sar_resnet_fpn_backbone",
-    "build_retinanet_blockdrop_resnet_fpn_backbone",
-    "build_retinanet_resnet_fpn_backbone",
-}
-FPN_BACKBONES = {
-    "build_sar_resnet_fpn_backbone",
-    "build_blockdrop_resnet_fpn_backbone",
-    "build_resnet_fpn_backbone",
-}
+# detectron2's own ResNet, in whose place this engine has ours.
+_PLAIN = "resnet"
 
 # detectron2's defaults. A run reads the same YAML in both engines, so they must stay the same
 # (a test compares them).
@@ -165,7 +158,6 @@ CHOICES = {
     "MODEL.KEYPOINT_ON": (False,),
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.META_ARCHITECTURE": ("RetinaNet", "GeneralizedRCNN"),
-    "MODEL.BACKBONE.NAME": tuple(sorted(RETINANET_BACKBONES | FPN_BACKBONES)),
     "MODEL.RESNETS.DEPTH": (18, 34, 50, 101),
     "MODEL.RESNETS.NORM": ("BN", "SyncBN", "FrozenBN"),
     "MODEL.RESNETS.NUM_GROUPS": (1,),
@@ -236,6 +228,17 @@ _DETECTRON2_ONLY = {
 DETECTRON2_ONLY = frozenset(
     f"{node}.{key}".lstrip(".") for node, keys in _DETECTRON2_ONLY.items() for key in keys.split()
 )
+
+
+def backbone_names(top_block: str) -> list[str]:
+    """What ``MODEL.BACKBONE.NAME`` can be.
+
+    Args:
+        top_block: end of the pyramid on it; see `builder_names`.
+    """
+    entries = registered_backbones().values()
+    built = [entry for entry in entries if entry.node is not None or entry.name == _PLAIN]
+    return [builder_names(entry)[top_block] for entry in built]
 
 
 def get_cfg() -> CfgNode:

@@ -45,14 +45,13 @@ def parameter_groups(cfg: CfgNode, model: nn.Module) -> list[dict]:
     """Trainable parameters, grouped by learning rate and weight decay as detectron2 sets them.
 
     Norm layers decay by ``WEIGHT_DECAY_NORM``; biases by ``WEIGHT_DECAY_BIAS`` (None: like their
-    layer) at ``BIAS_LR_FACTOR`` times the learning rate; region selectors learn at
-    ``MODEL.SAR.SELECTOR_LR_FACTOR`` times it, policy networks at
-    ``MODEL.BLOCKDROP.POLICY_LR_FACTOR`` times it.
+    layer) at ``BIAS_LR_FACTOR`` times the learning rate; what decides in the backbone learns at its
+    node's ``..._LR_FACTOR`` times it.
     """
     solver = cfg.SOLVER
     by_name = lr_factors(cfg)
     factors = {
-        id(parameter): by_name[name]
+        id(parameter): by_name.get(name, 1.0)
         for name, parameters in own_parameters(model).items()
         for parameter in parameters
     }

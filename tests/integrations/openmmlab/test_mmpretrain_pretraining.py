@@ -22,7 +22,7 @@ import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones import attach_auxiliary_losses, checkpoints
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.cli.train import main as train_command
-from dynbackbones.integrations.config import build_sar_resnet
+from dynbackbones.integrations.config import build_backbone, chosen_backbone
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.weights import load_weights
@@ -228,7 +228,8 @@ def test_the_demo_checkpoint_starts_the_demo_detector(demo_pretraining, caplog):
 def test_pretraining_and_detector_have_the_same_network_and_pixels():
     classifier_cfg = Config.fromfile(CONFIGS / "demo" / "pretrain_digits.py")
     cfg = demo_detector()
-    pretrained, detector = MODELS.build(classifier_cfg.model).backbone, build_sar_resnet(cfg)
+    pretrained = MODELS.build(classifier_cfg.model).backbone
+    detector = build_backbone(cfg, chosen_backbone(cfg))
     assert pretrained.macs(160, 213, 0.4) == detector.macs(160, 213, 0.4)
     shapes = [{k: v.shape for k, v in net.state_dict().items()} for net in (pretrained, detector)]
     assert shapes[0] == shapes[1]

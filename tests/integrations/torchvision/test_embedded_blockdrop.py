@@ -110,7 +110,7 @@ def test_results_tell_how_policies_differ(datasets, command, tmp_path, blockdrop
         ({"MODEL__BLOCKDROP__EXECUTION": "fast"}, "MODEL.BLOCKDROP and .*execution must be one"),
         (
             {"MODEL__META_ARCHITECTURE": "GeneralizedRCNN"},
-            "does not suit GeneralizedRCNN in the torchvision engine; use build_sar_resnet_fpn",
+            "does not suit GeneralizedRCNN in the torchvision engine; use build_blockdrop_resnet_f",
         ),
     ],
 )

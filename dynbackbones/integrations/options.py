@@ -1,0 +1,202 @@
+"""Options of backbones in configs: they follow from constructors, but for one table of exceptions.
+
+Every config language asks here what a constructor takes. In YAML a registered backbone has its
+options under ``MODEL.<node>``:
+
+- each argument of its constructor with a default that YAML can hold, in capitals; where it can be
+  None, 0, 0.0 or "" stands for that;
+- ``DEPTH`` of a family;
+- the fields of `DynamicBackbone.training_options`;
+- ``<NAME>_LR_FACTOR`` of each of `DynamicBackbone.lr_factors`;
+- ``SELECTION`` and ``SELECTION_RATE``, arguments of `DynamicBackbone.select`.
+
+A config is anything with nodes as attributes; this file knows no framework.
+"""
+
+import difflib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dynbackbones.backbones.base import Backbone, DynamicBackbone
+from dynbackbones.backbones.factory import RegisteredBackbone
+
+# Arguments that do not stand under MODEL.<node>.
+_ELSEWHERE = {
+    "in_channels",  # the images say it
+    "freeze_at",  # MODEL.BACKBONE.FREEZE_AT, which detectron2 has for every backbone
+    "selection",  # YAML holds names of selections, and a share beside them
+}
+# Of networks that hold a ResNet these are read where detectron2 reads them for the plain one, so
+# that its detectors run after MODEL.BACKBONE.NAME alone was changed.
+_FROM_RESNETS: dict[str, Callable[[Any], Any]] = {
+    "depth": lambda resnets: resnets.DEPTH,
+    "norm": lambda resnets: resnets.NORM,
+    "stride_in_1x1": lambda resnets: resnets.STRIDE_IN_1X1,
+    "output_stride": lambda resnets: 16 if resnets.RES5_DILATION == 2 else 32,
+    "dilate_first": lambda resnets: resnets.RES5_DILATION == 2,  # as detectron2's is
+}
+# Beside weights of losses and thresholds of boxes, a bare TOLERANCE says nothing.
+_KEYS = {"tolerance": "LOSS_TOLERANCE"}
+# The depth of most baselines, where a family has it.
+_USUAL_DEPTH = 50
+
+_EMPTY = {int: 0, float: 0.0, str: ""}
+
+
+def network_of(entry: RegisteredBackbone) -> type[Backbone]:
+    """The class of a registered backbone; of a function, what it says that it returns."""
+    made = entry.constructor
+    if not isinstance(made, type):
+        made = _signature(made).return_annotation
+    return made if isinstance(made, type) and issubclass(made, Backbone) else Backbone
+
+
+def parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The arguments of a constructor that have names, by these."""
+    found = _signature(constructor).parameters
+    return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+
+
+def unknown_option(given: Iterable[str], known: Iterable[str]) -> tuple[str, str] | None:
+    """The first name that is not known, and the known one that looks most like it."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            return name, difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return None
+
+
+def yaml_defaults(entry: RegisteredBackbone) -> dict[str, Any]:
+    """The options of a backbone under its node, with their defaults.
+
+    Raises:
+        ValueError: two of them would have the same key.
+    """
+    network = network_of(entry)
+    groups = [_arguments(entry), _training_fields(network), _lr_factors(network)]
+    if issubclass(network, DynamicBackbone):
+        groups.append({"selection": "", "selection_rate": 0.5})
+    defaults: dict[str, Any] = {}
+    for name, default in (pair for group in groups for pair in group.items()):
+        if _key(name) in defaults:
+            raise ValueError(
+                f"{network.__name__} has two options that would be called "
+                f"MODEL.{entry.node}.{_key(name)}; rename one"
+            )
+        defaults[_key(name)] = default
+    return defaults
+
+
+def constructor_arguments(
+    entry: RegisteredBackbone, model: Any, in_channels: int
+) -> dict[str, Any]:
+    """What a config says of the arguments of a backbone's constructor.
+
+    ``freeze_at`` and ``selection`` are left to the built network's `Backbone.freeze` and
+    `DynamicBackbone.selection`.
+
+    Args:
+        entry: the backbone.
+        model: the config's node ``MODEL``.
+        in_channels: channels of the images.
+    """
+    parameters, arguments = parameters_of(entry.constructor), {}
+    if entry.node:
+        arguments = _read(_arguments(entry), entry.constructor, getattr(model, entry.node))
+    if "in_channels" in parameters:
+        arguments["in_channels"] = in_channels
+    if network_of(entry).holds_resnet:
+        known = _FROM_RESNETS.keys() & parameters.keys()
+        arguments.update({name: _FROM_RESNETS[name](model.RESNETS) for name in known})
+    return arguments
+
+
+def training_arguments(entry: RegisteredBackbone, node: Any) -> dict[str, Any]:
+    """What a backbone's node says of the fields of `DynamicBackbone.training_options`."""
+    network = network_of(entry)
+    return _read(_training_fields(network), network.training_options, node)
+
+
+def lr_factors_of(entry: RegisteredBackbone, node: Any) -> dict[str, float]:
+    """What a backbone's node says of `DynamicBackbone.lr_factors`."""
+    names = getattr(network_of(entry), "lr_factors", {})
+    return {name: getattr(node, _key(f"{name}_lr_factor")) for name in names}
+
+
+def dilates(entry: RegisteredBackbone) -> bool:
+    """Whether a backbone can have the dilation that detectron2 gives res5."""
+    return {"output_stride", "dilate_first"} <= parameters_of(entry.constructor).keys()
+
+
+def _read(
+    defaults: dict[str, Any], constructor: Callable[..., Any], node: Any
+) -> dict[str, Any]:
+    """Values of a constructor's arguments, from what a node has in their places."""
+    parameters, values = parameters_of(constructor), {}
+    for name, default in defaults.items():
+        value = getattr(node, _key(name))
+        if isinstance(default, list):
+            value = tuple(value)
+        optional = type(None) in _members(parameters[name].annotation)
+        values[name] = None if optional and not value else value
+    return values
+
+
+def _key(name: str) -> str:
+    return _KEYS.get(name, name.upper())
+
+
+def _arguments(entry: RegisteredBackbone) -> dict[str, Any]:
+    """The constructor's arguments that stand under the node, with their defaults in YAML."""
+    network, found = network_of(entry), _yaml_values(entry.constructor)
+    if entry.depths:
+        usual = _USUAL_DEPTH if _USUAL_DEPTH in entry.depths else entry.depths[0]
+        found = {"depth": usual, **found}
+    elsewhere = _ELSEWHERE | (_FROM_RESNETS.keys() if network.holds_resnet else set())
+    return {name: value for name, value in found.items() if name not in elsewhere}
+
+
+def _training_fields(network: type[Backbone]) -> dict[str, Any]:
+    options = getattr(network, "training_options", None)
+    return _yaml_values(options) if options else {}
+
+
+def _lr_factors(network: type[Backbone]) -> dict[str, float]:
+    factors = getattr(network, "lr_factors", {})
+    return {f"{name}_lr_factor": factor for name, factor in factors.items()}
+
+
+def _yaml_values(constructor: Callable[..., Any]) -> dict[str, Any]:
+    """The arguments whose defaults YAML can write, with these."""
+    values = {name: _yaml_value(p) for name, p in parameters_of(constructor).items()}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _yaml_value(parameter: inspect.Parameter) -> Any:
+    """An argument's default as YAML writes it; None for what it cannot write."""
+    default = parameter.default
+    if default is None:
+        kinds = [kind for kind in _members(parameter.annotation) if kind in _EMPTY]
+        return _EMPTY[kinds[0]] if len(kinds) == 1 else None
+    if isinstance(default, bool | int | float | str):
+        return default
+    if isinstance(default, tuple | list):
+        simple = all(isinstance(item, bool | int | float | str) for item in default)
+        return list(default) if simple else None
+    return None
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union."""
+    union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return typing.get_args(annotation) if union else (annotation,)
+
+
+def _signature(constructor: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except NameError:  # annotations with names that only type checkers import
+        return inspect.signature(constructor)
