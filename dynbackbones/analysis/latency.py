@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
+from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.dynamic import DynamicBackbone
 
 DRAWS = 5
 """Random choices that a measurement goes through."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 
 _PROCESS = Path("/proc/self")

@@ -2,7 +2,6 @@
 
 from dynbackbones.backbones import cifar_resnet, resnet
 from dynbackbones.backbones.base import Backbone as Backbone
-from dynbackbones.backbones.base import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones.base import FeatureInfo as FeatureInfo
 from dynbackbones.backbones.base import find_backbones as find_backbones
 from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions as BlockDropDecisions
@@ -10,6 +9,7 @@ from dynbackbones.backbones.blockdrop.resnet import BlockDropCifarResNet as Bloc
 from dynbackbones.backbones.blockdrop.resnet import BlockDropResNet as BlockDropResNet
 from dynbackbones.backbones.cifar_resnet import CifarResNet as CifarResNet
 from dynbackbones.backbones.decisions import Decisions as Decisions
+from dynbackbones.backbones.dynamic import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones.factory import build_backbone as build_backbone
 from dynbackbones.backbones.factory import list_backbones as list_backbones
 from dynbackbones.backbones.factory import register_backbone as register_backbone

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from dynbackbones.backbones.base import DynamicBackbone
+from dynbackbones.backbones.dynamic import DynamicBackbone
 
 
 @torch.no_grad()

@@ -20,7 +20,8 @@ import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from dynbackbones.backbones.base import Backbone, DynamicBackbone
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.factory import RegisteredBackbone
 
 # Arguments that do not stand under MODEL.<node>.

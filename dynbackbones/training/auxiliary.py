@@ -3,7 +3,8 @@
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from dynbackbones.backbones.base import Backbone, DynamicBackbone, find_backbones
+from dynbackbones.backbones.base import Backbone, find_backbones
+from dynbackbones.backbones.dynamic import DynamicBackbone
 
 
 def own_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from dynbackbones.backbones.base import DynamicBackbone, find_backbones
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.dynamic import DynamicBackbone
 
 PREFIX = "decisions"
 """Of scalars: not "backbone", under which detectron2 logs the results of evaluations."""

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone, find_backbones
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.policy import learned_actions, scheduled_count
 from dynbackbones.policy.learning import RewardOptions

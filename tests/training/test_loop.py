@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import dynbackbones
-from dynbackbones.backbones.base import PATIENCE
+from dynbackbones.backbones.dynamic import PATIENCE
 from dynbackbones.training.loop import RateWatch
 
 

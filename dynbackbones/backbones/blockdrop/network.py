@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone, remember
+from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.blockdrop.decisions import BlockDropDecisions
 from dynbackbones.backbones.blockdrop.selection import BlockSelection
 from dynbackbones.backbones.blockdrop.stage import DroppableStage, blocks_to_synchronise
 from dynbackbones.backbones.decisions import Batch
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.resnet import check_choice, feature_size
 from dynbackbones.layers.stem import run_stem, stem_macs
 from dynbackbones.layers.tracing import is_traced

@@ -7,8 +7,9 @@ from numbers import Real
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone, remember
+from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.decisions import Batch, Decisions, Regions
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
 from dynbackbones.backbones.sar.loss import activation_rate_loss

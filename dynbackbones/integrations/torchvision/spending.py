@@ -11,7 +11,8 @@ import torch
 from fvcore.common.config import CfgNode
 from torch import Tensor, nn
 
-from dynbackbones.backbones.base import DynamicBackbone, find_backbones
+from dynbackbones.backbones.base import find_backbones
+from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.inference.calibration import calibrate
 from dynbackbones.integrations.torchvision import data

@@ -1,0 +1,195 @@
+"""The contract of networks that choose what they compute."""
+
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.layers.tracing import is_traced
+
+PATIENCE = 10
+"""Training passes without `set_progress` after which a warning says so."""
+
+
+class DynamicBackbone(Backbone):
+    """Base of backbones that choose what they compute.
+
+    Attributes:
+        progress: share of training done, set by `set_progress`.
+        execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
+            and multiplying); what holds in training mode is each network's to say.
+        lr_factors: by the names of `own_parameters`, the factors of the learning rate that hold
+            unless a config says otherwise.
+        policy_training: None where auxiliary losses train the decisions; ``"frozen"``, or
+            ``"reinforce"`` where rewards do, see `dynbackbones.training.policy`.
+        training_options: dataclass of what else trains the decisions, such as rewards; its fields
+            are options in configs.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_backbone("sar_resnet18", target_rate=0.5).eval()
+        >>> images = torch.rand(1, 3, 224, 224)
+        >>> with net.select("uniform", rate=0.5):
+        ...     _ = net(images)
+        >>> net.decisions.rate_name, round(float(net.decisions.rate), 2)
+        ('activation_rate', 0.5)
+        >>> chosen = net.decisions.choices()
+        >>> with net.select(chosen):  # the same once more
+        ...     _ = net(images)
+        >>> net.set_progress(0.2)
+        >>> round(net.scheduled_target_rate, 3)
+        0.833
+    """
+
+    executions = ("auto", "sparse", "masked")
+    lr_factors: ClassVar[dict[str, float]] = {}
+    training_options: ClassVar[type | None] = None
+    policy_training: str | None = None
+
+    def __init__(self, in_channels: int, execution: str = "auto", selection: Any = None) -> None:
+        super().__init__(in_channels)
+        self.execution = execution
+        self.progress = 0.0
+        self._selection = selection
+        self._record_auxiliary = True
+        self._warned = False
+        # Training passes since the start in which nobody moved the schedules; None if one did.
+        self._unmoved: int | None = 0
+
+    @property
+    def execution(self) -> str:
+        return self._execution
+
+    @execution.setter
+    def execution(self, value: str) -> None:
+        if value not in self.executions:
+            raise ValueError(f"execution must be one of {self.executions}, got {value!r}")
+        self._execution = value
+
+    @property
+    def selection(self) -> Any:
+        """The override of the decisions that holds at present; None for the network's own."""
+        return self._selection
+
+    @selection.setter
+    def selection(self, value: Any) -> None:
+        """Overrides the decisions for good with what `make_selection` returned, or no longer."""
+        self._selection = value
+
+    @abstractmethod
+    def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
+        """What `select` puts in place of the decisions; arguments as there.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+
+    @contextmanager
+    def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
+        """Overrides the decisions of forward passes inside: ablations, latency, tests.
+
+        What decides still runs, so that time and MACs are those of a real decision.
+
+        Args:
+            kind: ``"all"``, ``"none"``, ``"random"`` and what else the network's selection knows;
+                or choices as `Decisions.choices` returns them.
+            rate: share to compute, for the kinds that need one.
+            seed: of ``"random"``.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+        before, self._selection = self._selection, self.make_selection(kind, rate, seed)
+        try:
+            yield
+        finally:
+            self._selection = before
+
+    @abstractmethod
+    def macs(self, height: int, width: int, share: float = 1.0) -> float:
+        """Multiply-accumulates for an image of this size in pixels.
+
+        Args:
+            height, width: of the image.
+            share: of what could be computed, in [0, 1]: the rate of the decisions.
+        """
+
+    def _count_macs(self, decisions: Decisions) -> Tensor:
+        rates = decisions.rate.double().tolist()
+        macs = [self.macs(*s, r) for s, r in zip(decisions.image_sizes, rates, strict=True)]
+        return torch.tensor(macs, dtype=torch.float64)
+
+    def thresholds(self) -> list[Tensor]:
+        """Buffers that `dynbackbones.calibrate` moves; higher ones compute less."""
+        return []
+
+    def own_parameters(self) -> dict[str, list[nn.Parameter]]:
+        """Parameters of what decides, for learning rates of their own; see `lr_factors`."""
+        return {}
+
+    def set_progress(self, fraction: float) -> None:
+        """Moves every schedule to a share of training done.
+
+        Raises:
+            ValueError: ``fraction`` is outside [0, 1].
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction of training must lie in [0, 1], got {fraction}")
+        self.progress = float(fraction)
+        self._unmoved = None
+
+    def auxiliary_losses(self) -> dict[str, Tensor]:
+        """The losses of this thread's last training forward, which are taken off the module."""
+        last = self._traces.mine
+        losses, last.losses = last.losses, {}
+        return losses
+
+    @contextmanager
+    def no_auxiliary(self) -> Iterator[None]:
+        """Forward passes inside leave the auxiliary losses of an earlier one alone.
+
+        `decisions` follow every forward pass all the same.
+        """
+        before, self._record_auxiliary = self._record_auxiliary, False
+        try:
+            yield
+        finally:
+            self._record_auxiliary = before
+
+    @property
+    def records_auxiliary(self) -> bool:
+        """Whether the next forward pass will keep auxiliary losses."""
+        return self.training and self._record_auxiliary and torch.is_grad_enabled()
+
+    def _keep_auxiliary(self, losses: dict[str, Tensor]) -> None:
+        last = self._traces.mine
+        if last.losses and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the auxiliary losses of {type(self).__name__} ({', '.join(last.losses)}) "
+                f"were not collected, so its decisions are not trained; call "
+                f"dynbackbones.attach_auxiliary_losses(model) once on the outermost model, or use "
+                f"no_auxiliary() or eval() for forward passes that are not trained",
+                stacklevel=3,
+            )
+        last.losses = losses
+        self._look_for_progress()
+
+    def _look_for_progress(self) -> None:
+        if self._unmoved is None or is_traced():
+            return
+        self._unmoved += 1
+        if self._unmoved == PATIENCE:
+            warnings.warn(
+                f"nobody moved the schedules of {type(self).__name__} in {PATIENCE} training "
+                "passes, so they stand at their start: call dynbackbones.set_progress(model, "
+                "iteration / max_iterations) in each, or register your framework's "
+                "DynamicBackboneHook",
+                stacklevel=4,
+            )

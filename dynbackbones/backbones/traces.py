@@ -1,0 +1,33 @@
+"""What forward passes leave behind, for each thread."""
+
+import threading
+
+from torch import Tensor
+
+from dynbackbones.backbones.decisions import Decisions, Size
+
+
+class Trace:
+    """What a forward pass leaves behind."""
+
+    def __init__(self) -> None:
+        self.decisions: Decisions | None = None
+        self.image_sizes: list[Size] | None = None
+        self.losses: dict[str, Tensor] = {}
+
+
+class Traces(threading.local):
+    """The trace of each thread's last forward pass; a copy of a network starts without any.
+
+    Its one attribute never changes: the compiler follows writes to a plain object, and drops those
+    to a thread's own attributes.
+    """
+
+    def __init__(self) -> None:
+        self.mine = Trace()
+
+    def __deepcopy__(self, memo: dict) -> "Traces":
+        return Traces()
+
+    def __reduce__(self) -> tuple:
+        return Traces, ()
