@@ -20,7 +20,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # busy waiting, a training step beside one other job took ten times as long.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-.PHONY: help demo test test-detectron2 test-slow lint bench
+.PHONY: help demo test test-detectron2 test-slow lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -44,6 +44,9 @@ test-slow: $(call installed,dev) ## run the tests that take minutes
 
 lint: $(call installed,dev) ## check style
 	$(PYTHON) -m ruff check .
+
+docs: $(call installed,dev) ## write the reference of options anew
+	$(PYTHON) -m dynbackbones.integrations.options_page > docs/options.md
 
 # Nothing else should run during a measurement, and waking threads up would count.
 bench: $(call installed,demo) ## measure the backbones on this machine

@@ -12,6 +12,8 @@ import torch
 import dynbackbones
 from dynbackbones.analysis.pictures import region_brightness
 from dynbackbones.cli.main import COMMANDS
+from dynbackbones.integrations import options_page
+from dynbackbones.integrations.torchvision import schema
 from tests.test_rooms import ORDER
 
 ROOT = Path(__file__).parents[1]
@@ -155,3 +157,21 @@ def test_the_head_of_the_recipe_sees_what_pictures_show():
 def test_the_page_lists_the_rooms_in_their_order():
     rows = re.findall(r"^\| `(\w+)` \|", text_of("docs/architecture.md"), re.MULTILINE)
     assert rows[: len(ORDER)] == ORDER
+
+
+def test_the_reference_of_options_is_up_to_date():
+    assert text_of("docs/options.md") == options_page.page(), "run make docs"
+
+
+ROW = re.compile(r"^\| `?(\w*)`? \| `?([^|]*?)`? \| `(MODEL[\w.]+)` \| \S", re.MULTILINE)
+
+
+def test_the_reference_has_every_key_of_a_node_with_its_default():
+    defaults = {key: default for _, default, key in ROW.findall(text_of("docs/options.md"))}
+    model = schema.get_cfg().MODEL
+    for node in ("SAR", "BLOCKDROP"):
+        for name, value in model[node].items():
+            shown = defaults[f"MODEL.{node}.{name}"]
+            in_yaml = tuple(value) if isinstance(value, list) else value
+            nothing = shown == "None" and not value
+            assert nothing or shown in ("", repr(in_yaml).replace("'", '"'))

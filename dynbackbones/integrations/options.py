@@ -32,13 +32,15 @@ _ELSEWHERE = {
 }
 # Of networks that hold a ResNet these are read where detectron2 reads them for the plain one, so
 # that its detectors run after MODEL.BACKBONE.NAME alone was changed.
-_FROM_RESNETS: dict[str, Callable[[Any], Any]] = {
-    "depth": lambda resnets: resnets.DEPTH,
-    "norm": lambda resnets: resnets.NORM,
-    "stride_in_1x1": lambda resnets: resnets.STRIDE_IN_1X1,
-    "output_stride": lambda resnets: 16 if resnets.RES5_DILATION == 2 else 32,
-    "dilate_first": lambda resnets: resnets.RES5_DILATION == 2,  # as detectron2's is
+_FROM_RESNETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "depth": ("DEPTH", lambda depth: depth),
+    "norm": ("NORM", lambda norm: norm),
+    "stride_in_1x1": ("STRIDE_IN_1X1", lambda first: first),
+    "output_stride": ("RES5_DILATION", lambda dilation: 16 if dilation == 2 else 32),
+    "dilate_first": ("RES5_DILATION", lambda dilation: dilation == 2),  # as detectron2's is
 }
+# Without a node, and yet in YAML: detectron2's own ResNet, in whose place an engine may have ours.
+_PLAIN = "resnet"
 # Beside weights of losses and thresholds of boxes, a bare TOLERANCE says nothing.
 _KEYS = {"tolerance": "LOSS_TOLERANCE"}
 # The depth of most baselines, where a family has it.
@@ -68,6 +70,29 @@ def unknown_option(given: Iterable[str], known: Iterable[str]) -> tuple[str, str
         if name not in known:
             return name, difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
     return None
+
+
+def stands_in_yaml(entry: RegisteredBackbone) -> bool:
+    """Whether ``MODEL.BACKBONE.NAME`` can name a backbone."""
+    return entry.node is not None or entry.name == _PLAIN
+
+
+def yaml_key(entry: RegisteredBackbone, name: str) -> str:
+    """Where YAML has an option of a backbone; empty where it has it nowhere.
+
+    Args:
+        entry: the backbone.
+        name: of a constructor's argument, or of what else stands under the node.
+    """
+    if not stands_in_yaml(entry):
+        return ""
+    if name == "freeze_at":
+        return "MODEL.BACKBONE.FREEZE_AT"
+    if network_of(entry).holds_resnet and name in _FROM_RESNETS:
+        key = _FROM_RESNETS[name][0]
+        return f"MODEL.RESNETS.{key}" if key != "RES5_DILATION" or dilates(entry) else ""
+    known = entry.node and _key(name) in yaml_defaults(entry)
+    return f"MODEL.{entry.node}.{_key(name)}" if known else ""
 
 
 def yaml_defaults(entry: RegisteredBackbone) -> dict[str, Any]:
@@ -110,8 +135,9 @@ def constructor_arguments(
     if "in_channels" in parameters:
         arguments["in_channels"] = in_channels
     if network_of(entry).holds_resnet:
-        known = _FROM_RESNETS.keys() & parameters.keys()
-        arguments.update({name: _FROM_RESNETS[name](model.RESNETS) for name in known})
+        for name in _FROM_RESNETS.keys() & parameters.keys():
+            key, read = _FROM_RESNETS[name]
+            arguments[name] = read(getattr(model.RESNETS, key))
     return arguments
 
 

@@ -142,3 +142,21 @@ def test_a_resnet_is_read_from_its_node():
 def test_the_nearest_name_is_found():
     assert options.unknown_option(["groups"], ["groups", "alpha"]) is None
     assert options.unknown_option(["grops", "x"], ["groups", "alpha"]) == ("grops", "groups")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "name", "key"),
+    [
+        ("sar_resnet", "depth", "MODEL.SAR.DEPTH"),
+        ("sar_resnet", "freeze_at", "MODEL.BACKBONE.FREEZE_AT"),
+        ("sar_resnet", "in_channels", ""),
+        ("blockdrop_resnet", "depth", "MODEL.RESNETS.DEPTH"),
+        ("blockdrop_resnet", "dilate_first", "MODEL.RESNETS.RES5_DILATION"),
+        ("blockdrop_resnet", "tolerance", "MODEL.BLOCKDROP.LOSS_TOLERANCE"),
+        ("resnet", "norm", "MODEL.RESNETS.NORM"),
+        ("resnet", "output_stride", ""),  # it has no dilation as detectron2's
+        ("cifar_resnet", "norm", ""),
+    ],
+)
+def test_where_yaml_has_an_option(backbone, name, key):
+    assert options.yaml_key(registered_backbones()[backbone], name) == key

@@ -8,9 +8,7 @@ from fvcore.common.config import CfgNode
 
 from dynbackbones.backbones.factory import registered_backbones
 from dynbackbones.integrations.config import add_dynbackbones_config, builder_names
-
-# detectron2's own ResNet, in whose place this engine has ours.
-_PLAIN = "resnet"
+from dynbackbones.integrations.options import stands_in_yaml
 
 # detectron2's defaults. A run reads the same YAML in both engines, so they must stay the same
 # (a test compares them).
@@ -237,8 +235,7 @@ def backbone_names(top_block: str) -> list[str]:
         top_block: end of the pyramid on it; see `builder_names`.
     """
     entries = registered_backbones().values()
-    built = [entry for entry in entries if entry.node is not None or entry.name == _PLAIN]
-    return [builder_names(entry)[top_block] for entry in built]
+    return [builder_names(entry)[top_block] for entry in entries if stands_in_yaml(entry)]
 
 
 def get_cfg() -> CfgNode:
