@@ -1,6 +1,7 @@
 """Names of backbones to their constructors; `register_backbone` adds a user's own."""
 
 import difflib
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,16 @@ class RegisteredBackbone:
 
 
 Listener = Callable[[RegisteredBackbone], None]
+
+# Options of timm, torchvision and OpenMMLab, and what is done here instead.
+_ALL_FEATURES = "all features come out in a dict: index it, as in net(images)['res4']"
+_ELSEWHERE = {
+    "features_only": _ALL_FEATURES,
+    "out_indices": _ALL_FEATURES,
+    "out_features": _ALL_FEATURES,
+    "pretrained": "build it, then call dynbackbones.load_weights(net, file)",
+    "weights": "build it, then call dynbackbones.load_weights(net, file)",
+}
 
 _REGISTERED: dict[str, RegisteredBackbone] = {}
 _VARIANTS: dict[str, tuple[RegisteredBackbone, tuple[int, ...]]] = {}
@@ -137,7 +148,7 @@ def build_backbone(name: str, **options: Any) -> Backbone:
 
     Raises:
         ValueError: the name is not known.
-        TypeError: an option is not known.
+        TypeError: an option is not known; says the nearest one, or what another library's is here.
 
     Example:
         >>> import dynbackbones, torch
@@ -147,7 +158,26 @@ def build_backbone(name: str, **options: Any) -> Backbone:
         (1, 256, 4, 6)
     """
     entry, arguments = _variant(name)
+    _check_options(name, entry.constructor, len(arguments), options)
     return entry.constructor(*arguments, **options)
+
+
+def _check_options(
+    name: str, constructor: Constructor, given: int, options: Iterable[str]
+) -> None:
+    """Refuses options that are not among a constructor's, but for the first ones, which are given.
+
+    Says what their user may have meant.
+    """
+    parameters = list(inspect.signature(constructor).parameters.values())[given:]
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return
+    known = [parameter.name for parameter in parameters]
+    for option in options:
+        if option not in known:
+            near = difflib.get_close_matches(option, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+            raise TypeError(f"{name} has no option {option!r}; {_ELSEWHERE.get(option, meant)}")
 
 
 def _variant(name: str) -> tuple[RegisteredBackbone, tuple[int, ...]]:
