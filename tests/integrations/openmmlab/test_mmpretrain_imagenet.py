@@ -20,6 +20,7 @@ from dynbackbones.data import class_folders
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
 from dynbackbones.integrations.openmmlab.datasets.image_folders import ImageFolders
+from dynbackbones.integrations.openmmlab.head_checks import check_heads
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 SAR = CONFIGS / "sar_resnet50_imagenet.py"
@@ -101,6 +102,18 @@ def test_fine_tuning_keeps_the_rate():
     backbone = Config.fromfile(CONFIGS / "sar_resnet50_finetune.py").model.backbone
     assert backbone.target_schedule == "constant" and backbone.loss_weight == 1
     assert tuple(backbone.temperature) == (0.1, 0.01)
+
+
+def test_small_data_trains_from_scratch(train, tmp_path):
+    name = CONFIGS / "sar_resnet18_scratch.py"
+    cfg = Config.fromfile(name)
+    backbone = cfg.model.backbone
+    assert (backbone.selector_margin, backbone.target_schedule) == (2, "ramp")
+    assert "init_cfg" not in backbone and cfg.load_from is None
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_epochs
+    folder = train(name, tmp_path / "scratch", "train_cfg.max_epochs=1")
+    results = json.loads((folder / "results.json").read_text())
+    assert 0 < results["activation_rate"] <= 1 and "accuracy/top1" in results
 
 
 def test_blockdrops_stages_follow_each_other():
@@ -350,3 +363,16 @@ def test_the_checkpoint_starts_another_classifier_without_its_head(finished_run)
     state = checkpoints.state_dict_of(checkpoints.load(path))
     for key, value in model.backbone.state_dict().items():
         assert torch.equal(value, state[f"backbone.{key}"]), key
+
+
+def test_a_classifier_on_other_channels_is_told_the_right_number():
+    model = MODELS.build(
+        {
+            "type": "ImageClassifier",
+            "backbone": {"type": "SARResNet", "depth": 18, "out_indices": (3,)},
+            "neck": {"type": "GlobalAveragePooling"},
+            "head": {"type": "LinearClsHead", "num_classes": 3, "in_channels": 2048},
+        }
+    )
+    with pytest.raises(UserError, match="head.in_channels is 2048, but res5 .* has 512 channels"):
+        check_heads(model)

@@ -151,6 +151,28 @@ def test_a_head_on_several_features():
     check_heads(model)
 
 
+def test_a_pyramid_on_other_channels(refused, config_file):
+    neck = {"type": "FPN", "in_channels": [256, 512, 1024, 2048], "out_channels": 16, "num_outs": 4}
+    heads = {f"model__{head}__in_channels": 16 for head in ("decode_head", "auxiliary_head")}
+    line = refused(config_file(**heads, model__neck=neck))
+    channels = [64, 128, 256, 512]
+    assert f"neck.in_channels is {neck['in_channels']}, but res2, res3, res4, res5 of the" in line
+    assert line.endswith(f"backbone has {channels} channels; set in_channels={channels}\n")
+
+
+def test_the_first_of_several_necks_reads_the_backbone():
+    init_default_scope("mmseg")
+    model = nn.Module()
+    model.backbone = MODELS.build({"type": "StaticResNet", "depth": 18, "out_indices": (2, 3)})
+    first, second = nn.Conv2d(1, 1, 1), nn.Conv2d(1, 1, 1)
+    model.with_neck, model.neck = True, nn.Sequential(first, second)
+    first.in_channels, second.in_channels = (256, 512), (16, 16)
+    check_heads(model)
+    first.in_channels = (256, 256)
+    with pytest.raises(UserError, match=r"neck.in_channels is \[256, 256\], but res4, res5 of"):
+        check_heads(model)
+
+
 @pytest.mark.parametrize("workers", [0, 1])
 def test_labels_outside_the_classes(refused, config_file, workers, tmp_path):
     # Also from a worker process, whose traceback stands before the message.
