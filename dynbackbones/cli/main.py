@@ -12,6 +12,7 @@ from dynbackbones import __version__
 from dynbackbones.cli.engines import check_installed
 from dynbackbones.cli.running import run
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.shipped_configs import shipped_folder
 
 
 class Command(NamedTuple):
@@ -35,6 +36,7 @@ COMMANDS = {
     "visualize": Command("visualize", "draw what a detector refined or ran"),
     "convert": Command("convert", "give a checkpoint another library's names"),
     "benchmark": Command("benchmark", "measure latency side by side"),
+    "configs": Command("configs", "list the configs that come with the package, or copy them"),
     "compare": Command("compare", "train variants over seeds, in one table", "openmmlab"),
     "blockdrop-table": Command(
         "blockdrop_table", "BlockDrop's stages beside fixed policies", "openmmlab"
@@ -69,7 +71,7 @@ def _first_word() -> str:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
         + "\n".join(f"  {name:<{width}}{entry.purpose}" for name, entry in COMMANDS.items())
-        + "\n\nEach has a --help of its own.",
+        + f"\n\nEach has a --help of its own. Documents are in {shipped_folder('docs')}.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("command", metavar="COMMAND", help="see below")

@@ -5,13 +5,16 @@ fvcore's ``CfgNode`` and detectron2's, which derives from it, are both accepted 
 
 import difflib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import yaml
 from fvcore.common.config import CfgNode
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.shipped_configs import find_config
 
 _MISSING = object()
 _TYPE_REMEDY = "write the value in the form of its default, such as 1.0 for a number with a point"
@@ -24,7 +27,7 @@ def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str] = ()) -> No
 
     Args:
         cfg: changed in place.
-        config_file: path of a YAML file; empty for none.
+        config_file: path of a YAML file, see `find_config`; empty for none.
         opts: keys and values in turn, as they come from a command line.
 
     Raises:
@@ -32,9 +35,11 @@ def merge_config(cfg: CfgNode, config_file: str, opts: Sequence[str] = ()) -> No
             one), or a value has another type than the default.
     """
     if config_file:
-        loaded = _load_yaml(type(cfg), config_file)
+        config_file = find_config(config_file)
+        loaded, has_ours = _load_yaml(type(cfg), config_file)
         try:
-            cfg.merge_from_file(config_file, allow_unsafe=False)
+            with _one_file(loaded) if has_ours else nullcontext(config_file) as file:
+                cfg.merge_from_file(file, allow_unsafe=False)
         except KeyError as error:
             key = _first_unknown_key(loaded, cfg)
             reason = _unknown(key, cfg) if key else str(error.args[0])
@@ -66,8 +71,21 @@ def get_key(cfg: CfgNode, key: str, default: Any = None) -> Any:
     return cfg
 
 
-def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
-    """The content of a config file and its bases, as plain dicts."""
+@contextmanager
+def _one_file(loaded: Mapping[str, Any]) -> Iterator[str]:
+    """A file of what was read from several, as `CfgNode` itself finds no bases elsewhere."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        yaml.safe_dump(dict(loaded), file)
+        file.flush()
+        yield file.name
+
+
+def _load_yaml(node: type[CfgNode], config_file: str) -> tuple[dict[str, Any], bool]:
+    """The content of a config file and its bases, as plain dicts.
+
+    Returns:
+        It, and whether a base is one of ours and not beside the file that names it.
+    """
     if str(config_file).endswith(".py"):
         raise UserError(
             f"config file {config_file} is Python, and a YAML file is wanted here: mmengine's "
@@ -76,8 +94,9 @@ def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
         )
     if not os.path.isfile(config_file):
         raise UserError(f"config file {config_file} does not exist; check --config-file")
+    reader = _finding_bases(node)
     try:
-        loaded = node.load_yaml_with_base(config_file, allow_unsafe=False)
+        loaded = reader.load_yaml_with_base(config_file, allow_unsafe=False)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
@@ -92,7 +111,30 @@ def _load_yaml(node: type[CfgNode], config_file: str) -> dict[str, Any]:
         loaded = None
     if not isinstance(loaded, Mapping):
         raise UserError(f"{config_file}: not a mapping of config keys")
-    return loaded
+    return loaded, reader.has_ours
+
+
+def _finding_bases(node: type[CfgNode]) -> Any:
+    """A kind of node that reads YAML as ``node`` does and finds bases as `find_config` does."""
+    reading: list[str] = []
+
+    class Finding(node):
+        has_ours = False
+
+        @classmethod
+        def load_yaml_with_base(cls, filename: str, allow_unsafe: bool = False) -> dict[str, Any]:
+            if reading and not os.path.exists(filename):
+                written = os.path.relpath(filename, os.path.dirname(reading[-1]))
+                found = find_config(written, base_of=reading[-1])
+                if os.path.exists(found):
+                    cls.has_ours, filename = True, found
+            reading.append(filename)
+            try:
+                return super().load_yaml_with_base(filename, allow_unsafe=allow_unsafe)
+            finally:
+                reading.pop()
+
+    return Finding
 
 
 def _flat_keys(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

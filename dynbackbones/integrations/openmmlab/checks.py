@@ -23,8 +23,10 @@ from torch import nn
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, build_generator
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.config_file import read_config
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.weights import check_backbones
+from dynbackbones.integrations.shipped_configs import find_config
 
 OURS = "dynbackbones."
 ADAPTER = "dynbackbones.integrations.openmmlab"
@@ -42,16 +44,16 @@ def load_config(path: str | os.PathLike) -> Config:
     Raises:
         UserError: there is no such file, it is not a config, or ``custom_imports`` is missing.
     """
-    path = Path(path)
+    path = Path(find_config(path))
     if not path.is_file():
         raise UserError(f"config {path} does not exist; check the path")
     if path.suffix in (".yaml", ".yml") and _DETECTRON2_KEY.search(path.read_text("utf-8")):
         raise UserError(
             f"config {path} is in detectron2's form, and one of mmengine's is wanted here; it goes "
-            "with tools/train_net.py"
+            "with dynbackbones train-net"
         )
     try:
-        cfg = Config.fromfile(path)
+        cfg = read_config(path)
     except Exception as error:  # a config is Python: anything may happen
         first = (str(error).splitlines() or [""])[0]
         raise UserError(f"config {path} cannot be read: {type(error).__name__}: {first}") from error

@@ -83,3 +83,13 @@ def test_the_demo_config_finds_its_data_set(tmp_path, monkeypatch):
     assert {box["category_id"] for record in records for box in record["annotations"]} == set(
         range(5)
     )
+
+
+def test_ours_is_a_base_of_a_file_of_the_users(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = "configs/demo/sar_retinanet.yaml"
+    (tmp_path / "a.yaml").write_text(f"_BASE_: {name}\nVERSION: 2\nMODEL: {{SAR: {{GROUPS: 4}}}}\n")
+    cfg = engine.setup("a.yaml")
+    whole = engine.setup(name, ["MODEL.SAR.GROUPS", "4"])
+    assert cfg.MODEL.SAR.GROUPS == 4
+    assert cfg.dump() == whole.dump()
