@@ -1,4 +1,4 @@
-"""Training and evaluation through detectron2, from the same YAML as the embedded engine."""
+"""Training and evaluation through detectron2, from the same YAML as the torchvision engine."""
 
 import difflib
 import os

@@ -1,4 +1,4 @@
-"""Embedded detection engine: torchvision's detectors, trained with mmengine from detectron2's YAML.
+"""The torchvision engine: its detectors, trained with mmengine from detectron2's YAML.
 
 config       reads the YAML (schema: the keys and their defaults)
 detectors    RetinaNet and Faster R-CNN with FPN on this package's backbones (heads, weights)

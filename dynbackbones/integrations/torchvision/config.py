@@ -1,4 +1,4 @@
-"""Reads a detectron2-style YAML for the embedded engine and refuses what it cannot honour."""
+"""Reads a detectron2-style YAML for the torchvision engine and refuses what it cannot honour."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""COCO-format images and boxes for the embedded engine."""
+"""COCO-format images and boxes for the torchvision engine."""
 
 from __future__ import annotations
 

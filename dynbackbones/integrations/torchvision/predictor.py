@@ -1,4 +1,4 @@
-"""A trained detector of the embedded engine on one image."""
+"""A trained detector of the torchvision engine on one image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of detectron2's configuration keys the embedded engine knows, and their defaults."""
+"""Which of detectron2's configuration keys the torchvision engine knows, and their defaults."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ def backbone_names(top_block: str) -> list[str]:
 
 
 def get_cfg() -> CfgNode:
-    """A config with every key of the embedded engine at its default."""
+    """A config with every key of the torchvision engine at its default."""
     cfg = CfgNode(_DEFAULTS)
     add_dynbackbones_config(cfg)
     return cfg
