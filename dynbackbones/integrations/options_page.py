@@ -55,7 +55,7 @@ def page() -> str:
     return "\n".join([HEADER, *map(_section, ours)])
 
 
-def described(thing: Callable[..., Any]) -> dict[str, str]:
+def argument_docs(thing: Callable[..., Any]) -> dict[str, str]:
     """What the docstring of a class says of its arguments or fields, by their names."""
     text = inspect.getdoc(thing) or ""
     section = re.search(r"^(?:Args|Attributes):\n((?:    .*\n|\n)*)", f"{text}\n", re.MULTILINE)
@@ -97,7 +97,7 @@ def _names(entry: RegisteredBackbone) -> str:
 
 def _constructor_options(entry: RegisteredBackbone) -> list[Option]:
     network = options.network_of(entry)
-    meanings = described(network)
+    meanings = argument_docs(network)
     found = [
         Option(name, _written(p.default), options.yaml_key(entry, name), meanings[name])
         for name, p in options.parameters_of(entry.constructor).items()
@@ -114,7 +114,7 @@ def _constructor_options(entry: RegisteredBackbone) -> list[Option]:
 
 def _training_options(entry: RegisteredBackbone) -> list[Option]:
     made = options.network_of(entry).training_options
-    meanings = described(made)
+    meanings = argument_docs(made)
     return [
         Option(name, _written(p.default), options.yaml_key(entry, name), meanings[name])
         for name, p in options.parameters_of(made).items()
