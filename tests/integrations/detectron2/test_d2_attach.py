@@ -1,6 +1,7 @@
 """Auxiliary losses, image sizes and copies of whole detectors."""
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -151,3 +152,33 @@ def test_image_read_by_detectron2_needs_no_extra_keys(config, tiny):
     with torch.no_grad():
         model([{"image": tensor, "height": 128, "width": 192}])
     assert backbone_of(model).decisions.image_sizes == [(64, 96)]
+
+
+@pytest.fixture
+def loggers():
+    """The loggers of detectron2 and of this package, without handlers; afterwards as before."""
+    found = [logging.getLogger(name) for name in ("detectron2", "dynbackbones")]
+    before = [(list(logger.handlers), logger.level) for logger in found]
+    for logger in found:
+        logger.handlers.clear()
+    yield found
+    for logger, (handlers, level) in zip(found, before, strict=True):
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+
+
+def test_the_log_goes_where_detectron2s_goes(config, loggers):
+    theirs, ours = loggers
+    theirs.addHandler(logging.NullHandler())
+    theirs.setLevel(logging.DEBUG)
+    detector(config)
+    assert ours.handlers == theirs.handlers and ours.level == logging.DEBUG
+
+
+def test_a_log_of_the_users_stays(config, loggers):
+    theirs, ours = loggers
+    theirs.addHandler(logging.NullHandler())
+    ours.addHandler(logging.NullHandler())
+    before = list(ours.handlers)
+    detector(config)
+    assert ours.handlers == before

@@ -148,6 +148,33 @@ def test_the_log_says_that_all_blocks_run(tmp_path, caplog):
     assert "policy network of BlockDropResNet is untrained, so that all 8 blocks" in caplog.text
 
 
+def test_no_key_of_a_policy_is_missed_in_a_plain_detector(tmp_path, caplog):
+    plain = trained_model(make_cfg())
+    zoo_file(tmp_path / "zoo.pkl", plain)
+    torch.save({"model": plain.state_dict()}, tmp_path / "plain.pth")
+    for file in ("zoo.pkl", "plain.pth"):
+        model = build_model(blockdrop_of(make_cfg()))
+        attach(model)
+        before = {k: v.clone() for k, v in model.state_dict().items() if ".policy." in k}
+        with caplog.at_level(logging.WARNING):
+            DetectionCheckpointer(model).load(str(tmp_path / file))
+        assert before
+        assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
+        assert "policy network of BlockDropResNet is untrained" in caplog.text
+        assert "policy.conv1" not in caplog.text and "policy.fc" not in caplog.text
+        caplog.clear()
+
+
+def test_weights_of_half_a_policy_are_still_missed(tmp_path, caplog):
+    model = build_model(blockdrop_of(make_cfg()))
+    state = {k: v for k, v in model.state_dict().items() if "policy.fc.bias" not in k}
+    torch.save({"model": state}, tmp_path / "half.pth")
+    attach(model)
+    with caplog.at_level(logging.WARNING):
+        DetectionCheckpointer(model).load(str(tmp_path / "half.pth"))
+    assert "policy.fc" in caplog.text
+
+
 def zoo_file(path, model):
     """A detector as in detectron2's model zoo, one of the older ones."""
     weights = {key: value.numpy() for key, value in model.state_dict().items()}
