@@ -53,22 +53,38 @@ def network_of(entry: RegisteredBackbone) -> type[Backbone]:
     """The class of a registered backbone; of a function, what it says that it returns."""
     made = entry.constructor
     if not isinstance(made, type):
-        made = _signature(made).return_annotation
+        made = signature_of(made).return_annotation
     return made if isinstance(made, type) and issubclass(made, Backbone) else Backbone
+
+
+def signature_of(constructor: Callable[..., Any]) -> inspect.Signature:
+    """A constructor's signature, its annotations as types where they can be found."""
+    try:
+        return inspect.signature(constructor, eval_str=True)
+    except NameError:  # annotations with names that only type checkers import
+        return inspect.signature(constructor)
 
 
 def parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The arguments of a constructor that have names, by these."""
-    found = _signature(constructor).parameters
+    found = signature_of(constructor).parameters
     return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
-def unknown_option(given: Iterable[str], known: Iterable[str]) -> tuple[str, str] | None:
-    """The first name that is not known, and the known one that looks most like it."""
-    known = list(known)
+def unknown_option(
+    given: Iterable[str], signature: inspect.Signature
+) -> tuple[str, str] | None:
+    """The first name that a signature does not know, and the end of a sentence about it.
+
+    That names the one that was probably meant; it is empty where none looks alike.
+    """
+    known = signature.parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return None
     for name in given:
         if name not in known:
-            return name, difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+            return name, f"; did you mean {near[0]!r}?" if near else ""
     return None
 
 
@@ -220,10 +236,3 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     """The types of a union."""
     union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
     return typing.get_args(annotation) if union else (annotation,)
-
-
-def _signature(constructor: Callable[..., Any]) -> inspect.Signature:
-    try:
-        return inspect.signature(constructor, eval_str=True)
-    except NameError:  # annotations with names that only type checkers import
-        return inspect.signature(constructor)

@@ -10,7 +10,7 @@ from dynbackbones.backbones.blockdrop.resnet import BlockDropResNet
 from dynbackbones.backbones.factory import Constructor, find_registered
 from dynbackbones.backbones.sar.resnet import SARResNet
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, build_fpn
-from dynbackbones.integrations.options import parameters_of, unknown_option
+from dynbackbones.integrations.options import signature_of, unknown_option
 
 
 def backbone_fpn(
@@ -50,11 +50,9 @@ def backbone_fpn(
         constructor = entry.constructor
         if entry.depths:
             options = {"depth": entry.names[backbone][0], **options}
-    unknown = unknown_option(options, parameters_of(constructor))
+    unknown = unknown_option(options, signature_of(constructor))
     if unknown is not None:
-        raise ValueError(
-            f"unknown option {unknown[0]} of {constructor.__name__}; did you mean {unknown[1]}?"
-        )
+        raise ValueError(f"unknown option {unknown[0]} of {constructor.__name__}{unknown[1]}")
     return LazyCall(build_fpn)(
         bottom_up=LazyCall(BackboneAdapter)(
             net=LazyCall(constructor)(**options), out_features=list(in_features)

@@ -1,4 +1,4 @@
-"""Learns the policy of a BlockDrop backbone in a segmentor of mmseg."""
+"""Learns the policy of a backbone in a segmentor of mmseg."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.image_sizes import forward_arguments
 from dynbackbones.policy import PolicyLearning
@@ -33,7 +32,7 @@ def learn_policy(model: nn.Module, options: Mapping[str, Any] | None = None) -> 
     learning = [
         backbone
         for backbone in find_backbones(model)
-        if isinstance(backbone, BlockDropBackbone) and backbone.policy_training == "reinforce"
+        if getattr(backbone, "policy_training", None) == "reinforce"
     ]
     if not learning or isinstance(getattr(model, "learning", None), PolicyLearning):
         if options is not None:

@@ -67,7 +67,7 @@ def other_run(weights, tmp_path):
             r"out_indices must name stages 0 to 3 \(res2, res3, res4, res5\), got \(0, 1, 2, 4\)",
         ),
         ({"model__backbone__groups": 3}, "groups=3 does not divide the 32 channels"),
-        ({"model__backbone__grops": 2}, "unexpected keyword argument 'grops'"),
+        ({"model__backbone__grops": 2}, "unexpected keyword argument 'grops'; .* 'groups'"),
         ({"model__decode_head__chanels": 2}, "unexpected keyword argument 'chanels'\n"),
         ({"model__backbone__num_stages": 4}, "'num_stages'; if it is of the base .* _delete_=True"),
         ({"model__pretrained": "a://b"}, "'pretrained'; set pretrained=None in the model"),
