@@ -15,6 +15,7 @@ from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, renamed_resnet
+from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 from dynbackbones.training.auxiliary import decision_keys
 
 # What detectron2 unpickles by itself; everything else goes through `_torch_load`.
@@ -64,6 +65,8 @@ class CheckedCheckpointer(DetectionCheckpointer):
 
     def _torch_load(self, f: str) -> dict[str, Any]:
         checkpoint = checkpoints.load(f)
+        input_format = getattr(self.model, "input_format", None)
+        warn_of_other_pixels(checkpoint, self._file, input_format, self.logger)
         return {**checkpoint, "model": checkpoints.state_dict_of(checkpoint, f"checkpoint {f}")}
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:

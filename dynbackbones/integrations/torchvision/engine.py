@@ -28,6 +28,7 @@ from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, 
 from dynbackbones.integrations.mmengine.results import ResultsHook
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.schedules import ScheduleHook
+from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 from dynbackbones.integrations.torchvision import data, distributed, solver, weights
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -84,6 +85,8 @@ def train(cfg: CfgNode, launch: Launch) -> None:
         checkpoints.check_architecture(state, checkpoint["state_dict"], resume_from)
     elif cfg.MODEL.WEIGHTS:
         weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console())
+        content = checkpoints.load(cfg.MODEL.WEIGHTS)
+        warn_of_other_pixels(content, cfg.MODEL.WEIGHTS, cfg.INPUT.FORMAT, _console())
     output_dir = Path(cfg.OUTPUT_DIR)
     output_dir.mkdir(parents=True, exist_ok=True)
     if get_rank() == 0:

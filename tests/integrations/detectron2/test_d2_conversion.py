@@ -147,3 +147,17 @@ def test_caffe2s_names_are_matched_as_detectron2_does(tmp_path):
     result = verification.verify(convert(tmp_path / "caffe2.pth", "detectron2"))
     assert result.networks == ["detectron2 (the file)", "detectron2 (the result)"]
     assert result.relative < 1e-5
+
+
+def test_weights_for_other_pixels_are_named(config, tmp_path, caplog):
+    from detectron2.modeling import build_model
+
+    from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+
+    model = build_model(config("INPUT.FORMAT", "BGR"))
+    path, meta = tmp_path / "rgb.pth", {"cfg": "data_preprocessor = dict(to_rgb=True)"}
+    net = model.backbone.bottom_up.net
+    torch.save({"state_dict": net.state_dict(), "meta": meta}, path)
+    with caplog.at_level(logging.WARNING):
+        CheckedCheckpointer(model).load(str(path))
+    assert f"{path} was trained on RGB images, and INPUT.FORMAT is BGR" in caplog.text

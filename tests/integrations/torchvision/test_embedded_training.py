@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.cli import running, train_net
 from dynbackbones.errors import UserError
@@ -291,3 +292,12 @@ def test_a_random_seed_is_resumed(run, tmp_path, losses):
     assert seed == again
     with pytest.raises(UserError, match="holds checkpoints"):
         run(SEED="-1")
+
+
+def test_weights_for_other_pixels_are_named(run, tmp_path, capsys):
+    state = dynbackbones.build_backbone("sar_resnet18").state_dict()
+    path, meta = tmp_path / "bgr.pth", {"cfg": "data_preprocessor = dict(to_rgb=False)"}
+    torch.save({"state_dict": state, "meta": meta}, path)
+    run(MODEL__WEIGHTS=str(path), INPUT__FORMAT="RGB", SOLVER__MAX_ITER="1", DATASETS__TEST="()")
+    said = capsys.readouterr()
+    assert f"{path} was trained on BGR images, and INPUT.FORMAT is RGB" in said.out + said.err
