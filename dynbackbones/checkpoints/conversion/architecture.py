@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dynbackbones import checkpoints
-from dynbackbones.backbones import Backbone, build_backbone, list_backbones
+from dynbackbones.backbones import Backbone, ResNet, build_backbone, list_backbones
+from dynbackbones.backbones.factory import find_registered, registered_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS
 
@@ -23,6 +25,8 @@ _RELATIVES = (
     (r"layer1\.0\.se\..*", "squeeze-and-excitation layers"),
     (r"layer1\.0\.(attn|eca|aa|conv\d\.aa)\..*", "attention or anti-aliasing layers"),
 )
+# Beginnings of names that give a kind of network away, and what those of its backbones begin with.
+_GIVEN_AWAY = {"sar_": "layer1.transition.", "blockdrop_": "policy.", "": ""}
 
 
 @dataclass(frozen=True)
@@ -40,17 +44,32 @@ class Architecture:
     @property
     def plain(self) -> bool:
         """Whether it is an ordinary ResNet, which other libraries have too."""
-        return re.fullmatch(r"resnet\d+", self.name) is not None
+        return find_registered(self.name).constructor is ResNet
 
     @property
     def cifar(self) -> bool:
-        """Whether it is a network for CIFAR."""
-        return "cifar" in self.name
+        """Whether it is a network for images as small as CIFAR's."""
+        return self._outline().stride == 1
 
     @property
-    def depth(self) -> int:
-        """Number of layers with weights in the name."""
-        return int(self.name.rpartition("resnet")[2])
+    def depth(self) -> int | None:
+        """Number of layers with weights in the name; None where it has none."""
+        return next(iter(find_registered(self.name).names[self.name]), None)
+
+    @property
+    def bottlenecks(self) -> bool:
+        """Whether it holds a ResNet whose strides can be in two places."""
+        return "stride_in_1x1" in self.parameters and "layer1.0.conv3.weight" in self.state()
+
+    @property
+    def holds_resnet(self) -> bool:
+        """Whether the weights, but for those of what decides, are an ordinary ResNet's."""
+        return self._outline().holds_resnet
+
+    @property
+    def parameters(self) -> Set[str]:
+        """Names of all options of its constructor."""
+        return inspect.signature(find_registered(self.name).constructor).parameters.keys()
 
     def build(self) -> Backbone:
         """The network, initialised anew."""
@@ -58,18 +77,34 @@ class Architecture:
 
     def state(self) -> Mapping[str, Tensor]:
         """Names and shapes of the weights, without memory for them."""
-        return self._outline()[0]
+        return self._outline().state
 
     def out_channels(self) -> int:
         """Channels of the last feature."""
-        return self._outline()[1]
+        return self._outline().channels
 
-    def _outline(self) -> tuple[Mapping[str, Tensor], int]:
+    def _outline(self) -> _Outline:
         return _outline_of(self.name, tuple(sorted(self.options.items())))
 
     def __str__(self) -> str:
         options = ", ".join(f"{key}={value}" for key, value in self.options.items())
         return f"{self.name} ({options})" if options else self.name
+
+
+class _Outline(NamedTuple):
+    """What a network is, without its weights.
+
+    Attributes:
+        state: names and shapes of the weights.
+        channels: of the last feature.
+        stride: of the first feature.
+        holds_resnet: see `Backbone`.
+    """
+
+    state: Mapping[str, Tensor]
+    channels: int
+    stride: int
+    holds_resnet: bool
 
 
 class _NoRandomNumbers(TorchFunctionMode):
@@ -82,15 +117,14 @@ class _NoRandomNumbers(TorchFunctionMode):
 
 
 @functools.lru_cache(maxsize=128)
-def _outline_of(
-    name: str, options: tuple[tuple[str, Any], ...]
-) -> tuple[Mapping[str, Tensor], int]:
+def _outline_of(name: str, options: tuple[tuple[str, Any], ...]) -> _Outline:
     with _NoRandomNumbers():
         net = build_backbone(name, **dict(options))
     outline = {
         key: torch.empty(value.shape, device="meta") for key, value in net.state_dict().items()
     }
-    return outline, list(net.feature_info.values())[-1].channels
+    first, *_, last = net.feature_info.values()
+    return _Outline(outline, last.channels, first.stride, net.holds_resnet)
 
 
 def find_architecture(
@@ -114,7 +148,8 @@ def find_architecture(
         raise UserError(f"--backbone {name} is unknown; known: {', '.join(list_backbones())}")
     options = {**_visible_options(state), **(known_options or {})}
     family = _family_of(state)
-    names = [known for known in list_backbones() if known == name or _family(known) == family]
+    kinds = {known: find_registered(known).name for known in list_backbones()}
+    names = [k for k, kind in kinds.items() if k == name or kind in (family, *_unknown_families())]
     candidates = [_candidate(known, options) for known in names]
     fitting = [arch for arch in candidates if arch and not _differences(arch, state)]
     if name is None and fitting:
@@ -125,29 +160,24 @@ def find_architecture(
     raise UserError(_explain(state, source, name, fitting, [c for c in candidates if c]))
 
 
-def _family(name: str) -> str:
-    return name.rstrip("0123456789")
+def _unknown_families() -> list[str]:
+    """Registered backbones that no kind of layer gives away."""
+    known = [f"{kind}{cifar}resnet" for kind in _GIVEN_AWAY for cifar in ("", "cifar_")]
+    return [name for name in registered_backbones() if name not in known]
 
 
 def _family_of(state: Mapping[str, Tensor]) -> str:
-    """Name without depth of the backbones whose kinds of layers the weights are of."""
+    """The registered backbone whose kinds of layers the weights are of."""
     stem = state.get("conv1.weight")
     cifar = "cifar_" if stem is not None and stem.shape[-1] == 3 else ""
-    if any(key.startswith("layer1.transition.") for key in state):
-        return f"sar_{cifar}resnet"
-    if any(key.startswith("policy.") for key in state):
-        return f"blockdrop_{cifar}resnet"
-    return f"{cifar}resnet"
+    kind = next(k for k, layer in _GIVEN_AWAY.items() if any(n.startswith(layer) for n in state))
+    return f"{kind}{cifar}resnet"
 
 
 def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
     """A backbone with those of the options that it has; None if they do not go together."""
-    known = {"in_channels"}
-    if name.startswith("sar"):
-        known |= {"groups", "alpha", "beta", "base_scale"}
-        known |= {"width", "branches"} if "cifar" in name else set()
-    elif "cifar" not in name and Architecture(name).depth >= 50:
-        known |= {"stride_in_1x1"}
+    plain = Architecture(name)
+    known = plain.parameters - (set() if plain.bottlenecks else {"stride_in_1x1"})
     arch = Architecture(name, {key: value for key, value in options.items() if key in known})
     try:
         arch.state()

@@ -13,6 +13,8 @@ FORMATS = (*TARGETS, "blockdrop")
 # Formats whose files look alike.
 ALIKE = ("dynbackbones", "torchvision", "timm")
 _PLAIN_ONLY = ("torchvision", "timm")
+# Options of networks that refine regions which change results and not weights.
+_NOT_SHOWN = {"base_scale", "cell_size", "grid_size"}
 _IMAGENET_PIXELS = "MODEL.PIXEL_MEAN [123.675,116.28,103.53] MODEL.PIXEL_STD [58.395,57.12,57.375]"
 
 
@@ -80,7 +82,7 @@ def remarks(origin: str, target: str, architecture: Architecture, stride_known: 
         architecture: the network.
         stride_known: whether it is known which convolutions have the strides.
     """
-    bottlenecks = "sar" not in architecture.name and architecture.depth >= 50
+    bottlenecks = architecture.bottlenecks
     in_1x1 = bool(architecture.options.get("stride_in_1x1"))
     found = []
     if origin == "detectron2" and bottlenecks and not stride_known:
@@ -101,10 +103,10 @@ def remarks(origin: str, target: str, architecture: Architecture, stride_known: 
         )
     if in_1x1 and target == "openmmlab":
         found.append("the strides are in the 1x1 convolutions: build with style='caffe'")
-    if "sar" in architecture.name:
+    if architecture.parameters >= _NOT_SHOWN:
         found.append(
-            "base_scale, cell_size and grid_size do not show in weights: build the network with "
-            "those it was trained with"
+            f"{', '.join(sorted(_NOT_SHOWN))} do not show in weights: build the network with those "
+            "it was trained with"
         )
     if origin == "blockdrop":
         found.append(
@@ -118,10 +120,9 @@ def remarks(origin: str, target: str, architecture: Architecture, stride_known: 
 def _check_target(target: str, architecture: Architecture) -> None:
     name = architecture.name
     if target in _PLAIN_ONLY and not architecture.plain:
-        plain = name.removeprefix("blockdrop_")
         hint = (
-            f"; --backbone {plain} takes its ResNet without the policy network"
-            if name.startswith("blockdrop") and not architecture.cifar
+            f"; --backbone resnet{architecture.depth} takes its ResNet without what decides"
+            if architecture.holds_resnet and architecture.depth and not architecture.cifar
             else ""
         )
         raise UserError(
