@@ -188,7 +188,7 @@ class WithProbabilities(nn.Module):
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("kind", ["random", "none", "all", "first"])
 def test_macs_are_what_runs(name, kind):
-    net = build(name)
+    net = build(name, execution="sparse")
     with net.select(kind):
         counter = FlopCountAnalysis(WithProbabilities(net), torch.randn(1, 3, 61, 96))
         counter.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -1,6 +1,6 @@
 """The SAR-ResNets for CIFAR: three SAR stages on images of 32 x 32 pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor
 
@@ -8,9 +8,10 @@ from dynbackbones.backbones.base import FeatureInfo
 from dynbackbones.backbones.cifar_resnet import DEPTHS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.fusion import BRANCHES
-from dynbackbones.backbones.sar.network import SARBackbone, check_branches, check_regions
+from dynbackbones.backbones.sar.network import SARBackbone
+from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.selection import RegionSelection
-from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import BasicBlock, set_activation_checkpointing
 from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
@@ -46,79 +47,44 @@ class SARCifarResNet(SARBackbone):
         120
     """
 
+    @takes(SAROptions, cell_size=(8, 4, 4))
     def __init__(
         self,
         depth: int,
         *,
+        options: SAROptions,
         in_channels: int = 3,
         width: float = 2,
-        groups: int = 2,
-        base_scale: int = 2,
-        alpha: int = 2,
-        beta: float = 1,
         branches: str = "both",
-        cell_size: Sequence[int] = (8, 4, 4),
-        grid_size: int | None = None,
-        target_rate: float = 0.5,
-        target_schedule: str = "ramp",
-        temperature: tuple[float, float] = (1.0, 0.01),
-        loss_weight: float = 1.0,
-        loss_reduction: str = "batch",
-        selector_margin: float = 9.0,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
         execution: str = "auto",
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            target_rate=target_rate,
-            target_schedule=target_schedule,
-            temperature=temperature,
-            loss_weight=loss_weight,
-            loss_reduction=loss_reduction,
-            execution=execution,
-            selection=selection,
-        )
+        super().__init__(in_channels, options, execution, selection)
         check_choice("depth", depth, DEPTHS)
-        check_choice("base_scale", base_scale, (2, 4))
         check_choice("branches", branches, BRANCHES)
-        check_branches(groups, alpha, beta)
-        check_regions(cell_size, grid_size)
         if not width > 0:
             raise ValueError(f"width must be positive, got {width!r}")
-
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
-        before = CIFAR_STEM_CHANNELS
-        self.feature_info = {}
-        for index in range(3):
-            channels = int(CIFAR_STEM_CHANNELS * 2**index * width)
-            stage = SARStage(
-                BasicBlock,
-                before,
-                channels,
-                (depth - 2) // 6,
-                groups=groups,
-                base_scale=base_scale if index < 2 else 2,
-                alpha=alpha,
-                beta=beta,
-                cell_size=cell_size[index] if grid_size is None else None,
-                grid_size=grid_size,
-                transition_stride=2 if index < 2 else 1,
-                pooled_transition=index < 2,
-                dilation=1,
-                selector_margin=selector_margin,
-                norm=make_norm,
-                branches=branches,
-            )
-            self.add_module(f"layer{index + 1}", stage)
-            end = "fusion" if index < 2 else "transition"
-            self.feature_info[f"res{index + 2}"] = FeatureInfo(
-                channels, 2**index, f"layer{index + 1}.{end}"
-            )
-            before = channels
+        channels = [int(CIFAR_STEM_CHANNELS * 2**index * width) for index in range(3)]
+        self._add_stages(
+            BasicBlock,
+            CIFAR_STEM_CHANNELS,
+            channels,
+            [(depth - 2) // 6] * 3,
+            options,
+            make_norm,
+            first_beta=options.beta,
+            branches=branches,
+        )
+        modules = ("layer1.fusion", "layer2.fusion", "layer3.transition")
+        self.feature_info = {
+            f"res{index + 2}": FeatureInfo(channels[index], 2**index, module)
+            for index, module in enumerate(modules)
+        }
         if activation_checkpointing:
             set_activation_checkpointing(self)
         # As in the authors' code for CIFAR.

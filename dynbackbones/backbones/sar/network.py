@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Real
 
 import torch
 from torch import Tensor, nn
@@ -10,17 +9,16 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.decisions import Batch, Decisions, Regions
 from dynbackbones.backbones.dynamic import DynamicBackbone
-from dynbackbones.backbones.resnet import check_choice, feature_size, init_weights
+from dynbackbones.backbones.resnet import feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
 from dynbackbones.backbones.sar.loss import activation_rate_loss
+from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage, StageOutput
+from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.residual import ResidualBlock
 from dynbackbones.layers.stem import run_stem, stem_macs
-
-TARGET_SCHEDULES = ("ramp", "constant")
-LOSS_REDUCTIONS = ("batch", "sample")
 
 
 class SARBackbone(DynamicBackbone):
@@ -28,11 +26,7 @@ class SARBackbone(DynamicBackbone):
 
     Args:
         in_channels: channels of the images.
-        target_rate: t, the activation rate to train towards.
-        target_schedule: ``"ramp"`` from 1 down to t (from scratch) or ``"constant"`` (fine-tuning).
-        temperature: of the Gumbel-softmax at the start and the end of training.
-        loss_weight: lambda, of the activation-rate loss.
-        loss_reduction: ``"batch"`` (SAR, eq. 10) or ``"sample"`` (eq. 11).
+        options: that all SAR networks have.
         execution: see `DynamicBackbone`; stages in training mode are always masked.
         selection: override of the decisions, as for `select`.
 
@@ -45,27 +39,68 @@ class SARBackbone(DynamicBackbone):
     def __init__(
         self,
         in_channels: int,
-        *,
-        target_rate: float,
-        target_schedule: str,
-        temperature: Sequence[float],
-        loss_weight: float,
-        loss_reduction: str,
+        options: SAROptions,
         execution: str,
         selection: "str | Mapping[str, Tensor] | RegionSelection | None",
     ) -> None:
         if selection is not None and not isinstance(selection, RegionSelection):
             selection = RegionSelection(selection)
         super().__init__(in_channels, execution, selection)
-        check_choice("target_schedule", target_schedule, TARGET_SCHEDULES)
-        check_choice("loss_reduction", loss_reduction, LOSS_REDUCTIONS)
-        _check_schedules(target_rate, temperature, loss_weight)
-        self.target_rate = target_rate
-        self.target_schedule = target_schedule
-        self.temperature = (float(temperature[0]), float(temperature[1]))
-        self.loss_weight = loss_weight
-        self.loss_reduction = loss_reduction
+        self.target_rate = options.target_rate
+        self.target_schedule = options.target_schedule
+        self.temperature = (float(options.temperature[0]), float(options.temperature[1]))
+        self.loss_weight = options.loss_weight
+        self.loss_reduction = options.loss_reduction
         self._static_macs: dict[tuple[int, int], float] = {}
+
+    def _add_stages(
+        self,
+        block: type[ResidualBlock],
+        in_channels: int,
+        channels: Sequence[int],
+        counts: Sequence[int],
+        options: SAROptions,
+        norm: NormLayer,
+        *,
+        first_beta: float,
+        dilates: bool = False,
+        branches: str = "both",
+    ) -> None:
+        """Adds ``layer1`` to ``layer3``.
+
+        Args:
+            block: of all branches.
+            in_channels: of the first stage.
+            channels, counts: C and n of each stage.
+            options: of the network.
+            norm: constructor of the norm layers.
+            first_beta: beta of the first stage.
+            dilates: the third stage keeps the second's resolution.
+            branches: see `SARStage`.
+        """
+        for index in range(3):
+            dilated = dilates and index == 2
+            cells = options.cell_size[index] * (2 if dilated else 1)
+            stage = SARStage(
+                block,
+                in_channels,
+                channels[index],
+                counts[index],
+                groups=options.groups,
+                base_scale=options.base_scale if index < 2 else 2,
+                alpha=options.alpha,
+                beta=options.beta if index else first_beta,
+                cell_size=cells if options.grid_size is None else None,
+                grid_size=options.grid_size,
+                transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
+                pooled_transition=index < 2,
+                dilation=2 if dilated else 1,
+                selector_margin=options.selector_margin,
+                norm=norm,
+                branches=branches,
+            )
+            self.add_module(f"layer{index + 1}", stage)
+            in_channels = channels[index]
 
     def _init_weights(self, shortcut_blocks: type[ResidualBlock]) -> None:
         """Initialises all layers.
@@ -232,31 +267,3 @@ class SARBackbone(DynamicBackbone):
             total += block.macs(*size)
             size = feature_size((height, width), self.feature_info["res5"].stride)
         return total
-
-
-def _check_schedules(target_rate: float, temperature: Sequence[float], loss_weight: float) -> None:
-    if not isinstance(target_rate, Real) or not 0 < target_rate <= 1:
-        raise ValueError(f"target_rate must lie in (0, 1], got {target_rate!r}")
-    pair = isinstance(temperature, Sequence) and len(temperature) == 2
-    if not pair or not all(isinstance(value, Real) and value > 0 for value in temperature):
-        raise ValueError(f"temperature must be two positive numbers, got {temperature!r}")
-    if not isinstance(loss_weight, Real) or not loss_weight >= 0:
-        raise ValueError(f"loss_weight must not be negative, got {loss_weight!r}")
-
-
-def check_branches(groups: int, alpha: int, beta: float) -> None:
-    """Raises a ValueError unless the options of a SAR network's two branches have right values."""
-    for name, value in (("groups", groups), ("alpha", alpha)):
-        if not (isinstance(value, int) and value >= 1):
-            raise ValueError(f"{name} must be a positive integer, got {value!r}")
-    if not beta > 0:
-        raise ValueError(f"beta must be positive, got {beta!r}")
-
-
-def check_regions(cell_size: Sequence[int], grid_size: int | None) -> None:
-    """Raises a ValueError unless the sizes of regions, or of their grid, have right values."""
-    three = isinstance(cell_size, Sequence) and len(cell_size) == 3
-    if not three or not all(isinstance(c, int) and c >= 1 for c in cell_size):
-        raise ValueError(f"cell_size must be three positive integers, got {cell_size!r}")
-    if grid_size is not None and not (isinstance(grid_size, int) and grid_size >= 1):
-        raise ValueError(f"grid_size must be a positive integer or None, got {grid_size!r}")

@@ -5,15 +5,16 @@ text and the authors' code (sar_resnet_1attFuse) differ, the code is followed, e
 unselected place gets nothing of the last norm layer's shift, so that sparse equals masked.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import FeatureInfo
 from dynbackbones.backbones.resnet import OUTPUT_STRIDES, check_choice
-from dynbackbones.backbones.sar.network import SARBackbone, check_branches, check_regions
+from dynbackbones.backbones.sar.network import SARBackbone
+from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.selection import RegionSelection
-from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import (
     BasicBlock,
@@ -91,23 +92,13 @@ class SARResNet(SARBackbone):
         True
     """
 
+    @takes(SAROptions)
     def __init__(
         self,
         depth: int,
         *,
+        options: SAROptions,
         in_channels: int = 3,
-        groups: int = 2,
-        base_scale: int = 2,
-        alpha: int = 2,
-        beta: float = 1,
-        cell_size: Sequence[int] = (4, 4, 7),
-        grid_size: int | None = None,
-        target_rate: float = 0.5,
-        target_schedule: str = "ramp",
-        temperature: tuple[float, float] = (1.0, 0.01),
-        loss_weight: float = 1.0,
-        loss_reduction: str = "batch",
-        selector_margin: float = 9.0,
         output_stride: int = 32,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
@@ -115,52 +106,24 @@ class SARResNet(SARBackbone):
         execution: str = "auto",
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
-        super().__init__(
-            in_channels,
-            target_rate=target_rate,
-            target_schedule=target_schedule,
-            temperature=temperature,
-            loss_weight=loss_weight,
-            loss_reduction=loss_reduction,
-            execution=execution,
-            selection=selection,
-        )
+        super().__init__(in_channels, options, execution, selection)
         check_choice("depth", depth, LAYOUTS)
-        check_choice("base_scale", base_scale, (2, 4))
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
-        check_branches(groups, alpha, beta)
-        check_regions(cell_size, grid_size)
-
         block, counts = LAYOUTS[depth]
         make_norm = norm_layer(norm)
         add_imagenet_stem(self, in_channels, make_norm)
-        dilated3 = output_stride == 8
-        channels = IMAGENET_STEM_CHANNELS
-        for index in range(3):
-            stage_channels = 64 * 2**index * block.expansion
-            dilated = dilated3 and index == 2
-            stage = SARStage(
-                block,
-                channels,
-                stage_channels,
-                counts[index],
-                groups=groups,
-                base_scale=base_scale if index < 2 else 2,
-                alpha=alpha,
-                beta=beta if index > 0 else 1,
-                cell_size=None
-                if grid_size is not None
-                else cell_size[index] * (2 if dilated else 1),
-                grid_size=grid_size,
-                transition_stride=2 if index == 0 or (index == 1 and not dilated3) else 1,
-                pooled_transition=index < 2,
-                dilation=2 if dilated else 1,
-                selector_margin=selector_margin,
-                norm=make_norm,
-            )
-            self.add_module(f"layer{index + 1}", stage)
-            channels = stage_channels
-        self.layer4 = _last_stage(block, channels, counts[3], output_stride, make_norm)
+        channels = [64 * 2**index * block.expansion for index in range(3)]
+        self._add_stages(
+            block,
+            IMAGENET_STEM_CHANNELS,
+            channels,
+            counts,
+            options,
+            make_norm,
+            first_beta=1,
+            dilates=output_stride == 8,
+        )
+        self.layer4 = _last_stage(block, channels[-1], counts[3], output_stride, make_norm)
         self.feature_info = _feature_info(block.expansion, output_stride)
         if activation_checkpointing:
             set_activation_checkpointing(self)

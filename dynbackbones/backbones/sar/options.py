@@ -1,0 +1,68 @@
+"""The options that all SAR networks have."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+
+from dynbackbones.backbones.resnet import check_choice
+
+TARGET_SCHEDULES = ("ramp", "constant")
+LOSS_REDUCTIONS = ("batch", "sample")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SAROptions:
+    """What a SAR network is made of and how its selectors are trained.
+
+    Attributes:
+        groups, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
+            temperature, loss_weight, loss_reduction, selector_margin: see `SARResNet`.
+
+    Raises:
+        ValueError: one of them has a wrong value.
+    """
+
+    groups: int = 2
+    base_scale: int = 2
+    alpha: int = 2
+    beta: float = 1
+    cell_size: Sequence[int] = (4, 4, 7)
+    grid_size: int | None = None
+    target_rate: float = 0.5
+    target_schedule: str = "ramp"
+    temperature: tuple[float, float] = (1.0, 0.01)
+    loss_weight: float = 1.0
+    loss_reduction: str = "batch"
+    selector_margin: float = 9.0
+
+    def __post_init__(self) -> None:
+        check_choice("base_scale", self.base_scale, (2, 4))
+        check_choice("target_schedule", self.target_schedule, TARGET_SCHEDULES)
+        check_choice("loss_reduction", self.loss_reduction, LOSS_REDUCTIONS)
+        self._check_schedules()
+        self._check_branches()
+        self._check_regions()
+
+    def _check_schedules(self) -> None:
+        if not isinstance(self.target_rate, Real) or not 0 < self.target_rate <= 1:
+            raise ValueError(f"target_rate must lie in (0, 1], got {self.target_rate!r}")
+        pair = isinstance(self.temperature, Sequence) and len(self.temperature) == 2
+        if not pair or not all(isinstance(t, Real) and t > 0 for t in self.temperature):
+            raise ValueError(f"temperature must be two positive numbers, got {self.temperature!r}")
+        if not isinstance(self.loss_weight, Real) or not self.loss_weight >= 0:
+            raise ValueError(f"loss_weight must not be negative, got {self.loss_weight!r}")
+
+    def _check_branches(self) -> None:
+        for name, value in (("groups", self.groups), ("alpha", self.alpha)):
+            if not (isinstance(value, int) and value >= 1):
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if not self.beta > 0:
+            raise ValueError(f"beta must be positive, got {self.beta!r}")
+
+    def _check_regions(self) -> None:
+        cells, grid = self.cell_size, self.grid_size
+        three = isinstance(cells, Sequence) and len(cells) == 3
+        if not three or not all(isinstance(c, int) and c >= 1 for c in cells):
+            raise ValueError(f"cell_size must be three positive integers, got {cells!r}")
+        if grid is not None and not (isinstance(grid, int) and grid >= 1):
+            raise ValueError(f"grid_size must be a positive integer or None, got {grid!r}")

@@ -1,0 +1,67 @@
+"""Options that several constructors share, written once."""
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any
+
+Init = Callable[..., None]
+
+
+def takes(options: type, **defaults: Any) -> Callable[[Init], Init]:
+    """Decorator: a constructor takes the fields of a dataclass as keyword arguments of its own.
+
+    The decorated function gets them as one argument, ``options``. `inspect.signature`, and with it
+    everything that follows from a constructor's signature, shows the fields.
+
+    Args:
+        options: the dataclass, whose ``__post_init__`` checks the values.
+        **defaults: of this constructor, where they differ from the dataclass's.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Speed:
+        ...     limit: int = 50
+        >>> class Car:
+        ...     @takes(Speed, limit=130)
+        ...     def __init__(self, name: str, *, options: Speed) -> None:
+        ...         self.limit = options.limit
+        >>> Car("fast").limit, Car("slow", limit=30).limit
+        (130, 30)
+        >>> inspect.signature(Car)
+        <Signature (name: str, *, limit: int = 130) -> None>
+    """
+    unknown = defaults.keys() - {field.name for field in fields(options)}
+    if unknown:
+        raise ValueError(f"{options.__name__} has no {', '.join(sorted(unknown))}")
+
+    def decorate(init: Init) -> Init:
+        own = inspect.signature(init)
+        shown = {name: p for name, p in own.parameters.items() if name != "options"}
+        taken = {
+            name: p.replace(kind=p.KEYWORD_ONLY, default=defaults.get(name, p.default))
+            for name, p in inspect.signature(options).parameters.items()
+        }
+
+        @functools.wraps(init)
+        def wrapper(self: Any, *args: Any, **given: Any) -> None:
+            _check_names(type(self), given, shown.keys() | taken.keys())
+            chosen = {name: given.pop(name) for name in taken.keys() & given.keys()}
+            init(self, *args, options=options(**{**defaults, **chosen}), **given)
+
+        wrapper.__signature__ = own.replace(parameters=[*shown.values(), *taken.values()])
+        return wrapper
+
+    return decorate
+
+
+def _check_names(made: type, given: dict[str, Any], known: set[str]) -> None:
+    for name in given.keys() - known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise TypeError(
+            f"{made.__name__}.__init__() got an unexpected keyword argument {name!r}{hint}"
+        )
