@@ -13,7 +13,7 @@ import dynbackbones
         ("out_indices", "all features come out in a dict: index it, as in net(images)['res4']"),
         ("features_only", "all features come out in a dict: index it"),
         ("pretrained", "build it, then call dynbackbones.load_weights(net, file)"),
-        ("zzz", "it has in_channels, groups, base_scale, "),
+        ("zzz", "it has in_channels, output_stride, norm, "),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_remedy(option, remedy):
