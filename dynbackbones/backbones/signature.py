@@ -21,7 +21,9 @@ def takes(options: type, **defaults: Any) -> Callable[[Init], Init]:
         **defaults: of this constructor, where they differ from the dataclass's.
 
     Example:
+        >>> import inspect
         >>> from dataclasses import dataclass
+        >>> from dynbackbones.backbones.signature import takes
         >>> @dataclass(frozen=True)
         ... class Speed:
         ...     limit: int = 50
