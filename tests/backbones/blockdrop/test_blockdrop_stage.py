@@ -65,7 +65,7 @@ def work(rank, folder):
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     folder = str(tmp_path_factory.mktemp("distributed"))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     # This file is the processes' program: test modules cannot be imported by name everywhere.
     processes = [
         subprocess.Popen([sys.executable, __file__, str(rank), folder], env=environment)

@@ -10,7 +10,7 @@ from dynbackbones.adaptation import find_module
 from dynbackbones.experiments.comparison import Comparison
 from dynbackbones.integrations.openmmlab import DCANHook, checks
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
+CONFIGS = Path(__file__).parents[4] / "configs" / "dcan"
 DRIVING = [
     f"{network}_{data}-cityscapes"
     for data in ("gta5", "synthia")

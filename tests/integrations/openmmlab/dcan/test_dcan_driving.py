@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from dynbackbones.integrations.openmmlab.datasets.driving import GTA5_IDS, SYNTHIA_IDS
 
-CONFIGS = Path(__file__).parents[3] / "configs" / "dcan"
+CONFIGS = Path(__file__).parents[4] / "configs" / "dcan"
 SIZE = (32, 64)
 
 
