@@ -8,6 +8,7 @@ from mmengine.structures import PixelData
 
 from dynbackbones.adaptation import find_module
 from dynbackbones.experiments.comparison import Comparison
+from dynbackbones.experiments.table import Table
 from dynbackbones.integrations.openmmlab import DCANHook, checks
 
 CONFIGS = Path(__file__).parents[4] / "configs" / "dcan"
@@ -97,7 +98,7 @@ def test_a_segmentor_trains_on_a_small_image(name):
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("2-adaptation")])
 def test_variants(name):
-    comparison = Comparison.from_file(CONFIGS / f"{name}.py", Path("absent"), {})
+    comparison = Comparison.from_file(CONFIGS / f"{name}.py", {}, Table(Path("absent")))
     cells = {variant: comparison.cfg_of(variant, 1) for variant in comparison.variants}
     for variant, cfg in cells.items():
         hooks = [hook for hook in cfg.custom_hooks if hook.type == "DCANHook"]
