@@ -99,6 +99,11 @@ class DecisionMeter:
         blocks = self._names(_BLOCK)
         return {k: v for k, v in self.result(images).items() if k not in blocks}
 
+    @property
+    def rate_names(self) -> list[str]:
+        """What the rates of the decisions are called, such as ``"activation_rate"``."""
+        return list(self._rate_names)
+
     def _names(self, level: str) -> list[str]:
         return [name for name, of in self._levels.items() if of == level]
 

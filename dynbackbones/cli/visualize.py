@@ -121,8 +121,8 @@ def report(name: str, result: Survey) -> str:
     """The figures of a survey as text."""
     means = result.means()
     figures = [f"{result.coverage.images} images of {name}"]
-    if "activation_rate" in means:
-        figures.append(f"mean activation rate {means['activation_rate']:.3f}")
+    for rate in result.meter.rate_names:
+        figures.append(f"mean {rate.replace('_', ' ')} {means[rate]:.3f}")
     if "gmacs" in means:
         figures.append(f"{means['gmacs']:.2f} GMACs per image in the backbone")
     line = ", ".join(figures)

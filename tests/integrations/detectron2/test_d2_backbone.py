@@ -10,10 +10,12 @@ from detectron2.layers import ShapeSpec  # noqa: E402
 from detectron2.modeling import BACKBONE_REGISTRY, build_backbone  # noqa: E402
 
 import dynbackbones  # noqa: E402
+from dynbackbones.backbones.factory import RegisteredBackbone  # noqa: E402
 from dynbackbones.errors import UserError  # noqa: E402
 from dynbackbones.integrations.detectron2 import (  # noqa: E402
     BackboneAdapter,
     add_dynbackbones_config,
+    backbone,
     sar_resnet_fpn,
 )
 
@@ -56,6 +58,13 @@ def test_names_are_in_the_registry():
     for name in ("sar_resnet_backbone", "sar_resnet_fpn_backbone"):
         assert f"build_{name}" in BACKBONE_REGISTRY
     assert "build_retinanet_sar_resnet_fpn_backbone" in BACKBONE_REGISTRY
+
+
+def test_a_builder_of_somebody_else_is_not_replaced():
+    entry = RegisteredBackbone("resnet", dynbackbones.ResNet, "PLAIN", (18,))
+    with pytest.raises(ValueError, match="a builder called build_resnet_backbone already"):
+        backbone._register(entry)
+    assert "build_resnet_fpn_backbone" not in backbone.BUILDERS
 
 
 def test_adapter_returns_the_features_of_the_network():
