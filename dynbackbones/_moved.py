@@ -11,7 +11,21 @@ import types
 import warnings
 from collections.abc import Sequence
 
-MOVED = {
+# From one room into another, under the same names.
+_INTO_ROOMS = {
+    ("conversion", "checkpoints.conversion"): "architecture conversion formats report source",
+    ("data", "demo"): "digit_tiles digits scenes",
+    ("integrations.openmmlab", "cli"): "adaptation_pictures",
+    ("integrations.openmmlab", "experiments"): "cells comparison",
+    ("integrations.openmmlab", "integrations.openmmlab.datasets"): (
+        "class_checks digit_tiles digits driving image_folders night subset_iou"
+    ),
+    ("integrations.openmmlab", "integrations.openmmlab.heads"): "fcn8s",
+    ("integrations.openmmlab", "integrations"): "image_sizes",
+    ("integrations.openmmlab", "integrations.mmengine"): "results resume run_config",
+    ("integrations.openmmlab", "integrations.openmmlab.dcan"): "style synthesis target_images",
+}
+_RENAMED = {
     "_numpy_pickle": "checkpoints.numpy_pickle",
     "backbones.block_execution": "backbones.blockdrop.stage",
     "backbones.block_selection": "backbones.blockdrop.selection",
@@ -23,20 +37,9 @@ MOVED = {
     "backbones.sar_stage": "backbones.sar.stage",
     "calibration": "inference.calibration",
     "conversion": "checkpoints.conversion",
-    "conversion.architecture": "checkpoints.conversion.architecture",
-    "conversion.conversion": "checkpoints.conversion.conversion",
-    "conversion.formats": "checkpoints.conversion.formats",
-    "conversion.report": "checkpoints.conversion.report",
-    "conversion.source": "checkpoints.conversion.source",
-    "data.digit_tiles": "demo.digit_tiles",
-    "data.digits": "demo.digits",
-    "data.scenes": "demo.scenes",
     "integrations.auxiliary": "training.auxiliary",
     "integrations.convert": "cli.convert",
     "integrations.costs": "analysis.costs",
-    "integrations.openmmlab.adaptation_pictures": "cli.adaptation_pictures",
-    "integrations.openmmlab.cells": "experiments.cells",
-    "integrations.openmmlab.class_checks": "integrations.openmmlab.datasets.class_checks",
     "integrations.openmmlab.classification": "integrations.openmmlab.blockdrop_classifier",
     "integrations.openmmlab.classification_data": "integrations.openmmlab.datasets.packed_images",
     "integrations.openmmlab.classification_evaluation": "experiments.policy_evaluation",
@@ -44,25 +47,10 @@ MOVED = {
         "integrations.openmmlab.blockdrop_classifier.metrics"
     ),
     "integrations.openmmlab.classification_table": "experiments.policy_table",
-    "integrations.openmmlab.comparison": "experiments.comparison",
     "integrations.openmmlab.data": "integrations.mmengine.seeded_data",
-    "integrations.openmmlab.digit_tiles": "integrations.openmmlab.datasets.digit_tiles",
-    "integrations.openmmlab.digits": "integrations.openmmlab.datasets.digits",
     "integrations.openmmlab.domain_pictures": "integrations.openmmlab.dcan.pictures",
-    "integrations.openmmlab.driving": "integrations.openmmlab.datasets.driving",
-    "integrations.openmmlab.fcn8s": "integrations.openmmlab.heads.fcn8s",
     "integrations.openmmlab.generator_group": "integrations.openmmlab.dcan.optimizer_group",
-    "integrations.openmmlab.image_folders": "integrations.openmmlab.datasets.image_folders",
-    "integrations.openmmlab.image_sizes": "integrations.image_sizes",
     "integrations.openmmlab.launch": "cli.train",
-    "integrations.openmmlab.night": "integrations.openmmlab.datasets.night",
-    "integrations.openmmlab.results": "integrations.mmengine.results",
-    "integrations.openmmlab.resume": "integrations.mmengine.resume",
-    "integrations.openmmlab.run_config": "integrations.mmengine.run_config",
-    "integrations.openmmlab.style": "integrations.openmmlab.dcan.style",
-    "integrations.openmmlab.subset_iou": "integrations.openmmlab.datasets.subset_iou",
-    "integrations.openmmlab.synthesis": "integrations.openmmlab.dcan.synthesis",
-    "integrations.openmmlab.target_images": "integrations.openmmlab.dcan.target_images",
     "integrations.policy_training": "training.policy",
     "integrations.results": "training.results",
     "integrations.runner": "integrations.mmengine.runner",
@@ -71,6 +59,11 @@ MOVED = {
     "losses": "backbones.sar.loss",
     "schedules": "backbones.sar.schedules",
     "integrations.launch": "cli.train_net",
+}
+MOVED = _RENAMED | {
+    f"{old}.{name}": f"{new}.{name}"
+    for (old, new), names in _INTO_ROOMS.items()
+    for name in names.split()
 }
 """Old to new names, both below ``dynbackbones``."""
 
