@@ -225,6 +225,7 @@ def test_detectron2_trains_and_evaluates_it(config_file, tmp_path, monkeypatch):
     assert results["gmacs"] > 0 and 0 <= results["gate_rate"] <= 1
     metrics = (tmp_path / "out" / "metrics.json").read_text()
     assert "decisions/gate_rate" in metrics and "loss_gate_rate" in metrics
+    assert "gate_rate: " in (tmp_path / "out" / "log.txt").read_text()
     lazy = instantiate(adapter.backbone_fpn("gated_resnet18", groups=2, out_channels=16))
     assert lazy.bottom_up.net.groups == 2
     assert callable(adapter.build_gated_resnet18_backbone)

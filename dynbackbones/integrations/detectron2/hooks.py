@@ -8,6 +8,7 @@ from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, get_event_storage
 from torch import nn
 
+from dynbackbones.backbones.base import find_backbones
 from dynbackbones.training.loop import PREFIX, RateWatch, decision_tensors, set_progress
 
 
@@ -60,32 +61,34 @@ def decision_scalars(model: nn.Module) -> dict[str, float]:
 
 
 class ActivationRatePrinter(EventWriter):
-    """Prints the activation rate of every stage, or the share of blocks kept, as detectron2 prints
-    losses.
+    """Prints the rates of decisions, and those of stages, as detectron2 prints losses.
 
     Args:
+        model: the model that is trained, wrapped for distributed training or not.
         window: iterations to average over.
     """
 
-    def __init__(self, window: int = 20) -> None:
+    def __init__(self, model: nn.Module, window: int = 20) -> None:
+        self._model = model
         self._window = window
         self._last = -1
         self._logger = logging.getLogger("dynbackbones")
 
     def write(self) -> None:
         storage = get_event_storage()
+        decisions = [net.decisions for net in find_backbones(self._model)]
+        rates = [f"{PREFIX}/{made.rate_name}" for made in decisions if made and made.rate_name]
         names = [
             name
             for name in storage.latest()
-            if name == f"{PREFIX}/block_usage"
-            or (name.startswith(f"{PREFIX}/activation_rate") and "block" not in name)
+            if any(name.startswith(r) and "block" not in name.removeprefix(r) for r in rates)
         ]
         iteration = max((storage.latest()[name][1] for name in names), default=self._last)
         if iteration == self._last:  # the last call after training has nothing new
             return
         self._last = iteration
-        rates = (
+        averages = (
             f"{name.removeprefix(f'{PREFIX}/')}: {storage.history(name).avg(self._window):.3f}"
             for name in names
         )
-        self._logger.info(f" iter: {iteration}  {'  '.join(rates)}")
+        self._logger.info(f" iter: {iteration}  {'  '.join(averages)}")

@@ -70,7 +70,7 @@ class Trainer(DefaultTrainer):
         return [DynamicBackboneHook(self.model), *super().build_hooks()]
 
     def build_writers(self) -> list[EventWriter]:
-        return [*super().build_writers(), ActivationRatePrinter()]
+        return [*super().build_writers(), ActivationRatePrinter(self.model)]
 
     def resume_or_load(self, resume: bool = True) -> None:
         # A run's own checkpoint fits exactly; only weights to start from may have other heads.
