@@ -10,6 +10,7 @@ from dynbackbones.layers import (
     channel_statistics,
     gram_matrix,
 )
+from tests.messages import naming
 
 
 def maps(*shape, scale=1.0, shift=0.0, seed=0):
@@ -89,7 +90,7 @@ def test_target_images_are_shared_by_rule():
 
 @pytest.mark.parametrize(("targets", "images"), [(2, 4), (3, 2), (0, 2)])
 def test_target_images_that_do_not_go_with_the_images(targets, images):
-    with pytest.raises(ValueError, match=f"{targets} target images for {images} images"):
+    with pytest.raises(ValueError, match=naming(targets, images)):
         assign_targets(torch.zeros(targets, 5), images)
 
 
@@ -122,19 +123,19 @@ def test_half_precision_is_computed_in_float32(dtype):
 
 
 @pytest.mark.parametrize(
-    ("x", "message"),
+    ("x", "value"),
     [
-        (torch.zeros(2, 3, 4), r"x must be \(N, C, H, W\)"),
-        (torch.zeros(2, 3, 0, 4), "not empty"),
-        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), "floating point"),
+        (torch.zeros(2, 3, 4), (2, 3, 4)),
+        (torch.zeros(2, 3, 0, 4), (2, 3, 0, 4)),
+        (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.uint8),
     ],
 )
 @pytest.mark.parametrize("function", [channel_statistics, gram_matrix])
-def test_wrong_maps(function, x, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_maps(function, x, value):
+    with pytest.raises(ValueError, match=naming(x=value)):
         function(x)
 
 
 def test_wrong_channels():
-    with pytest.raises(ValueError, match="content has 3 channels and its target 1"):
+    with pytest.raises(ValueError, match=naming("channels", 3, 1)):
         align_channels(maps(2, 3, 4, 4), ChannelStatistics(torch.zeros(2, 1), torch.ones(2, 1)))

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.layers import gumbel_select
+from tests.messages import naming
 
 
 def test_forward_is_exactly_binary_and_follows_the_probability():
@@ -34,9 +35,9 @@ def test_half_precision_logits_give_finite_float32_at_low_temperature():
 
 
 @pytest.mark.parametrize(
-    ("shape", "temperature", "message"),
-    [((4, 3), 1.0, "two entries"), ((4, 2), 0.0, "temperature")],
+    ("shape", "temperature", "words"),
+    [((4, 3), 1.0, ("logits", "[4, 3]")), ((4, 2), 0.0, ("temperature", 0.0))],
 )
-def test_wrong_arguments(shape, temperature, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments(shape, temperature, words):
+    with pytest.raises(ValueError, match=naming(*words)):
         gumbel_select(torch.zeros(shape), temperature)

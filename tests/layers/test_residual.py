@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.layers import BasicBlock, Bottleneck
+from tests.messages import naming
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
@@ -61,7 +62,7 @@ def test_stride_in_1x1():
 
 
 def test_groups_that_do_not_divide():
-    with pytest.raises(ValueError, match="groups=3 does not divide the 16 input channels"):
+    with pytest.raises(ValueError, match=naming("BasicBlock", 16, groups=3)):
         BasicBlock(16, 24, groups=3)
-    with pytest.raises(ValueError, match="groups=4 does not divide the 2 inner channels"):
+    with pytest.raises(ValueError, match=naming("Bottleneck", 2, groups=4)):
         Bottleneck(8, 8, groups=4)

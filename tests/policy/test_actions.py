@@ -11,6 +11,7 @@ from dynbackbones.policy import (
     sample_actions,
     usage_reward,
 )
+from tests.messages import naming
 
 
 def test_bounded_probabilities_stay_away_from_certainty():
@@ -21,7 +22,7 @@ def test_bounded_probabilities_stay_away_from_certainty():
 
 @pytest.mark.parametrize("alpha", [0.5, 1.01, -1.0, float("nan")])
 def test_alpha_out_of_range(alpha):
-    with pytest.raises(ValueError, match=r"alpha must lie in \(0.5, 1\]"):
+    with pytest.raises(ValueError, match=naming(alpha=alpha)):
         bound_probabilities(torch.rand(1, 2), alpha=alpha)
 
 
@@ -75,22 +76,22 @@ def test_the_advantage_gets_no_gradient_and_certainty_stays_finite():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "words"),
     [
-        ({"probabilities": torch.rand(0, 3)}, "probabilities must be .* neither of them none"),
-        ({"actions": torch.ones(2, 4)}, r"actions must be \(samples, actions\) = \(2, 3\)"),
-        ({"actions": torch.full((2, 3), 0.5)}, "actions must contain only 0 and 1"),
-        ({"advantage": torch.ones(3)}, "advantage must have one value for each of the 2 samples"),
-        ({"learned": torch.ones(2)}, "learned must have one value for each of the 3 actions"),
+        ({"probabilities": torch.rand(0, 3)}, ("probabilities", (0, 3))),
+        ({"actions": torch.ones(2, 4)}, ("actions", (2, 3), (2, 4))),
+        ({"actions": torch.full((2, 3), 0.5)}, ("actions", 0, 1)),
+        ({"advantage": torch.ones(3)}, ("advantage", 2, (3,))),
+        ({"learned": torch.ones(2)}, ("learned", 3, (2,))),
     ],
 )
-def test_arguments_that_do_not_fit(wrong, message):
+def test_arguments_that_do_not_fit(wrong, words):
     right = {
         "probabilities": torch.rand(2, 3),
         "actions": torch.ones(2, 3),
         "advantage": torch.ones(2),
     }
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=naming(*words)):
         policy_gradient_loss(**{**right, **wrong})
 
 

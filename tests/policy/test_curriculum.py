@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.policy import force_on, learned_actions, scheduled_count
+from tests.messages import naming
 
 
 @pytest.mark.parametrize(
@@ -24,14 +25,14 @@ def test_schedule_for_any_length_of_training():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "named"),
     [
-        (lambda: learned_actions(0, 1), "num_actions must be at least 1, got 0"),
-        (lambda: learned_actions(4, -1), "count must not be negative, got -1"),
-        (lambda: scheduled_count(4, 1.5), r"progress must lie in \[0, 1\], got 1.5"),
-        (lambda: scheduled_count(4, 0.5, share=0), r"share must lie in \(0, 1\], got 0"),
+        (lambda: learned_actions(0, 1), {"num_actions": 0}),
+        (lambda: learned_actions(4, -1), {"count": -1}),
+        (lambda: scheduled_count(4, 1.5), {"progress": 1.5}),
+        (lambda: scheduled_count(4, 0.5, share=0), {"share": 0}),
     ],
 )
-def test_values_out_of_range(call, message):
-    with pytest.raises(ValueError, match=message):
+def test_values_out_of_range(call, named):
+    with pytest.raises(ValueError, match=naming(**named)):
         call()

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.policy import usage_reward
+from tests.messages import naming
 
 
 def test_reward_of_usage_and_penalty_of_failure():
@@ -12,17 +13,17 @@ def test_reward_of_usage_and_penalty_of_failure():
 
 
 @pytest.mark.parametrize(
-    ("wrong", "message"),
+    ("wrong", "words"),
     [
-        ({"gamma": -1.0}, "gamma must be a finite number of at least 0, got -1.0"),
-        ({"gamma": float("nan")}, "gamma must be a finite number"),
-        ({"gamma": float("inf")}, "gamma must be a finite number"),
-        ({"actions": torch.ones(0, 3)}, "actions must be .* neither of them none"),
-        ({"actions": torch.full((2, 3), 2)}, "actions must contain only 0 and 1"),
-        ({"success": torch.ones(2, 1)}, "success must have one value for each of the 2 samples"),
+        ({"gamma": -1.0}, ("gamma", -1.0)),
+        ({"gamma": float("nan")}, ("gamma", "nan")),
+        ({"gamma": float("inf")}, ("gamma", "inf")),
+        ({"actions": torch.ones(0, 3)}, ("actions", (0, 3))),
+        ({"actions": torch.full((2, 3), 2)}, ("actions", 0, 1)),
+        ({"success": torch.ones(2, 1)}, ("success", 2, (2, 1))),
     ],
 )
-def test_arguments_that_do_not_fit(wrong, message):
+def test_arguments_that_do_not_fit(wrong, words):
     right = {"actions": torch.ones(2, 3), "success": torch.ones(2, dtype=torch.bool), "gamma": 1.0}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=naming(*words)):
         usage_reward(**{**right, **wrong})

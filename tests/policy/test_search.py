@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.policy import greedy_search
+from tests.messages import naming
 
 
 def test_gives_up_what_is_missed_least():
@@ -23,13 +24,13 @@ def test_the_later_of_equals_goes():
 
 
 @pytest.mark.parametrize(
-    ("num_actions", "count", "score", "message"),
+    ("num_actions", "count", "score", "words"),
     [
-        (0, 0, 0, "num_actions must be at least 1, got 0"),
-        (4, 5, 0, r"count must lie in 0\.\.4, got 5"),
-        (4, 3, float("nan"), "evaluate must return a number, got nan"),
+        (0, 0, 0, ("num_actions", 0)),
+        (4, 5, 0, ("count", "0..4", 5)),
+        (4, 3, float("nan"), ("evaluate", "nan")),
     ],
 )
-def test_wrong_arguments(num_actions, count, score, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments(num_actions, count, score, words):
+    with pytest.raises(ValueError, match=naming(*words)):
         greedy_search(lambda actions: score, num_actions, count)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.policy import PolicyStatistics
+from tests.messages import naming
 
 
 def test_figures_of_a_few_policies():
@@ -26,21 +27,21 @@ def test_one_policy_for_all_has_no_entropy():
 
 
 @pytest.mark.parametrize(
-    ("policy", "message"),
+    ("policy", "words"),
     [
-        (torch.ones(3), "policy must be .samples, actions."),
-        (torch.ones(0, 3), "neither of them none"),
-        (torch.full((1, 3), 0.5), "policy must contain only 0 and 1"),
-        (torch.ones(1, 4), "policy has 4 actions, the ones before have 3"),
+        (torch.ones(3), ("policy", (3,))),
+        (torch.ones(0, 3), ("policy", (0, 3))),
+        (torch.full((1, 3), 0.5), ("policy", 0, 1)),
+        (torch.ones(1, 4), ("policy", "actions", 4, 3)),
     ],
 )
-def test_what_is_no_policy(policy, message):
+def test_what_is_no_policy(policy, words):
     statistics = PolicyStatistics()
     statistics.update(torch.ones(1, 3))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=naming(*words)):
         statistics.update(policy)
 
 
 def test_nothing_to_describe():
-    with pytest.raises(ValueError, match="there are no policies to describe"):
+    with pytest.raises(ValueError, match=naming("no policies", "update")):
         PolicyStatistics().to_dict()
