@@ -168,4 +168,7 @@ def _unknown(key: str, cfg: CfgNode) -> str:
     """What to tell about an unknown key: the known one that looks most like it."""
     keys = list(_flat_keys(cfg))
     nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
-    return f"unknown config key {key}; did you mean {nearest[0]}?"
+    first, node, *_ = f"{key}.".split(".")
+    own = first == "MODEL" and not difflib.get_close_matches(node, cfg.MODEL, cutoff=0.7)
+    hint = " Options of a backbone of your own need --import with its module." if own else ""
+    return f"unknown config key {key}; did you mean {nearest[0]}?{hint}"

@@ -75,7 +75,9 @@ def test_data_sets_are_free_to_name(cfg, tmp_path):
     "text, opts, message",
     [
         ("MODEL: {SAR: {GROUP: 2}}", (), "MODEL.SAR.GROUP; did you mean MODEL.SAR.GROUPS?"),
-        ("SEEED: 2", (), "unknown config key SEEED"),
+        ("SEEED: 2", (), "unknown config key SEEED; did you mean [A-Z.]*\\?$"),
+        ("MODEL: {SARR: {ALPHA: 2}}", (), "MODEL.SARR; did you mean MODEL.SAR[A-Z.]*\\?$"),
+        ("", ("MODEL.OWN.ALPHA", "2"), "MODEL.OWN.ALPHA; did you mean MODEL.SAR.* --import"),
         ("", ("MODEL.SAR.ALPH", "2"), "MODEL.SAR.ALPH; did you mean MODEL.SAR.ALPHA?"),
         ("", ("MODEL.SAR.ALPHA.X", "2"), "unknown config key MODEL.SAR.ALPHA.X"),
         ("", ("MODEL.SAR.ALPHA", "2", "--resume"), "--resume stands behind config overrides; opti"),
