@@ -75,7 +75,7 @@ def test_data_sets_are_free_to_name(cfg, tmp_path):
     "text, opts, message",
     [
         ("MODEL: {SAR: {GROUP: 2}}", (), "MODEL.SAR.GROUP; did you mean MODEL.SAR.GROUPS?"),
-        ("SEEED: 2", (), "unknown config key SEEED; did you mean [A-Z.]*\\?$"),
+        ("SEEED: 2", (), "unknown config key SEEED; did you mean [A-Z._]*\\?$"),
         ("MODEL: {SARR: {ALPHA: 2}}", (), "MODEL.SARR; did you mean MODEL.SAR[A-Z.]*\\?$"),
         ("", ("MODEL.OWN.ALPHA", "2"), "MODEL.OWN.ALPHA; did you mean MODEL.SAR.* --import"),
         ("", ("MODEL.SAR.ALPH", "2"), "MODEL.SAR.ALPH; did you mean MODEL.SAR.ALPHA?"),
