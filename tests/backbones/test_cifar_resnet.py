@@ -3,6 +3,7 @@ import torch
 
 import dynbackbones
 from dynbackbones.layers.cifar import CifarBlock
+from tests.messages import naming
 
 
 @pytest.mark.parametrize(("depth", "operations"), [(32, 1.38e8), (110, 5.06e8)])
@@ -40,5 +41,5 @@ def test_shortcut_averages_and_adds_zeros():
 
 @pytest.mark.parametrize("name", ["cifar_resnet32", "blockdrop_cifar_resnet32"])
 def test_unknown_depth(name):
-    with pytest.raises(ValueError, match="depth must be one of 20, 32, 56, 110, got 33"):
+    with pytest.raises(ValueError, match=naming("20, 32, 56, 110", depth=33)):
         type(dynbackbones.build_backbone(name))(33)

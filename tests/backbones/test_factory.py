@@ -3,23 +3,23 @@
 import pytest
 
 import dynbackbones
+from tests.messages import naming
 
 
 @pytest.mark.parametrize(
     ("option", "remedy"),
     [
-        ("group", "did you mean 'groups'?"),
-        ("target_rat", "did you mean 'target_rate'?"),
-        ("out_indices", "all features come out in a dict: index it, as in net(images)['res4']"),
-        ("features_only", "all features come out in a dict: index it"),
-        ("pretrained", "build it, then call dynbackbones.load_weights(net, file)"),
-        ("zzz", "it has in_channels, output_stride, norm, "),
+        ("group", "'groups'"),
+        ("target_rat", "'target_rate'"),
+        ("out_indices", "net(images)['res4']"),
+        ("features_only", "net(images)['res4']"),
+        ("pretrained", "dynbackbones.load_weights(net, file)"),
+        ("zzz", "in_channels, output_stride, norm"),
     ],
 )
 def test_an_unknown_option_is_refused_with_the_remedy(option, remedy):
-    with pytest.raises(TypeError) as error:
+    with pytest.raises(TypeError, match=naming("sar_resnet18", repr(option), remedy)):
         dynbackbones.build_backbone("sar_resnet18", **{option: 1})
-    assert str(error.value).startswith(f"sar_resnet18 has no option {option!r}; {remedy}")
 
 
 def test_a_function_that_takes_any_option_gets_all(monkeypatch):

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones.backbones.sar.loss import activation_rate_loss
+from tests.messages import naming
 
 
 def test_batch_loss_is_equation_10():
@@ -50,14 +51,14 @@ def test_two_processes_see_the_global_batch(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("rates", "target", "reduction", "message"),
+    ("rates", "target", "reduction", "named"),
     [
-        (torch.rand(4), 0.5, "batch", "rates must be"),
-        (torch.rand(0, 4), 0.5, "batch", "not empty"),
-        (torch.rand(2, 4), 1.5, "batch", "target_rate must lie"),
-        (torch.rand(2, 4), 0.5, "mean", "reduction must be"),
+        (torch.rand(4), 0.5, "batch", {"rates": (4,)}),
+        (torch.rand(0, 4), 0.5, "batch", {"rates": (0, 4)}),
+        (torch.rand(2, 4), 1.5, "batch", {"target_rate": 1.5}),
+        (torch.rand(2, 4), 0.5, "mean", {"reduction": "mean"}),
     ],
 )
-def test_wrong_arguments(rates, target, reduction, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments(rates, target, reduction, named):
+    with pytest.raises(ValueError, match=naming(**named)):
         activation_rate_loss(rates, target, reduction)

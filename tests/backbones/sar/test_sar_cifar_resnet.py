@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones import SARCifarResNet, SARDecisions
+from tests.messages import naming
 
 
 def images(n=2, size=(32, 32), seed=0):
@@ -75,14 +76,14 @@ def test_selectors_learn_from_the_refinement_branch_alone():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "others"),
     [
-        ({"depth": 18}, "depth must be one of 20, 32, 56, 110, got 18"),
-        ({"branches": "none"}, "branches must be one of both, base, refinement, got 'none'"),
-        ({"width": 0}, "width must be positive, got 0"),
-        ({"groups": 3}, "groups=3 does not divide"),
+        ({"depth": 18}, "20, 32, 56, 110"),
+        ({"branches": "none"}, "both, base, refinement"),
+        ({"width": 0}, "positive"),
+        ({"groups": 3}, "channels"),
     ],
 )
-def test_wrong_options(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options(options, others):
+    with pytest.raises(ValueError, match=naming(others, **options)):
         SARCifarResNet(**{"depth": 20, **options})

@@ -9,6 +9,7 @@ from torch import nn
 
 import dynbackbones
 from dynbackbones.layers import sparse_forward
+from tests.messages import naming
 
 
 def trained_like(net, seed=0):
@@ -358,55 +359,55 @@ def test_figures_have_sampled_and_argmax_rates_of_every_selector():
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    "options",
     [
-        ({"groups": 3}, "groups=3 does not divide"),
-        ({"groups": 0}, "groups must be a positive integer, got 0"),
-        ({"alpha": 1.5}, "alpha must be a positive integer, got 1.5"),
-        ({"beta": 0}, "beta must be positive"),
-        ({"base_scale": 3}, "base_scale must be one of 2, 4, got 3"),
-        ({"output_stride": 4}, "output_stride must be one of"),
-        ({"cell_size": (4, 4)}, "cell_size must be three"),
-        ({"grid_size": 0}, "grid_size must be a positive integer or None, got 0"),
-        ({"target_rate": 0}, "target_rate must lie in"),
-        ({"target_rate": "0.5"}, "target_rate must lie in .*got '0.5'"),
-        ({"temperature": (1.0, 0.0)}, "temperature must be two positive"),
-        ({"temperature": 0.1}, "temperature must be two positive numbers, got 0.1"),
-        ({"cell_size": 4}, "cell_size must be three positive integers, got 4"),
-        ({"target_schedule": "step"}, "target_schedule must be one of ramp, constant, got 'step'"),
-        ({"loss_reduction": "sum"}, "loss_reduction must be one of"),
-        ({"loss_weight": -1}, "loss_weight must not be negative"),
-        ({"norm": "LN"}, "norm must be one of"),
-        ({"freeze_at": 6}, "freeze_at must lie in 0..5, got 6"),
-        ({"execution": "dense"}, "execution must be one of"),
-        ({"selection": "most"}, "selection must be one of"),
+        {"groups": 3},
+        {"groups": 0},
+        {"alpha": 1.5},
+        {"beta": 0},
+        {"base_scale": 3},
+        {"output_stride": 4},
+        {"cell_size": (4, 4)},
+        {"grid_size": 0},
+        {"target_rate": 0},
+        {"target_rate": "0.5"},
+        {"temperature": (1.0, 0.0)},
+        {"temperature": 0.1},
+        {"cell_size": 4},
+        {"target_schedule": "step"},
+        {"loss_reduction": "sum"},
+        {"loss_weight": -1},
+        {"norm": "LN"},
+        {"freeze_at": 6},
+        {"execution": "dense"},
+        {"selection": "most"},
     ],
 )
-def test_wrong_options(options, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_options(options):
+    with pytest.raises(ValueError, match=naming(**options)):
         dynbackbones.build_backbone("sar_resnet18", **options)
 
 
 @pytest.mark.parametrize(
-    ("images", "sizes", "message"),
+    ("images", "sizes", "words"),
     [
-        (torch.zeros(3, 64, 64), None, r"images must be \(N, 3, H, W\)"),
-        (torch.zeros(1, 4, 64, 64), None, r"got \(1, 4, 64, 64\)"),
-        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), None, "floating point, got torch.uint8"),
-        (torch.zeros(0, 3, 64, 64), None, "must not be empty"),
-        (torch.zeros(2, 3, 64, 64), [(64, 64)], "1 entries for 2 images"),
-        (torch.zeros(1, 3, 64, 64), [(65, 64)], "not inside the batch"),
+        (torch.zeros(3, 64, 64), None, ("images", "(N, 3, H, W)", (3, 64, 64))),
+        (torch.zeros(1, 4, 64, 64), None, ("images", "(N, 3, H, W)", (1, 4, 64, 64))),
+        (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), None, ("images", torch.uint8)),
+        (torch.zeros(0, 3, 64, 64), None, ("images", (0, 3, 64, 64))),
+        (torch.zeros(2, 3, 64, 64), [(64, 64)], ("image_sizes", 1, 2)),
+        (torch.zeros(1, 3, 64, 64), [(65, 64)], ("image_sizes", (65, 64), "64 x 64")),
     ],
 )
-def test_wrong_inputs(images, sizes, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_inputs(images, sizes, words):
+    with pytest.raises(ValueError, match=naming(*words)):
         build()(images, image_sizes=sizes)
 
 
 def test_wrong_progress_and_unknown_name():
-    with pytest.raises(ValueError, match="fraction of training"):
+    with pytest.raises(ValueError, match=naming("fraction", 1.5)):
         build().set_progress(1.5)
-    with pytest.raises(ValueError, match="did you mean 'sar_resnet50'"):
+    with pytest.raises(ValueError, match=naming("'sar_resnet5'", "'sar_resnet50'")):
         dynbackbones.build_backbone("sar_resnet5")
 
 
@@ -433,7 +434,7 @@ def test_auto_runs_other_norms_masked_and_sparse_refuses_them():
     with net.select("random", rate=0.3):
         net(images)
         net.execution = "sparse"
-        with pytest.raises(ValueError, match="GroupNorm"):
+        with pytest.raises(ValueError, match=naming("GroupNorm", execution="masked")):
             net(images)
 
 
@@ -448,5 +449,5 @@ def test_image_sizes_as_tensor():
     net = build()
     net(torch.randn(2, 3, 64, 64), image_sizes=torch.tensor([[64, 64], [60, 50]]))
     assert net.decisions.image_sizes == [(64, 64), (60, 50)]
-    with pytest.raises(ValueError, match="0 entries for 2 images"):
+    with pytest.raises(ValueError, match=naming("image_sizes", 0, 2)):
         net(torch.randn(2, 3, 64, 64), image_sizes=[])
