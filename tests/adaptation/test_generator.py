@@ -5,6 +5,7 @@ from torch import nn
 from dynbackbones.adaptation import MirroredDecoder, StyleGenerator, VGGEncoder
 from dynbackbones.adaptation.generator import content_distance, style_distance
 from dynbackbones.layers import adain, gram_matrix
+from tests.messages import naming
 
 
 def generator(**options):
@@ -138,7 +139,7 @@ def test_several_targets():
     shared = net.synthesise(source, targets[:1])
     alone = net.synthesise(source[1:], targets[:1])
     torch.testing.assert_close(shared[1:], alone, rtol=1e-4, atol=1e-2)
-    with pytest.raises(ValueError, match="3 target images for 2 images"):
+    with pytest.raises(ValueError, match=naming("images", 3, 2)):
         net(source, targets[:3])
 
 
@@ -157,19 +158,19 @@ def test_autocast():
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "message"),
+    ("source", "target", "words"),
     [
-        (torch.rand(1, 1, 16, 16), images(), r"source images must be \(N, 3, H, W\)"),
-        (images(), torch.rand(3, 16, 16), r"target images must be \(N, 3, H, W\)"),
-        (images().byte(), images(), "source images must be floating point"),
-        (images(), images(1, 40, 15), "target images must be at least 16 x 16.* 40 x 15"),
+        (torch.rand(1, 1, 16, 16), images(), ("source images", "(N, 3, H, W)", (1, 1, 16, 16))),
+        (images(), torch.rand(3, 16, 16), ("target images", "(N, 3, H, W)", (3, 16, 16))),
+        (images().byte(), images(), ("source images", torch.uint8)),
+        (images(), images(1, 40, 15), ("target images", "16 x 16", "40 x 15")),
     ],
 )
-def test_wrong_images(source, target, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_images(source, target, words):
+    with pytest.raises(ValueError, match=naming(*words)):
         generator().synthesise(source, target)
 
 
 def test_wrong_weights():
-    with pytest.raises(ValueError, match="style_weight must not be negative, got -1"):
+    with pytest.raises(ValueError, match=naming(style_weight=-1)):
         generator(style_weight=-1)

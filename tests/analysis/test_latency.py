@@ -12,6 +12,7 @@ from dynbackbones.analysis.latency import (
     latency_table,
     measure,
 )
+from tests.messages import naming
 
 
 class FakeClock:
@@ -66,7 +67,7 @@ def test_contexts_are_not_timed_and_pending_work_is():
 
 @pytest.mark.parametrize("wrong", [{"repeats": 0}, {"warmup": -1}])
 def test_rounds_must_make_sense(wrong):
-    with pytest.raises(ValueError, match="repeats must be at least 1"):
+    with pytest.raises(ValueError, match=naming(**wrong)):
         measure([], **wrong)
 
 

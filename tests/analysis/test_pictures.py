@@ -13,6 +13,7 @@ from dynbackbones.analysis.coverage import RegionCoverage
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.errors import UserError
+from tests.messages import naming
 
 EDGES = torch.tensor([0, 16, 32])
 
@@ -96,12 +97,12 @@ def test_without_regions_there_are_detections_alone(tmp_path):
 
 
 def test_a_picture_of_nothing_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="at least one image"):
+    with pytest.raises(ValueError, match=naming("rows", "none")):
         save_region_picture(tmp_path / "a.png", [], [])
     assert not list(tmp_path.iterdir())
 
 
 def test_missing_matplotlib_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(UserError, match=r"matplotlib.*dynbackbones\[demo\]"):
+    with pytest.raises(UserError, match=naming("matplotlib", "dynbackbones[demo]")):
         save_region_picture(tmp_path / "a.png", [row()], ["zero", "one"])

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dynbackbones.analysis.prediction import Prediction
+from tests.messages import naming
 
 
 def test_arrays_become_tensors():
@@ -19,7 +20,7 @@ def test_no_detections_have_four_columns():
 
 
 def test_lengths_must_agree():
-    with pytest.raises(ValueError, match="got 1, 2 and 1"):
+    with pytest.raises(ValueError, match=naming("boxes", "scores", "labels", "1, 2 and 1")):
         Prediction(np.zeros((1, 4)), [0.5, 0.6], [0], (8, 8))
 
 

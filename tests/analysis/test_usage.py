@@ -5,6 +5,7 @@ import torch
 import dynbackbones
 from dynbackbones.analysis import BlockUsage, save_usage_picture
 from dynbackbones.analysis.usage import _spread
+from tests.messages import naming
 
 
 def test_usage_of_a_dataset():
@@ -31,7 +32,7 @@ def test_usage_of_a_dataset():
 def test_decisions_of_other_networks_are_refused():
     net = dynbackbones.build_backbone("cifar_resnet20").eval()
     net(torch.randn(1, 3, 32, 32))
-    with pytest.raises(ValueError, match="decisions about blocks.*got Decisions"):
+    with pytest.raises(ValueError, match=naming("BlockDrop", "Decisions")):
         BlockUsage().update(net.decisions)
 
 
@@ -58,17 +59,17 @@ def test_of_many_images_some_at_equal_distances_are_shown():
 
 
 @pytest.mark.parametrize(
-    ("images", "wrong", "message"),
+    ("images", "wrong", "words"),
     [
-        (0, {}, "images must hold at least one image"),
-        (2, {"blocks": [1]}, "blocks has 1 entries for 2 images"),
-        (1, {"titles": []}, "titles has 0 entries for 1 images"),
-        (1, {"columns": 0}, "columns must be at least 1, got 0"),
-        (1, {"limit": 0}, "limit must be at least 1, got 0"),
+        (0, {}, ("images", "none")),
+        (2, {"blocks": [1]}, ("blocks", 1, 2)),
+        (1, {"titles": []}, ("titles", 0, 1)),
+        (1, {"columns": 0}, ("columns", 0)),
+        (1, {"limit": 0}, ("limit", 0)),
     ],
 )
-def test_wrong_arguments(tmp_path, images, wrong, message):
+def test_wrong_arguments(tmp_path, images, wrong, words):
     images = [np.zeros((4, 4, 3), np.uint8)] * images
     options = {"blocks": [1] * len(images), **wrong}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=naming(*words)):
         save_usage_picture(tmp_path / "usage.png", images, **options)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dynbackbones.demo import digit_tiles, digits
+from tests.messages import naming
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +61,7 @@ def test_tiles_repeat_and_do_not_depend_on_their_number(tiles):
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(ValueError, match="split must be one of train, val, got 'test'"):
+    with pytest.raises(ValueError, match=naming("train, val", split="test")):
         digit_tiles.make_tiles("test", 1)
-    with pytest.raises(ValueError, match="count must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=naming(count=0)):
         digit_tiles.make_tiles("train", 0)
