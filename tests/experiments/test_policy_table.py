@@ -17,6 +17,7 @@ from dynbackbones.experiments.cells import train_in_a_process
 from dynbackbones.experiments.policy_evaluation import Split, compare_policies
 from dynbackbones.experiments.policy_table import PolicyTable
 from dynbackbones.experiments.table import Table
+from tests.messages import naming
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "pretrain"
 BLOCKS = 9
@@ -84,13 +85,13 @@ def test_cells_are_made_once_and_make_a_table(configs, tmp_path, trainer):
     assert sum(line.startswith("| learned |") for line in lines) == 2
     assert sum("network fine-tuned with it" in line for line in lines) == 2
 
-    with pytest.raises(UserError, match="cell .*plain was made with other settings; name another"):
+    with pytest.raises(UserError, match=naming("plain", "settings", "--work-dir")):
         PolicyTable(configs, cells, ["model.gamma=3"]).run_seed(0)
 
 
 def test_a_failed_training_says_why_and_where_to_look(tmp_path):
-    message = r"training of cell .* exit code 2 \(config .*absent.py does not exist;.*\); see .*txt"
-    with pytest.raises(UserError, match=message):
+    words = (tmp_path, "exit code 2", tmp_path / "absent.py", tmp_path / "output.txt")
+    with pytest.raises(UserError, match=naming(*words)):
         train_in_a_process(str(tmp_path / "absent.py"), [], tmp_path)
     assert "absent.py does not exist" in (tmp_path / "output.txt").read_text()
 
@@ -99,7 +100,7 @@ def test_a_config_without_calibration_images_is_refused(configs, tmp_path):
     cfg = Config.fromfile(configs["joint"])
     cfg.pop("calibration_dataset")
     cfg.dump(tmp_path / "joint.py")
-    with pytest.raises(UserError, match="joint.py has no calibration_dataset"):
+    with pytest.raises(UserError, match=naming(tmp_path / "joint.py", "calibration_dataset")):
         PolicyTable({**configs, "joint": str(tmp_path / "joint.py")}, Table(tmp_path))
 
 

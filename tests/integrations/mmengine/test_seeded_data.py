@@ -11,6 +11,7 @@ from dynbackbones.integrations.mmengine.seeded_data import (
     SeededEpochSampler,
     SeededSampler,
 )
+from tests.messages import naming
 
 
 class Draws:
@@ -82,5 +83,5 @@ def test_a_sample_is_drawn_from_its_seed_and_leaves_no_trace():
     others = dataset[2, 98]
     assert others[0] == 2
     assert all(a != b for a, b in zip(others[1:], sample[1:], strict=True))
-    with pytest.raises(TypeError, match="SeededDataset needs pairs .*'SeededSampler'"):
+    with pytest.raises(TypeError, match=naming("SeededDataset", "'SeededSampler'")):
         dataset[2]
