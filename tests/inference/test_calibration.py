@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import dynbackbones
+from tests.messages import naming
 
 
 def spread_out(net):
@@ -35,11 +36,11 @@ def test_batches_count_by_their_images():
 
 
 @pytest.mark.parametrize(
-    ("images", "rate", "message"),
-    [(torch.randn(1, 3, 64, 64), 1.2, "target_rate must lie"), ([], 0.5, "must not be empty")],
+    ("images", "rate", "words"),
+    [(torch.randn(1, 3, 64, 64), 1.2, ("target_rate", 1.2)), ([], 0.5, ("images", "empty"))],
 )
-def test_wrong_arguments(images, rate, message):
-    with pytest.raises(ValueError, match=message):
+def test_wrong_arguments(images, rate, words):
+    with pytest.raises(ValueError, match=naming(*words)):
         dynbackbones.calibrate(
             dynbackbones.build_backbone("sar_resnet18"), images, target_rate=rate
         )
@@ -48,11 +49,11 @@ def test_wrong_arguments(images, rate, message):
 def test_an_override_is_refused_and_a_failure_changes_nothing():
     net = dynbackbones.build_backbone("sar_resnet18")
     images = torch.randn(1, 3, 64, 64)
-    with net.select("all"), pytest.raises(ValueError, match="leave select"):
+    with net.select("all"), pytest.raises(ValueError, match=naming("calibrate", "select(...)")):
         dynbackbones.calibrate(net, images, target_rate=0.3)
-    with pytest.raises(ValueError, match="images must be"):
+    with pytest.raises(ValueError, match=naming("images", (1, 2, 64, 64))):
         dynbackbones.calibrate(net, [images, images[:, :2]], target_rate=0.3)
-    with pytest.raises(ValueError, match="max_steps must be at least 1"):
+    with pytest.raises(ValueError, match=naming(max_steps=0)):
         dynbackbones.calibrate(net, images, target_rate=0.3, max_steps=0)
     assert all(s.threshold == 0 for stage in net.stages().values() for s in stage.selectors)
 
@@ -76,14 +77,13 @@ def test_decisions_that_change_all_at_once(target, nearest):
     torch.nn.init.zeros_(net.policy.fc.weight)
     torch.nn.init.zeros_(net.policy.fc.bias)
     images = torch.randn(2, 3, 32, 32)
-    message = f"reached a rate of {nearest}.* instead of {target}"
-    with pytest.warns(UserWarning, match=message) as caught:
+    with pytest.warns(UserWarning, match=naming(f"{nearest:.3f}", target)) as caught:
         assert dynbackbones.calibrate(net, images, target_rate=target) == nearest
     assert caught[0].filename == __file__
 
 
 def test_networks_without_decisions_are_refused():
-    with pytest.raises(ValueError, match="decisions, which a ResNet does not have"):
+    with pytest.raises(ValueError, match=naming("calibrate", "ResNet")):
         dynbackbones.calibrate(
             dynbackbones.build_backbone("resnet18"), torch.randn(1, 3, 64, 64), target_rate=0.5
         )

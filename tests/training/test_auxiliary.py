@@ -7,6 +7,7 @@ from torch import nn
 
 import dynbackbones
 from dynbackbones.backbones.base import find_backbones
+from tests.messages import naming
 
 
 class Detector(nn.Module):
@@ -63,7 +64,7 @@ def test_attaching_twice_counts_once(detector, images):
 
 def test_uncollected_losses_warn_once_and_say_what_to_call(detector, images):
     detector(images)
-    with pytest.warns(UserWarning, match=r"attach_auxiliary_losses\(model\)"):
+    with pytest.warns(UserWarning, match=naming("attach_auxiliary_losses(model)")):
         detector(images)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -94,10 +95,10 @@ def test_static_backbones_add_nothing(images):
 
 
 def test_wrong_models():
-    with pytest.raises(ValueError, match="contains no dynbackbones backbone"):
+    with pytest.raises(ValueError, match=naming("Linear", "backbone")):
         dynbackbones.attach_auxiliary_losses(nn.Linear(2, 2))
-    with pytest.raises(ValueError, match="bare SARResNet"):
+    with pytest.raises(ValueError, match=naming("attach_auxiliary_losses", "SARResNet", "bare")):
         dynbackbones.attach_auxiliary_losses(dynbackbones.build_backbone("sar_resnet18"))
     wrapped = nn.DataParallel(Detector(dynbackbones.build_backbone("sar_resnet18")))
-    with pytest.raises(ValueError, match=r"attach to the model inside it \(model.module\)"):
+    with pytest.raises(ValueError, match=naming("DataParallel", "model.module")):
         dynbackbones.attach_auxiliary_losses(wrapped)

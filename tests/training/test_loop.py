@@ -7,6 +7,7 @@ from torch import nn
 import dynbackbones
 from dynbackbones.backbones.dynamic import PATIENCE
 from dynbackbones.training.loop import RateWatch
+from tests.messages import naming
 
 
 class Model(nn.Module):
@@ -48,7 +49,7 @@ def test_progress_beyond_the_end_is_the_end_and_below_zero_an_error():
     model = Model()
     dynbackbones.set_progress(model, 1.5)
     assert model.backbone.progress == 1.0
-    with pytest.raises(ValueError, match="-0.1"):
+    with pytest.raises(ValueError, match=naming("fraction", -0.1)):
         dynbackbones.set_progress(model, -0.1)
     dynbackbones.set_progress(nn.Linear(1, 1), 0.5)
 
