@@ -331,7 +331,7 @@ def test_lazy_config_builds_the_same_network_as_the_registry(top_block):
     features, expected = lazy.eval()(images), registered.eval()(images)
     assert list(features) == list(expected)
     assert all(torch.equal(features[name], value) for name, value in expected.items())
-    with pytest.raises(ValueError, match="unknown option dept of BlockDropResNet; .* depth"):
+    with pytest.raises(ValueError, match="unknown option dept of BlockDropResNet; .* 'depth'"):
         blockdrop_resnet_fpn(18, dept=18)
 
 
