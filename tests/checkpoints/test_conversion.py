@@ -10,6 +10,7 @@ from dynbackbones.checkpoints.conversion import TARGETS, convert
 from dynbackbones.cli import verification
 from dynbackbones.errors import UserError
 from tests.made_checkpoints import published, same, weights
+from tests.messages import naming
 
 SAR4 = ("sar_resnet18", {"groups": 4, "alpha": 1})
 SAR_CIFAR = ("sar_cifar_resnet20", {"width": 1.0, "branches": "base"})
@@ -138,7 +139,7 @@ def test_caffe2s_pickle(tmp_path):
             assert torch.equal(result[key], value), key
     assert result["bn1.running_mean"].abs().sum() == 0
     assert conversion.report.dropped == {"a bias that detectron2 leaves out too": ["conv1_b"]}
-    with pytest.raises(UserError, match="torchvision's ResNets have their strides in the 3x3"):
+    with pytest.raises(UserError, match=naming("--to torchvision", "3x3", "detectron2")):
         convert(tmp_path / "R-50.pkl", "torchvision")
     conversion.save(tmp_path / "again.pth", {})
     again = convert(tmp_path / "again.pth", "detectron2")

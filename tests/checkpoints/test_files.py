@@ -1,6 +1,5 @@
 import os
 import pickle
-import re
 import subprocess
 import sys
 from collections import OrderedDict
@@ -12,6 +11,7 @@ from torch import nn
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
+from tests.messages import naming
 
 
 class Malicious:
@@ -58,15 +58,15 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, network, m
 
 
 @pytest.mark.parametrize(
-    ("meta", "message"),
+    ("meta", "words"),
     [
-        ({"a": [1, {2}]}, r"meta\['a'\]\[1\] is a set"),
-        ({"rate": np.float64(1)}, r"meta\['rate'\] is a float64"),
-        ({np.int64(1): 1}, "a key of meta is a int64"),
+        ({"a": [1, {2}]}, ("meta['a'][1]", "set")),
+        ({"rate": np.float64(1)}, ("meta['rate']", "float64")),
+        ({np.int64(1): 1}, ("key of meta", "int64")),
     ],
 )
-def test_meta_that_could_not_be_read_back_is_refused(tmp_path, meta, message):
-    with pytest.raises(TypeError, match=message + "; a checkpoint keeps"):
+def test_meta_that_could_not_be_read_back_is_refused(tmp_path, meta, words):
+    with pytest.raises(TypeError, match=naming(*words)):
         checkpoints.save(tmp_path / "model.pth", {}, meta)
     assert not list(tmp_path.iterdir())
 
@@ -76,8 +76,7 @@ def test_meta_that_could_not_be_read_back_is_refused(tmp_path, meta, message):
 def test_a_malicious_torch_file_is_refused_and_not_run(tmp_path, zipped, suffix):
     path, target = tmp_path / f"model{suffix}", tmp_path / "run"
     torch.save({"model": Malicious(target)}, path, _use_new_zipfile_serialization=zipped)
-    message = rf"{re.escape(str(path))} holds more than weights \(\w+\.mkdir\).*state_dict alone"
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=naming(path, ".mkdir", "state_dict")):
         checkpoints.load(path)
     assert not target.exists()
     torch.load(path, weights_only=False)
@@ -88,7 +87,7 @@ def test_a_malicious_torch_file_is_refused_and_not_run(tmp_path, zipped, suffix)
 def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, protocol):
     path, target = tmp_path / "model.pkl", tmp_path / "run"
     path.write_bytes(pickle.dumps({"model": Malicious(target)}, protocol))
-    with pytest.raises(UserError, match=r"holds more than weights \(\w+\.mkdir\)"):
+    with pytest.raises(UserError, match=naming(path, ".mkdir")):
         checkpoints.load(path)
     assert not target.exists()
     pickle.loads(path.read_bytes())
@@ -110,18 +109,18 @@ class OtherCodec:
 
 
 @pytest.mark.parametrize(
-    ("value", "message"),
+    ("value", "words"),
     [
-        (ArrayOfPointers(), "is damaged or not a checkpoint"),
-        (np.array([{}], dtype=object), r"holds more than weights \(numpy.dtype\('O8'\)\)"),
-        (OtherCodec(), "_codecs.encode.*rot13"),
-        (np.zeros(2, dtype="i4,i4"), "numpy.dtype"),
+        (ArrayOfPointers(), ("damaged",)),
+        (np.array([{}], dtype=object), ("numpy.dtype('O8')",)),
+        (OtherCodec(), ("_codecs.encode", "rot13")),
+        (np.zeros(2, dtype="i4,i4"), ("numpy.dtype",)),
     ],
 )
-def test_a_pickle_cannot_misuse_what_arrays_need(tmp_path, value, message):
+def test_a_pickle_cannot_misuse_what_arrays_need(tmp_path, value, words):
     path = tmp_path / "model.pkl"
     path.write_bytes(pickle.dumps({"model": value}, protocol=2))
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=naming(path, *words)):
         checkpoints.load(path)
 
 
@@ -166,21 +165,21 @@ def test_a_pickle_of_python_2_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "words"),
     [
-        (b"", "is empty; copy or download it again"),
-        (b"\n <!DOCTYPE html><html>", "is an HTML page: .*download it again"),
-        (b"<HTML><body>", "is an HTML page"),
-        (b"version https://git-lfs.github.com/spec/v1\noid", "is a Git LFS pointer"),
-        (b"garbage", "is damaged or not a checkpoint .*; get it again"),
-        (b"PK\x03\x04 cut short", "is damaged or not a checkpoint"),
+        (b"", ("empty", "download")),
+        (b"\n <!DOCTYPE html><html>", ("HTML", "download")),
+        (b"<HTML><body>", ("HTML",)),
+        (b"version https://git-lfs.github.com/spec/v1\noid", ("git lfs pull",)),
+        (b"garbage", ("damaged",)),
+        (b"PK\x03\x04 cut short", ("damaged",)),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pth", ".pkl"])
-def test_a_file_that_is_no_checkpoint_says_what_it_is(tmp_path, content, message, suffix):
+def test_a_file_that_is_no_checkpoint_says_what_it_is(tmp_path, content, words, suffix):
     path = tmp_path / f"model{suffix}"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=f"checkpoint {re.escape(str(path))} {message}") as caught:
+    with pytest.raises(UserError, match=naming(path, *words)) as caught:
         checkpoints.load(path)
     assert "\n" not in str(caught.value)
 
@@ -191,17 +190,17 @@ def test_a_truncated_checkpoint_is_damaged(tmp_path, network, share):
     checkpoints.save(path, network.state_dict(), {})
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
-    with pytest.raises(UserError, match="is damaged or not a checkpoint"):
+    with pytest.raises(UserError, match=naming(path, "damaged")):
         checkpoints.load(path)
 
 
 def test_a_missing_file_a_folder_and_a_bare_tensor_are_refused(tmp_path):
-    with pytest.raises(UserError, match="none.pth does not exist; check the path"):
+    with pytest.raises(UserError, match=naming(tmp_path / "none.pth", "exist")):
         checkpoints.load(tmp_path / "none.pth")
-    with pytest.raises(UserError, match="is not a file; name a file inside it"):
+    with pytest.raises(UserError, match=naming(tmp_path, "not a file")):
         checkpoints.load(tmp_path)
     torch.save(torch.ones(1), tmp_path / "tensor.pth")
-    with pytest.raises(UserError, match="tensor.pth holds a Tensor, not a dictionary; save it as"):
+    with pytest.raises(UserError, match=naming(tmp_path / "tensor.pth", "Tensor", "state_dict()")):
         checkpoints.load(tmp_path / "tensor.pth")
 
 
@@ -211,7 +210,7 @@ def test_a_file_that_may_not_be_opened_says_so(tmp_path, monkeypatch):
 
     (tmp_path / "model.pth").write_bytes(b"x")
     monkeypatch.setattr("builtins.open", refused)
-    with pytest.raises(UserError, match="model.pth cannot be opened: Permission denied"):
+    with pytest.raises(UserError, match=naming(tmp_path / "model.pth", "Permission denied")):
         checkpoints.load(tmp_path / "model.pth")
 
 
@@ -225,11 +224,9 @@ def test_weights_are_found_in_every_layout(network, wrap, prefix):
 
 
 def test_a_checkpoint_without_weights_is_refused():
-    with pytest.raises(
-        UserError, match="a.pth has no weights .* found epoch, optimizer, seed, ..."
-    ):
+    with pytest.raises(UserError, match=naming("a.pth", "epoch, optimizer, seed, ...")):
         checkpoints.state_dict_of({"epoch": 1, "optimizer": {}, "seed": 1, "lr": 1}, "a.pth")
-    with pytest.raises(UserError, match="found an empty one"):
+    with pytest.raises(UserError, match=naming("'model'", "empty")):
         checkpoints.state_dict_of({"model": {}})
 
 
@@ -248,12 +245,13 @@ def test_another_architecture_is_refused_with_counts_and_a_few_keys(network):
         "0.bias": state["0.bias"],
         "head.a": torch.zeros(1),
     }
-    message = (
-        r"a.pth is of another architecture: of the model's 7 keys and the file's 3, "
-        r"4 missing \(1.bias, 1.running_mean, 1.running_var, ...\), 1 unexpected \(head.a\), "
-        r"1 of another shape \(0.weight \(8, 3, 3, 3\) instead of \(4, 3, 3, 3\)\); use the config"
+    words = (
+        *("a.pth", "architecture", 7, 3, "config"),
+        "4 missing (1.bias, 1.running_mean, 1.running_var, ...)",
+        "1 unexpected (head.a)",
+        "1 of another shape (0.weight (8, 3, 3, 3) instead of (4, 3, 3, 3))",
     )
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=naming(*words)):
         checkpoints.check_architecture(state, other, "a.pth")
 
 

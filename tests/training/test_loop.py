@@ -55,7 +55,7 @@ def test_progress_beyond_the_end_is_the_end_and_below_zero_an_error():
 
 
 def test_scalars_of_a_model_name_each_backbone():
-    model = nn.ModuleList([Model().backbone, Model("resnet18").backbone])
+    model = nn.ModuleList([Model(selector_margin=50.0).backbone, Model("resnet18").backbone])
     assert dynbackbones.decision_scalars(model) == {}
     for net in model:
         net.eval()(images())
