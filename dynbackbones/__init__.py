@@ -19,6 +19,7 @@ from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones
 from dynbackbones.backbones import register_backbone as register_backbone
+from dynbackbones.checkpoints import load_weights as load_weights
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.integrations.attach import attach as attach

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from dynbackbones.adaptation.pixels import PixelFormat
-from dynbackbones.adaptation.weights import cached_path, load_weights
+from dynbackbones.adaptation.weights import load_weights
+from dynbackbones.checkpoints import cached_path
 from dynbackbones.errors import UserError
 
 LEVELS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1")

@@ -105,8 +105,8 @@ def differences(
         For each kind of difference how many keys and the first few; empty if the weights fit.
     """
     excused = () if file_state.keys() & set(optional) else optional
-    missing = _without_counters(model_state.keys() - file_state.keys() - set(excused))
-    unexpected = _without_counters(file_state.keys() - model_state.keys())
+    missing = without_counters(model_state.keys() - file_state.keys() - set(excused))
+    unexpected = without_counters(file_state.keys() - model_state.keys())
     reshaped = [
         f"{key} {tuple(file_state[key].shape)} instead of {tuple(model_state[key].shape)}"
         for key in sorted(model_state.keys() & file_state.keys())
@@ -152,6 +152,11 @@ def listed(keys: Iterable[str]) -> str:
     """The first few of some keys, for messages."""
     keys = list(keys)
     return ", ".join(keys[:_SHOWN]) + (", ..." if len(keys) > _SHOWN else "")
+
+
+def without_counters(keys: Iterable[str]) -> list[str]:
+    """Some keys in order, less those of batch norm's counters."""
+    return sorted(key for key in keys if not key.endswith("num_batches_tracked"))
 
 
 def save(
@@ -235,10 +240,6 @@ def _as_tensor(value: Any) -> Any:
         # torch has no big-endian tensors.
         return torch.from_numpy(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
     return value
-
-
-def _without_counters(keys: Iterable[str]) -> list[str]:
-    return sorted(key for key in keys if not key.endswith("num_batches_tracked"))
 
 
 def _check_plain(value: Any, where: str) -> None:

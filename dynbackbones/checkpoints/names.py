@@ -17,7 +17,7 @@ timm's and OpenMMLab's names are torchvision's. The code published with BlockDro
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -39,17 +39,26 @@ _BLOCKDROP = re.compile(
     r"(?:(?P<stem>conv1|bn1)|blocks\.(?P<stage>\d+)\.(?P<block>\d+)\.(?P<layer>(?:conv|bn)[123])"
     rf"|ds\.(?P<shortcut_stage>\d+)\.(?P<shortcut>[01]))\.{_VALUE}"
 )
-# Where files keep a backbone: alone; in a model of OpenMMLab's; in a detectron2 detector, its own
-# ResNet and then one of this package's, each with and without FPN.
-_PREFIXES = (
+PLACES = (
     "",
     "backbone.",
     "backbone.bottom_up.",
     "backbone.net.",
     "backbone.bottom_up.net.",
 )
+"""Prefixes of a backbone's names in files: alone; in a model of OpenMMLab's; in a detectron2
+detector, its own ResNet and then one of this package's, each with and without FPN."""
+OWNERS = {
+    "backbone.": "openmmlab",
+    "backbone.body.": "torchvision",
+    "backbone.net.": "detectron2",
+    "backbone.bottom_up.net.": "detectron2",
+}
+"""Whose models keep a backbone with torchvision's or this package's names below a prefix."""
 CLASSIFIERS = ("fc.", "head.fc.", "classifier.", "stem.fc.", "linear.", "fc1000.")
 """What classification networks call their last layer; detectron2 three things."""
+HEADS = (*CLASSIFIERS, "head.")
+"""What may stand beside a backbone's own names and is none of them."""
 
 
 def from_detectron2(name: str) -> str | None:
@@ -168,28 +177,3 @@ def rename_detectron2(
         else:
             own[new_prefix + name] = value
     return {**renamed, **own, **new_statistics(own)}
-
-
-def backbone_alone(
-    state: Mapping[str, Tensor], wanted: Collection[str]
-) -> tuple[dict[str, Tensor], list[str]] | None:
-    """Finds a backbone's weights in a file of torchvision, OpenMMLab, detectron2 or this package.
-
-    Args:
-        state: a file's weights, of a backbone with or without a classifier, or of a whole model.
-        wanted: names in the backbone's `state_dict()`.
-
-    Returns:
-        The weights under the backbone's own names, perhaps with others that do not fit it, and the
-        names of the file's other weights; None if it has nothing for this backbone.
-    """
-    best: tuple[int, dict[str, Tensor], list[str]] = (0, {}, [])
-    for prefix in _PREFIXES:
-        below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        rest = [key for key in state if not key.startswith(prefix)]
-        heads = [key for key in below if key.startswith(CLASSIFIERS) and key not in wanted]
-        found = rename_detectron2({k: v for k, v in below.items() if k not in heads})
-        count = sum(key in found for key in wanted)
-        if count > best[0]:
-            best = count, found, sorted(rest + [prefix + key for key in heads])
-    return best[1:] if best[0] else None

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from mmengine.config import Config
 
+from dynbackbones.checkpoints import local_file
 from dynbackbones.cli import runner
 from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
@@ -15,7 +16,6 @@ from dynbackbones.integrations.mmengine.start import choose_start
 from dynbackbones.integrations.mmengine.total_batch import divide_batch
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.datasets.class_checks import check_class_folders
-from dynbackbones.integrations.openmmlab.weights import find_weights
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _use_amp(cfg)
     divide_batch(cfg, args.cfg_options or {})
     if choose_start(cfg, args.resume) is None and cfg.get("load_from"):
-        cfg.load_from = find_weights(cfg.load_from)
+        cfg.load_from = local_file(cfg.load_from)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
     checks.check_generators(cfg)
     runner.build_runner(cfg).train()

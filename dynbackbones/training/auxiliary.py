@@ -21,17 +21,6 @@ def own_parameters(model: nn.Module) -> dict[str, list[nn.Parameter]]:
     return found
 
 
-def decision_keys(model: nn.Module) -> set[str]:
-    """Names in a model's `state_dict()` of what decides, which plain networks' files lack.
-
-    For `dynbackbones.checkpoints.check_architecture`.
-    """
-    named = [(name, m) for name, m in model.named_modules() if isinstance(m, Backbone)]
-    return {
-        f"{name}.{key}".lstrip(".") for name, backbone in named for key in backbone.decision_keys()
-    }
-
-
 def attach_auxiliary_losses(model: nn.Module) -> RemovableHandle:
     """Adds the backbones' auxiliary losses to the dict of losses that a model returns.
 

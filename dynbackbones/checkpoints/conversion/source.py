@@ -22,13 +22,6 @@ _PREFIX = {
     "detectron2": re.compile(r"(.*?)res2\.0\."),
     "own": re.compile(r"(.*?)layer1\."),
 }
-# Whose files have this package's or torchvision's names below a prefix.
-_OWNERS = {
-    "backbone.": "openmmlab",
-    "backbone.body.": "torchvision",
-    "backbone.net.": "detectron2",
-    "backbone.bottom_up.net.": "detectron2",
-}
 _SHOWN = 4
 
 
@@ -165,7 +158,7 @@ def _read_named(state: dict[str, Tensor], path: str) -> Source:
             if key not in bias
         }
     else:
-        source = Source(path, _OWNERS.get(prefix, "torchvision"), state, {}, prefix)
+        source = Source(path, key_maps.OWNERS.get(prefix, "torchvision"), state, {}, prefix)
     heads = [*(prefix + name for name in key_maps.CLASSIFIERS), *key_maps.CLASSIFIERS]
     source.classifier = _classifier(state, heads)
     taken = set(source.classifier.values())

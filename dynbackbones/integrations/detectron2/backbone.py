@@ -1,6 +1,6 @@
 """Backbones of this package as detectron2 backbones, and their entries in its registry."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from detectron2.config import CfgNode
@@ -17,7 +17,6 @@ from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import build_backbone as build_network
 from dynbackbones.integrations.config import builder_names, check_builder
-from dynbackbones.training.auxiliary import decision_keys
 
 TOP_BLOCKS = ("maxpool", "p6p7")
 
@@ -73,27 +72,16 @@ def _take_detectron2_names(
     Raises:
         UserError: the ResNet is another one.
     """
-    renamed = renamed_resnet(state_dict, prefix)
+    inside, net = f"{prefix}net.", adapter.net
+    renamed = key_maps.rename_detectron2(state_dict, prefix, inside)
     if renamed.keys() == state_dict.keys():
         return
-    inside = f"{prefix}net."
     own = {k.removeprefix(inside): v for k, v in renamed.items() if k.startswith(inside)}
-    net = adapter.net
     checkpoints.check_architecture(
-        net.state_dict(), own, "of a detectron2 ResNet", optional=decision_keys(net)
+        net.state_dict(), own, "of a detectron2 ResNet", optional=net.decision_keys()
     )
     state_dict.clear()
     state_dict.update(renamed)
-
-
-def renamed_resnet(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Weights of a detectron2 ResNet under the names that they have in a `BackboneAdapter`.
-
-    Args:
-        state: weights of a model; all others keep their names.
-        prefix: of the adapter's names, as it was of the ResNet's.
-    """
-    return key_maps.rename_detectron2(state, prefix, f"{prefix}net.")
 
 
 def build_fpn(

@@ -20,6 +20,7 @@ from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visua
 from torch.utils.data import DataLoader
 
 from dynbackbones import checkpoints
+from dynbackbones.checkpoints.loading import DETECTOR_PREFIX
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.engine import Launch
@@ -81,7 +82,7 @@ def train(cfg: CfgNode, launch: Launch) -> None:
     set_random_seed(seed)
     detector = _detector(cfg)
     if checkpoint is not None:
-        state = {f"{weights.DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
+        state = {f"{DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
         checkpoints.check_architecture(state, checkpoint["state_dict"], resume_from)
     elif cfg.MODEL.WEIGHTS:
         weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console())

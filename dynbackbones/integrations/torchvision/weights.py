@@ -1,4 +1,4 @@
-"""Loading MODEL.WEIGHTS into a detector of the embedded engine."""
+"""Loading MODEL.WEIGHTS into a detector of the torchvision engine."""
 
 from __future__ import annotations
 
@@ -7,16 +7,10 @@ import os
 import re
 from pathlib import Path
 
-from torch import Tensor, nn
+from torch import nn
 
 from dynbackbones import checkpoints
-from dynbackbones.backbones.base import find_backbones
-from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.errors import UserError
-from dynbackbones.training.auxiliary import decision_keys
-
-# The detector inside the model that mmengine trains (`model.DetectorModel`).
-DETECTOR_PREFIX = "detector."
 
 
 def load_weights(
@@ -24,12 +18,9 @@ def load_weights(
 ) -> None:
     """Loads a checkpoint of the whole detector, or of its backbone alone.
 
-    A BlockDrop detector also takes one with a plain ResNet; its policy network then stays as it is.
-
     Args:
         detector: of `build_detector`.
-        path: a local ``.pth`` file, in any layout that `dynbackbones.checkpoints` knows; a backbone
-            in any that `key_maps.backbone_alone` knows.
+        path: a local ``.pth`` file that `dynbackbones.load_weights` takes.
         logger: where to say what was loaded and what was left out.
         whole: warn about a backbone alone: the detector will not be trained.
 
@@ -42,25 +33,11 @@ def load_weights(
             f"MODEL.WEIGHTS {path} is not a local file: the torchvision engine downloads nothing; "
             "download it and give its path"
         )
-    state = checkpoints.state_dict_of(checkpoints.load(path), path)
-    if all(key.startswith(DETECTOR_PREFIX) for key in state):
-        state = {key.removeprefix(DETECTOR_PREFIX): value for key, value in state.items()}
-    body = find_backbones(detector)[0]
-    alone = key_maps.backbone_alone(state, body.state_dict())
-    if alone is not None:
-        state, left_out = alone
-        _load(body, state, path)
-        rest = f"; left out {checkpoints.listed(left_out)}" if left_out else ""
-        logger.log(
-            logging.WARNING if whole else logging.INFO,
-            "loaded the backbone from %s; pyramid and heads %s%s",
-            path,
-            "are not trained, and find nothing" if whole else "start from scratch",
-            rest,
-        )
-        return
-    _load(detector, state, path)
-    logger.info("loaded the detector from %s", path)
+    report = checkpoints.load_weights(detector, path)
+    if whole and not report.whole:
+        logger.warning(report.line("are not trained, and find nothing"))
+    else:
+        logger.info(str(report))
 
 
 def weights_path(cfg) -> str:
@@ -78,9 +55,3 @@ def weights_path(cfg) -> str:
             "MODEL.WEIGHTS some/file.pth"
         )
     return os.fspath(path)
-
-
-def _load(module: nn.Module, state: dict[str, Tensor], path: str) -> None:
-    checkpoints.check_architecture(module.state_dict(), state, path, optional=decision_keys(module))
-    # Not strict, since batch norm's counters may be absent (`check_architecture`).
-    module.load_state_dict(state, strict=False)

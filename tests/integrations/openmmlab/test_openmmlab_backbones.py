@@ -10,7 +10,6 @@ import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import SARResNet, StaticResNet
-from dynbackbones.integrations.openmmlab.weights import find_weights
 
 BOTH = pytest.mark.parametrize("kind", [SARResNet, StaticResNet])
 
@@ -290,26 +289,6 @@ def test_initial_weights_of_other_kinds():
         SARResNet(18, init_cfg={"type": "Pretrained"})
     with pytest.raises(ValueError, match="takes checkpoint and prefix, got checkpoint, map_loc"):
         SARResNet(18, init_cfg=pretrained("a.pth", map_location="cpu"))
-
-
-def test_where_weights_come_from(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="open-mmlab:// is not known here; give a file, an https"):
-        find_weights("open-mmlab://resnet50")
-    with pytest.raises(UserError, match="torchvision has no model resnet51; for example resnet50"):
-        find_weights("torchvision://resnet51")
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-
-    def download(url, path):
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
-    message = r"resnet18-.*\.pth cannot be downloaded \(no route to host\); download it by hand"
-    with pytest.raises(UserError, match=message):
-        find_weights("torchvision://resnet18")
-    monkeypatch.setattr(torch.hub, "download_url_to_file", lambda url, path: torch.save({}, path))
-    path = find_weights("https://example.org/weights/net.pth?raw=true")
-    assert path == str(tmp_path / "checkpoints" / "net.pth")
-    assert find_weights("a/b.pth") == "a/b.pth"
 
 
 # SAR's Table IX prints 34.1 G for the ResNet-50 of both segmentors and 25.8 G for this SAR-ResNet.

@@ -24,7 +24,6 @@ from dynbackbones.integrations.openmmlab.blockdrop_classifier.metrics import (
     BlockUsage as BlockUsage,
 )
 from dynbackbones.integrations.openmmlab.datasets.packed_images import PackedImages as PackedImages
-from dynbackbones.integrations.openmmlab.weights import without_new_policy
 from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
 
 PLAIN, CURRICULUM, JOINT = STAGES = ("plain", "curriculum", "joint")
@@ -245,7 +244,6 @@ def _refuse_other_networks(
 ) -> None:
     """State-dict pre-hook: mmengine only warns of weights that do not fit, and goes on."""
     below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    wanted = model.state_dict()
-    if model.stage != JOINT:
-        wanted, _ = without_new_policy(wanted, below, "backbone.")
-    checkpoints.check_architecture(wanted, below, f"for {type(model.backbone).__name__}")
+    optional = () if model.stage == JOINT else checkpoints.decision_keys(model)
+    name = type(model.backbone).__name__
+    checkpoints.check_architecture(model.state_dict(), below, f"for {name}", optional=optional)

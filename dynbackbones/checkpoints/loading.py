@@ -1,0 +1,138 @@
+"""Loading weights into a backbone, or into any model that contains one."""
+
+import os
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.checkpoints.download import local_file
+from dynbackbones.checkpoints.files import load, state_dict_of
+from dynbackbones.checkpoints.fit import LoadReport, fit
+from dynbackbones.errors import UserError
+
+DETECTOR_PREFIX = "detector."
+"""Of all names in checkpoints that the torchvision engine writes while it trains."""
+
+
+def load_weights(
+    model: nn.Module,
+    source: str | os.PathLike,
+    *,
+    prefix: str | None = None,
+    allow_other_heads: bool = False,
+) -> LoadReport:
+    """Loads weights from a file into a backbone, or into a model that contains one.
+
+    The file may hold a whole model of the same kind, or a backbone: with or without a classifier,
+    alone or inside a model of another kind, in the names of this package, torchvision, timm,
+    OpenMMLab or detectron2. Weights that do not fit exactly are refused, and nothing is loaded; of
+    a plain ResNet's file a BlockDrop network takes all but its policy network. No code from the
+    file is run.
+
+    Args:
+        model: a backbone of `build_backbone`, or a detector, segmentor or classifier of any
+            framework that contains exactly one.
+        source: a file, a URL (downloaded once), or ``torchvision://resnet50``.
+        prefix: what the backbone's names in the file begin with, followed by this package's names;
+            found out if None. With a prefix only the backbone is loaded.
+        allow_other_heads: where a whole model's file has layers of another shape outside the
+            backbone, as with another number of classes, these keep their initial values.
+
+    Returns:
+        What was loaded, mapped and left out; as text one line for a log.
+
+    Raises:
+        UserError: the file is not there or unsafe, its weights are another network's, or the model
+            contains no backbone of this package, or several.
+
+    Example:
+        >>> import tempfile, torch, dynbackbones
+        >>> plain = dynbackbones.build_backbone("cifar_resnet20")
+        >>> net = dynbackbones.build_backbone("blockdrop_cifar_resnet20")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     file = f"{folder}/classifier.pth"
+        ...     torch.save({**plain.state_dict(), "fc.weight": torch.zeros(10, 64)}, file)
+        ...     report = dynbackbones.load_weights(net, file)
+        >>> report.left_out
+        ('fc.weight',)
+        >>> report.new[0]
+        'policy.bn1.bias'
+        >>> torch.equal(net.conv1.weight, plain.conv1.weight)
+        True
+    """
+    state = read_weights(source)
+    return load_state(model, state, source, prefix=prefix, allow_other_heads=allow_other_heads)
+
+
+def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
+    """The weights in a file of any layout, from wherever it is; no code from it is run.
+
+    Args:
+        source: see `load_weights`.
+
+    Raises:
+        UserError: the file is not there or unsafe, or holds no weights.
+    """
+    return state_dict_of(load(local_file(source)), f"checkpoint {os.fspath(source)}")
+
+
+def load_state(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    source: str | os.PathLike,
+    *,
+    prefix: str | None = None,
+    allow_other_heads: bool = False,
+) -> LoadReport:
+    """`load_weights` with the weights that `read_weights` found in ``source``."""
+    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        model = model.module
+    place = _place_in(model)
+    # Other wrappers around all names would go here too.
+    if prefix is None and all(key.startswith(DETECTOR_PREFIX) for key in state):
+        state = {key.removeprefix(DETECTOR_PREFIX): value for key, value in state.items()}
+    fitted, report = fit(
+        model.state_dict(),
+        place,
+        state,
+        source,
+        optional=decision_keys(model),
+        prefix=prefix,
+        allow_other_heads=allow_other_heads,
+    )
+    # Not strict, since what is optional and batch norm's counters may be absent.
+    model.load_state_dict(fitted, strict=False)
+    return report
+
+
+def decision_keys(model: nn.Module) -> set[str]:
+    """Names in a model's `state_dict()` of what decides, which plain networks' files lack."""
+    return {
+        f"{name}.{key}".lstrip(".")
+        for name, backbone in _backbones_in(model).items()
+        for key in backbone.decision_keys()
+    }
+
+
+def _backbones_in(model: nn.Module) -> dict[str, Backbone]:
+    return {name: part for name, part in model.named_modules() if isinstance(part, Backbone)}
+
+
+def _place_in(model: nn.Module) -> str:
+    """The place of a model's only backbone.
+
+    Raises:
+        UserError: it has none, or several.
+    """
+    found = list(_backbones_in(model))
+    if not found:
+        raise UserError(
+            f"{type(model).__name__} contains no dynbackbones backbone; build it with one first"
+        )
+    if len(found) > 1:
+        raise UserError(
+            f"{type(model).__name__} contains {len(found)} backbones ({', '.join(found)}); give "
+            f"load_weights one of them, such as model.{found[0]}"
+        )
+    return f"{found[0]}." if found[0] else ""

@@ -1,0 +1,53 @@
+import os
+
+import pytest
+import torch
+
+from dynbackbones.checkpoints import local_file
+from dynbackbones.checkpoints.download import cached_path
+from dynbackbones.errors import UserError
+from tests.messages import naming
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return tmp_path / "torch" / "hub" / "checkpoints"
+
+
+def test_paths_stay_as_they_are(tmp_path):
+    assert local_file("a/b.pth") == "a/b.pth"
+    assert local_file(tmp_path / "none.pth") == os.fspath(tmp_path / "none.pth")
+
+
+def test_unknown_places_are_refused():
+    with pytest.raises(UserError, match=naming("open-mmlab://", "https://")):
+        local_file("open-mmlab://resnet50")
+    with pytest.raises(UserError, match=naming("resnet51", "resnet50")):
+        local_file("torchvision://resnet51")
+
+
+def test_a_failed_download_names_the_url(monkeypatch):
+    def download(url, path, progress):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    url = "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+    with pytest.raises(UserError, match=naming(url, "no route to host", "by hand")):
+        local_file("torchvision://resnet18")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_downloads_are_kept_and_show_progress_on_a_terminal(monkeypatch, cache, terminal):
+    calls = []
+
+    def download(url, path, progress):
+        calls.append((url, progress))
+        torch.save({}, path)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    url = "https://example.org/weights/net.pth?raw=true"
+    assert local_file(url) == local_file(url) == str(cache / "net.pth")
+    assert calls == [(url, terminal)]
+    assert cached_path(url) == cache / "net.pth"
