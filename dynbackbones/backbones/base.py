@@ -54,6 +54,8 @@ class Backbone(nn.Module):
 
     Attributes:
         feature_info: feature name to `FeatureInfo`, from high to low resolution.
+        title: what it is called in a line of text, such as ``"SAR-ResNet-18"``; by default the
+            name of the class.
         freeze_at: number of leading parts (stem, stages) that are frozen.
         holds_resnet: whether the weights, but for `decision_keys`, are an ordinary ResNet's with
             torchvision's names.
@@ -76,6 +78,7 @@ class Backbone(nn.Module):
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
+        self.title = type(self).__name__
         self.freeze_at = 0
         self._traces = Traces()
 

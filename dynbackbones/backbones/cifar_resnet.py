@@ -76,6 +76,7 @@ class CifarResNet(StaticResNet):
     ) -> None:
         super().__init__(in_channels)
         check_choice("depth", depth, DEPTHS)
+        self.title = f"CIFAR-ResNet-{depth}"
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
         self.feature_info = add_cifar_stages(self, depth, make_norm)

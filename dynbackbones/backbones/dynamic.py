@@ -82,6 +82,10 @@ class DynamicBackbone(Backbone):
         """Overrides the decisions for good with what `make_selection` returned, or no longer."""
         self._selection = value
 
+    def aim(self) -> str:
+        """What it decides and what training does about it, in a few words; by default none."""
+        return ""
+
     @abstractmethod
     def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
         """What `select` puts in place of the decisions; arguments as there.

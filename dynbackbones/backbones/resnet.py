@@ -168,6 +168,7 @@ class ResNet(StaticResNet):
     ) -> None:
         super().__init__(in_channels)
         check_choice("depth", depth, LAYOUTS)
+        self.title = f"ResNet-{depth}"
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         make_norm = norm_layer(norm)
         add_imagenet_stem(self, in_channels, make_norm)

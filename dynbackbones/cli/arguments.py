@@ -1,4 +1,4 @@
-"""Parsing a command's arguments, with the option that every command has."""
+"""Parsing a command's arguments, with the options that several commands have."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 
 from dynbackbones.integrations.user_modules import import_modules
+
+VERBOSE = "--verbose"
 
 
 def parse(
@@ -32,3 +34,13 @@ def parse(
     args = parser.parse_args(arguments)
     import_modules(args.imports)
     return args
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--verbose``, for commands whose runs have a log file."""
+    parser.add_argument(
+        VERBOSE,
+        action="store_true",
+        help="print what otherwise the log file alone has, such as environment, config and the "
+        "values of each stage, and the warnings of libraries",
+    )

@@ -9,9 +9,11 @@ import sys
 from typing import NamedTuple
 
 from dynbackbones import __version__
+from dynbackbones.cli.arguments import VERBOSE
 from dynbackbones.cli.engines import check_installed
 from dynbackbones.cli.running import run
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.console import silence_libraries
 from dynbackbones.integrations.shipped_configs import shipped_folder
 
 
@@ -59,6 +61,8 @@ def main(command: str | None = None) -> None:
 def _call(command: Command) -> None:
     if command.needs:
         check_installed(command.needs)
+    if VERBOSE not in sys.argv:  # some are given when a library is imported
+        silence_libraries()
     importlib.import_module(f"dynbackbones.cli.{command.module}").main()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -11,7 +12,9 @@ from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
+from dynbackbones.cli.arguments import add_verbose
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
 from dynbackbones.integrations.openmmlab import checks
 
@@ -37,6 +40,7 @@ def parser(description: str) -> argparse.ArgumentParser:
         default="none",
         help="what started the processes; pytorch is torchrun",
     )
+    add_verbose(options)
     options.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
     return options
 
@@ -55,12 +59,9 @@ def read_config(args: argparse.Namespace) -> Config:
     """
     if args.local_rank is not None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    cfg = checks.load_config(args.config)
-    scope = cfg.get("default_scope")
-    if scope not in (None, "mmengine") and importlib.util.find_spec(scope) is None:
-        raise UserError(
-            f"config {args.config} needs {scope}: run pip install 'dynbackbones[openmmlab]'"
-        )
+    with contextlib.nullcontext() if args.verbose else quiet_imports():
+        cfg = checks.load_config(args.config)
+        _import_scope(cfg.get("default_scope"), args.config)
     try:
         cfg.merge_from_dict(args.cfg_options or {})
     except (KeyError, TypeError) as error:
@@ -73,18 +74,34 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def build_runner(cfg: Config) -> Runner:
+def _import_scope(scope: str | None, config: str) -> None:
+    """Imports the library of a config, which its registries would do later."""
+    if scope in (None, "mmengine"):
+        return
+    if importlib.util.find_spec(scope) is None:
+        raise UserError(f"config {config} needs {scope}: run pip install 'dynbackbones[openmmlab]'")
+    with contextlib.suppress(ImportError):  # what a run needs of it will say so
+        importlib.import_module(f"{scope}.datasets")
+
+
+def build_runner(cfg: Config, verbose: bool = False) -> Runner:
     """The Runner of a config, which writes its metrics into the work dir too.
+
+    Args:
+        cfg: of `read_config`.
+        verbose: whether its console shows what its log file has.
 
     Raises:
         UserError: an option or a type in the config does not exist.
     """
     try:
-        runner = Runner.from_cfg(cfg)
+        runner = (Runner if verbose else QuietRunner).from_cfg(cfg)
     except (KeyError, TypeError) as error:
         reason = checks.wrong_config(error)
         if reason is None:
             raise
         raise UserError(f"the config cannot be used: {reason}") from error
     runner.register_hook(ResultsHook(), priority="LOWEST")
+    engine = cfg.get("default_scope") or "mmengine"
+    runner.register_hook(ConsoleHook(engine, progress=not verbose), priority="LOWEST")
     return runner

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.load_from = local_file(cfg.load_from)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
     checks.check_generators(cfg)
-    runner.build_runner(cfg).train()
+    runner.build_runner(cfg, args.verbose).train()
 
 
 def _use_amp(cfg: Config) -> None:

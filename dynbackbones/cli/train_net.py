@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable, Sequence
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import add_verbose, parse
 from dynbackbones.cli.engines import choose_engine
 from dynbackbones.integrations.engine import ENGINES, Launch, import_engine
 
@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
         default="auto",
         help="auto takes detectron2 where it is installed",
     )
+    add_verbose(options)
     options.add_argument(
         "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
     )
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine_rank=args.machine_rank,
         dist_url=args.dist_url,
         imports=tuple(args.imports),
+        verbose=args.verbose,
     )
     adapter = import_engine(engine)
     adapter.main(adapter.setup(args.config_file, args.opts), launch)

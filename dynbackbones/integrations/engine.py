@@ -25,6 +25,7 @@ class Launch:
         num_machines, machine_rank: how many machines there are, and which one this is.
         dist_url: where the processes meet.
         imports: the user's own modules, which every process imports.
+        verbose: whether the console shows what the log file has.
     """
 
     resume: bool = False
@@ -34,6 +35,7 @@ class Launch:
     machine_rank: int = 0
     dist_url: str = "auto"
     imports: tuple[str, ...] = ()
+    verbose: bool = False
 
     @property
     def processes(self) -> int:

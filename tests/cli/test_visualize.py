@@ -1,7 +1,6 @@
 """``dynbackbones visualize``: its command line, and from a detector's config to files."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from dynbackbones.cli import visualize
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from tests.messages import naming
 
 CONFIG = """
 MODEL:
@@ -140,18 +138,22 @@ def test_weights_on_the_command_line_win(tmp_path):
 
 def test_a_run_without_a_model_is_named_with_a_remedy(tmp_path):
     args = visualize.parse_args(["--config-file", "a.yaml"])
-    words = (tmp_path / "model_final.pth", "train-net --config-file a.yaml")
-    with pytest.raises(UserError, match=naming(*words)):
+    with pytest.raises(UserError, match=r"model_final\.pth does not exist.*train-net.*a\.yaml"):
         visualize.use_trained_weights(config(tmp_path), args)
 
 
-@pytest.mark.parametrize("option", [["--num-images", "0"], ["--score-threshold", "2.0"]])
-def test_visualize_names_a_wrong_option(capsys, option):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--num-images", "0"], "--num-images must be at least 1, got 0"),
+        (["--score-threshold", "2"], "--score-threshold must lie in [0, 1], got 2.0"),
+    ],
+)
+def test_visualize_names_a_wrong_option(capsys, option, message):
     with pytest.raises(SystemExit) as stop:
         visualize.parse_args(["--config-file", "a.yaml", *option])
     assert stop.value.code == 2
-    (line,) = re.findall("error: .*", capsys.readouterr().err)
-    assert re.search(naming(*option), line)
+    assert message in capsys.readouterr().err
 
 
 def test_a_plain_backbone_is_said_to_choose_no_regions():

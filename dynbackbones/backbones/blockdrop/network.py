@@ -100,6 +100,10 @@ class BlockDropBackbone(DynamicBackbone):
         if self.policy_training == "frozen":
             yield self.policy
 
+    def aim(self) -> str:
+        way = "frozen" if self.policy_training == "frozen" else "learned from rewards"
+        return f"which of {self.num_blocks} blocks run for each image, policy {way}"
+
     def make_selection(
         self, kind: str | Tensor | Sequence, rate: float, seed: int
     ) -> BlockSelection:

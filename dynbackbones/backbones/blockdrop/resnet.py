@@ -83,6 +83,7 @@ class BlockDropResNet(BlockDropBackbone):
     ) -> None:
         super().__init__(in_channels, policy_training, execution)
         check_choice("depth", depth, LAYOUTS)
+        self.title = f"BlockDrop-ResNet-{depth}"
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         if policy_size is not None and not (isinstance(policy_size, int) and policy_size >= 1):
             raise ValueError(f"policy_size must be a positive integer or None, got {policy_size!r}")
@@ -161,6 +162,7 @@ class BlockDropCifarResNet(BlockDropBackbone):
     ) -> None:
         super().__init__(in_channels, policy_training, execution)
         check_choice("depth", depth, CIFAR_DEPTHS)
+        self.title = f"BlockDrop-CIFAR-ResNet-{depth}"
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
         self.feature_info = add_cifar_stages(self, depth, make_norm, DroppableStage)

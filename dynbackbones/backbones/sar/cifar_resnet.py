@@ -63,6 +63,7 @@ class SARCifarResNet(SARBackbone):
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
+        self.title = f"SAR-CIFAR-ResNet-{depth}"
         check_choice("depth", depth, DEPTHS)
         check_choice("branches", branches, BRANCHES)
         if not width > 0:

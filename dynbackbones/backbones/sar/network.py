@@ -163,6 +163,12 @@ class SARBackbone(DynamicBackbone):
         """The Gumbel-softmax temperature at the present share of training."""
         return scheduled_temperature(self.temperature, self.progress)
 
+    def aim(self) -> str:
+        way = "from the start"
+        if self.target_schedule == "ramp":
+            way = "ramp over the first half of training"
+        return f"regions in {len(self.stages())} stages, target {self.target_rate:g}, {way}"
+
     def make_selection(
         self, kind: str | Mapping[str, Tensor], rate: float, seed: int
     ) -> RegionSelection:

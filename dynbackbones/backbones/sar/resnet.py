@@ -107,6 +107,7 @@ class SARResNet(SARBackbone):
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
+        self.title = f"SAR-ResNet-{depth}"
         check_choice("depth", depth, LAYOUTS)
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         block, counts = LAYOUTS[depth]

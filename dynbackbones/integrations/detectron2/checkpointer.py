@@ -12,6 +12,7 @@ from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.checkpoints.fit import fit
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.console import TO_CONSOLE
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 
 # What detectron2 unpickles by itself; everything else goes through `_torch_load`.
@@ -75,7 +76,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
             optional=checkpoints.decision_keys(self.model),
             allow_other_heads=self.allow_other_heads,
         )
-        self.logger.info(str(report))
+        self.logger.info(str(report), extra=TO_CONSOLE)
         for key, (theirs, ours) in report.reshaped.items():
             logging.getLogger("dynbackbones").warning(
                 f"{key} is {theirs} in {self._file} and {ours} here: it starts untrained"

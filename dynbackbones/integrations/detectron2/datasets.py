@@ -35,20 +35,25 @@ def register_datasets(cfg: CfgNode) -> None:
         )
 
 
-def check_datasets(cfg: CfgNode, names: tuple[str, ...]) -> None:
+def check_datasets(cfg: CfgNode, names: tuple[str, ...]) -> dict[str, int]:
     """Checks registered data sets in COCO format against the files and ``NUM_CLASSES``.
 
     Data sets that a project registered in another way are left to it.
 
+    Returns:
+        The number of images of each that was checked.
+
     Raises:
         UserError: see `dynbackbones.data.coco.check`.
     """
+    sizes = {}
     for name in dict.fromkeys(names):
         metadata = MetadataCatalog.get(name)
         annotations, images = metadata.get("json_file"), metadata.get("image_root")
         if annotations and images:
             source = coco.CocoSource(name, Path(annotations), Path(images))
-            coco.check(source, num_classes(cfg))
+            sizes[name] = len(coco.check(source, num_classes(cfg))["images"])
+    return sizes
 
 
 class CheckedMapper(DatasetMapper):

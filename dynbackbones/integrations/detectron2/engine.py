@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -11,7 +11,6 @@ from detectron2.engine import launch as launch_processes
 from detectron2.modeling import BACKBONE_REGISTRY, META_ARCH_REGISTRY
 from detectron2.utils import comm
 from detectron2.utils.file_io import PathManager
-from detectron2.utils.logger import setup_logger
 from detectron2.utils.registry import Registry
 from torch.multiprocessing import ProcessRaisedException
 
@@ -22,6 +21,7 @@ from dynbackbones.integrations.config import (
     check_builder,
     check_policy_training,
 )
+from dynbackbones.integrations.detectron2 import console
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
 from dynbackbones.integrations.detectron2.predictor import Predictor
@@ -77,7 +77,7 @@ def main(cfg: CfgNode, launch: Launch) -> None:
         check_policy_training(cfg, launch.processes)
         check_output_folder(cfg.OUTPUT_DIR, resume=launch.resume)
     names = cfg.DATASETS.TEST if launch.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
-    check_datasets(cfg, names)
+    sizes = check_datasets(cfg, names)
     _check_weights(cfg)
     try:
         launch_processes(
@@ -86,7 +86,7 @@ def main(cfg: CfgNode, launch: Launch) -> None:
             num_machines=launch.num_machines,
             machine_rank=launch.machine_rank,
             dist_url=launch.dist_url,
-            args=(cfg, launch),
+            args=(cfg, launch, sizes),
         )
     except ProcessRaisedException as error:
         mistake = mistake_in(str(error))
@@ -100,23 +100,34 @@ def load_predictor(cfg: CfgNode) -> Predictor:
     return Predictor(cfg)
 
 
-def _run(cfg: CfgNode, launch: Launch) -> None:
-    """Trains or evaluates in one of the processes."""
+def _run(cfg: CfgNode, launch: Launch, sizes: Mapping[str, int] | None = None) -> None:
+    """Trains or evaluates in one of the processes.
+
+    Args:
+        cfg: of the run.
+        launch: how it is started.
+        sizes: numbers of images of its data sets, as far as they are known.
+    """
     if comm.get_world_size() > 1:
         # A new process knows neither the user's modules nor datasets beside detectron2's own.
         import_modules(launch.imports)
         register_datasets(cfg)
+    console.set_up(cfg.OUTPUT_DIR, launch.verbose)
     default_setup(cfg, launch)  # which logs it, and asks for eval_only
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dynbackbones")
     if launch.eval_only:
         model = Trainer.build_model(cfg)
         checkpointer = CheckedCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=launch.resume)
+        console.print_heading(model, cfg.DATASETS.TEST, sizes, trains=False)
         Trainer.test(cfg, model)
-        return
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=launch.resume)
-    trainer.train()
+    else:
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=launch.resume)
+        console.print_heading(trainer.model, cfg.DATASETS.TRAIN, sizes, done=trainer.start_iter)
+        if not launch.verbose:
+            console.print_progress(trainer)
+        trainer.train()
+    console.print_files(cfg.OUTPUT_DIR)
 
 
 def _check_name(key: str, name: str, registry: Registry) -> None:

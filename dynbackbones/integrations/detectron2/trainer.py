@@ -1,5 +1,6 @@
 """detectron2's default trainer with a dynamic backbone."""
 
+import logging
 import os
 import weakref
 from collections.abc import Iterable
@@ -16,11 +17,13 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.config import learns_policy, lr_factors, reward_options
+from dynbackbones.integrations.console import TO_CONSOLE
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
 from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
+from dynbackbones.training import report
 from dynbackbones.training.auxiliary import own_parameters
 from dynbackbones.training.policy import attach_policy_training, one_image_loss
 from dynbackbones.training.results import write_results
@@ -89,6 +92,8 @@ class Trainer(DefaultTrainer):
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             write_results(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))
+            table = report.table(results)
+            logging.getLogger("dynbackbones").info(f"evaluation\n{table}", extra=TO_CONSOLE)
         return results
 
     @classmethod

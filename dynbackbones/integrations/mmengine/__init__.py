@@ -8,6 +8,7 @@ run_config       what a run was configured as, so that another one does not cont
 start            where a training starts: anew, or from a checkpoint (last_checkpoint)
 total_batch      divides a config's batch among processes
 results          ResultsHook writes the metrics of the last evaluation
+console          ConsoleHook prints what a person reads of a run, QuietRunner nothing else
 hook_group       several hooks under one name
 runner           the model inside a runner
 """

@@ -23,7 +23,9 @@ from dynbackbones import checkpoints
 from dynbackbones.checkpoints.loading import DETECTOR_PREFIX
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import check_policy_training
+from dynbackbones.integrations.console import quieten
 from dynbackbones.integrations.engine import Launch
+from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
 from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, load_resumable
 from dynbackbones.integrations.mmengine.results import ResultsHook
@@ -33,13 +35,13 @@ from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 from dynbackbones.integrations.torchvision import data, distributed, solver, weights
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, nested, table
+from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, nested
 from dynbackbones.integrations.torchvision.final_weights import FinalWeightsHook
 from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
-from dynbackbones.training import run_folder
+from dynbackbones.training import report, run_folder
 
 LOG_INTERVAL = 20
 _NO_LAST = "write the name of the one to continue from into it, or name another folder"
@@ -85,9 +87,9 @@ def train(cfg: CfgNode, launch: Launch) -> None:
         state = {f"{DETECTOR_PREFIX}{k}": v for k, v in detector.state_dict().items()}
         checkpoints.check_architecture(state, checkpoint["state_dict"], resume_from)
     elif cfg.MODEL.WEIGHTS:
-        weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console())
+        weights.load_weights(detector, cfg.MODEL.WEIGHTS, _console(launch))
         content = checkpoints.load(cfg.MODEL.WEIGHTS)
-        warn_of_other_pixels(content, cfg.MODEL.WEIGHTS, cfg.INPUT.FORMAT, _console())
+        warn_of_other_pixels(content, cfg.MODEL.WEIGHTS, cfg.INPUT.FORMAT, _console(launch))
     output_dir = Path(cfg.OUTPUT_DIR)
     output_dir.mkdir(parents=True, exist_ok=True)
     if get_rank() == 0:
@@ -95,7 +97,7 @@ def train(cfg: CfgNode, launch: Launch) -> None:
 
     model = DetectorModel(detector).to(_device(cfg))
     optimizer = solver.build_optimizer(cfg, model)
-    runner = DetectionRunner(
+    runner = _runner_type(launch)(
         _wrapped(model),
         cfg.OUTPUT_DIR,
         train_dataloader=_training_loader(cfg, training, seed),
@@ -107,10 +109,11 @@ def train(cfg: CfgNode, launch: Launch) -> None:
         optim_wrapper=optimizer,
         param_scheduler=[solver.build_schedule(cfg, optimizer)],
         **_evaluation_options(cfg, evaluation),
-        **_common_options(cfg, seed),
+        **_common_options(cfg, seed, launch),
         load_from=resume_from,
         resume=resume_from is not None,
     )
+    runner.logger.info(f"Config:\n{cfg.dump()}")
     runner.train()
 
 
@@ -128,12 +131,12 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
     detector = _detector(cfg)
     path = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
-    weights.load_weights(detector, path or weights.weights_path(cfg), _console(), whole=True)
-    runner = DetectionRunner(
+    weights.load_weights(detector, path or weights.weights_path(cfg), _console(launch), whole=True)
+    runner = _runner_type(launch)(
         _wrapped(DetectorModel(detector).to(_device(cfg))),
         cfg.OUTPUT_DIR,
         **_evaluation_options(cfg, dataset),
-        **_common_options(cfg, seed=0),
+        **_common_options(cfg, 0, launch),
     )
     runner.val()
 
@@ -147,6 +150,10 @@ class DetectionRunner(Runner):
 
     def dump_config(self) -> None:
         """Nothing: the engine writes ``config.yaml``."""
+
+
+class QuietDetectionRunner(QuietRunner, DetectionRunner):
+    """The same, whose console shows what a person reads."""
 
 
 class TrainLoop(IterBasedTrainLoop):
@@ -247,8 +254,9 @@ def _loader_options(cfg: CfgNode) -> dict:
     }
 
 
-def _common_options(cfg: CfgNode, seed: int) -> dict:
+def _common_options(cfg: CfgNode, seed: int, launch: Launch) -> dict:
     """Hooks, logs and seeds, as the Runner takes them."""
+    datasets = {"train": ", ".join(cfg.DATASETS.TRAIN), "val": ", ".join(cfg.DATASETS.TEST)}
     period = cfg.SOLVER.CHECKPOINT_PERIOD
     name = f"{Path(cfg.OUTPUT_DIR).name}-{uuid.uuid4().hex[:8]}"
     logs = Path(cfg.OUTPUT_DIR) / "logs"
@@ -266,7 +274,8 @@ def _common_options(cfg: CfgNode, seed: int) -> dict:
             ScheduleHook(),
             DecisionLogHook(LOG_INTERVAL),
             FinalWeightsHook(cfg.dump()),
-            ResultsHook(nested, table),
+            ResultsHook(nested, report.table),
+            ConsoleHook("torchvision engine", datasets, nested, progress=not launch.verbose),
         ],
         "log_processor": LogProcessor(LOG_INTERVAL, by_epoch=False, mean_pattern=_AVERAGED),
         "visualizer": Visualizer.get_instance(name, vis_backends=backends),
@@ -277,5 +286,12 @@ def _common_options(cfg: CfgNode, seed: int) -> dict:
     }
 
 
-def _console() -> MMLogger:
-    return MMLogger.get_instance("dynbackbones")
+def _runner_type(launch: Launch) -> type[DetectionRunner]:
+    return DetectionRunner if launch.verbose else QuietDetectionRunner
+
+
+def _console(launch: Launch) -> MMLogger:
+    logger = MMLogger.get_instance("dynbackbones")
+    if not launch.verbose:
+        quieten(logger)
+    return logger

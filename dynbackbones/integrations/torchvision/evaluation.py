@@ -121,17 +121,6 @@ def nested(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
     return tree
 
 
-def table(results: Mapping[str, Mapping[str, float | None]]) -> str:
-    """What `nested` returns as lines of text."""
-    lines = []
-    for name, value in results.get("bbox", {}).items():
-        lines.append(f"{name:<24}{'n/a' if value is None else f'{value:.2f}'}")
-    for name, value in results.get("backbone", {}).items():
-        if "_block" not in name:
-            lines.append(f"{name:<24}{value:.3f}")
-    return "\n".join(lines)
-
-
 def _nothing_found(truth: COCO) -> COCO:
     """A result set without detections, which pycocotools cannot load."""
     found = COCO()

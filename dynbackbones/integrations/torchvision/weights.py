@@ -11,6 +11,7 @@ from torch import nn
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.console import TO_CONSOLE
 
 
 def load_weights(
@@ -35,9 +36,9 @@ def load_weights(
         )
     report = checkpoints.load_weights(detector, path)
     if whole and not report.whole:
-        logger.warning(report.line("are not trained, and find nothing"))
+        logger.warning(report.line("are not trained, and find nothing"), extra=TO_CONSOLE)
     else:
-        logger.info(str(report))
+        logger.info(str(report), extra=TO_CONSOLE)
 
 
 def weights_path(cfg) -> str:

@@ -9,8 +9,8 @@ from dynbackbones.integrations.torchvision.evaluation import (
     DetectionMetric,
     evaluate_boxes,
     nested,
-    table,
 )
+from dynbackbones.training.report import table
 
 ANNOTATIONS = {
     "images": [{"id": 4, "height": 50, "width": 60}, {"id": 9, "height": 50, "width": 60}],
