@@ -8,7 +8,8 @@ import torch
 import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints.conversion import convert
-from dynbackbones.integrations.pixel_format import pixel_format, warn_of_other_pixels
+from dynbackbones.checkpoints.pixels import pixel_format
+from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 
 RGB = "model = dict(data_preprocessor=dict(mean=[1.0], to_rgb=True))"
 BGR = "model = dict(data_preprocessor=dict(bgr_to_rgb=False))"
@@ -39,9 +40,12 @@ def test_a_conversion_keeps_what_the_file_said(tmp_path, config):
     state = {f"backbone.{key}": value for key, value in state.items()}
     torch.save({"state_dict": state, "meta": {"cfg": config}}, tmp_path / "0.pth")
     for step, target in enumerate(("detectron2", "openmmlab")):
-        convert(tmp_path / f"{step}.pth", target).save(tmp_path / f"{step + 1}.pth", {})
+        conversion = convert(tmp_path / f"{step}.pth", target)
+        conversion.save(tmp_path / f"{step + 1}.pth", {})
         found = pixel_format(checkpoints.load(tmp_path / f"{step + 1}.pth"))
         assert found == ("RGB" if config is RGB else "BGR")
+        if target == "detectron2":
+            assert f"INPUT.FORMAT {found}" in conversion.remarks[0]
 
 
 @pytest.mark.parametrize(

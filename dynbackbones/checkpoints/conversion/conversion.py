@@ -15,6 +15,7 @@ from dynbackbones.checkpoints.conversion.architecture import Architecture, find_
 from dynbackbones.checkpoints.conversion.formats import ALIKE, Layout, layout_of, remarks
 from dynbackbones.checkpoints.conversion.report import Report
 from dynbackbones.checkpoints.conversion.source import Source, read_source
+from dynbackbones.checkpoints.pixels import pixel_format
 from dynbackbones.errors import UserError
 
 _COUNTERS = "counters of batch norm, which no result depends on"
@@ -139,7 +140,7 @@ def convert(
         source.backbone,
         source.head,
         source.report,
-        remarks(source.origin, target, architecture, _stride_known(source, known)),
+        remarks(source.origin, target, architecture, _stride_known(source, known), _pixels(source)),
     )
 
 
@@ -174,6 +175,10 @@ def _known_options(source: Source, stride_in_1x1: bool) -> dict[str, Any]:
     if stride_in_1x1 or any(key.endswith("running_mean") for key in source.added):
         options["stride_in_1x1"] = True
     return options
+
+
+def _pixels(source: Source) -> str | None:
+    return pixel_format({"meta": {"cfg": source.meta.get("config"), **source.meta}})
 
 
 def _stride_known(source: Source, options: dict[str, Any]) -> bool:

@@ -73,7 +73,13 @@ def layout_of(target: str, architecture: Architecture, prefix: str | None = None
     return Layout(target, "", "fc.")
 
 
-def remarks(origin: str, target: str, architecture: Architecture, stride_known: bool) -> list[str]:
+def remarks(
+    origin: str,
+    target: str,
+    architecture: Architecture,
+    stride_known: bool,
+    pixels: str | None = None,
+) -> list[str]:
     """What a user of the result must set, since weights do not carry it.
 
     Args:
@@ -81,6 +87,7 @@ def remarks(origin: str, target: str, architecture: Architecture, stride_known: 
         target: of `TARGETS`.
         architecture: the network.
         stride_known: whether it is known which convolutions have the strides.
+        pixels: what the file says of the order of channels, see `pixel_format`.
     """
     bottlenecks = architecture.bottlenecks
     in_1x1 = bool(architecture.options.get("stride_in_1x1"))
@@ -98,8 +105,11 @@ def remarks(origin: str, target: str, architecture: Architecture, stride_known: 
     if origin != "detectron2" and target == "detectron2":
         stride = "MODEL.RESNETS.STRIDE_IN_1X1 False " if bottlenecks and not in_1x1 else ""
         found.append(
-            f"detectron2's defaults differ from torchvision's training: {stride}INPUT.FORMAT RGB "
-            f"{_IMAGENET_PIXELS} (this package's configs have them)"
+            f"set {stride}INPUT.FORMAT BGR, and MODEL.PIXEL_MEAN and PIXEL_STD as in the config it "
+            "comes from"
+            if pixels == "BGR"
+            else f"detectron2's defaults differ from torchvision's training: {stride}INPUT.FORMAT "
+            f"RGB {_IMAGENET_PIXELS} (this package's configs have them)"
         )
     if in_1x1 and target == "openmmlab":
         found.append("the strides are in the 1x1 convolutions: build with style='caffe'")

@@ -50,9 +50,10 @@ def _check_in_channels(name: str, part: nn.Module, read: str, right: int | list[
     given = getattr(part, "in_channels", right)
     given = list(given) if isinstance(given, list | tuple) else given
     if given != right:
+        have = "have" if isinstance(right, list) else "has"
         raise UserError(
-            f"{name}.in_channels is {given}, but {read} of the backbone has {right} channels; set "
-            f"in_channels={right}"
+            f"{name}.in_channels is {given}, but {read} of the backbone {have} {right} channels; "
+            f"set in_channels={right}"
         )
 
 

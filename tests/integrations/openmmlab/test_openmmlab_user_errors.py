@@ -157,7 +157,7 @@ def test_a_pyramid_on_other_channels(refused, config_file):
     line = refused(config_file(**heads, model__neck=neck))
     channels = [64, 128, 256, 512]
     assert f"neck.in_channels is {neck['in_channels']}, but res2, res3, res4, res5 of the" in line
-    assert line.endswith(f"backbone has {channels} channels; set in_channels={channels}\n")
+    assert line.endswith(f"backbone have {channels} channels; set in_channels={channels}\n")
 
 
 def test_the_first_of_several_necks_reads_the_backbone():
