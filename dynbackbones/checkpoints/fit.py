@@ -160,7 +160,7 @@ class _Part:
 
     @property
     def renamed(self) -> dict[str, str]:
-        """Those of the names that are detectron2's."""
+        """The part of `names` in which the file follows detectron2."""
         return {key: name for key, name in self.names.items() if key != self.place + name}
 
     @property

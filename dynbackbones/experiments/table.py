@@ -41,7 +41,7 @@ class Table:
         source: tuple[str, Sequence[str]] | None = None,
         title: str = "",
     ) -> dict[str, Any]:
-        """A cell that is a training, trained unless it is there: checkpoint, metrics, times.
+        """Trains a cell unless that is done, and returns its checkpoint, metrics and times.
 
         Args:
             seed, name: of the cell.

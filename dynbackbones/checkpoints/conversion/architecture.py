@@ -175,7 +175,7 @@ def _family_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
-    """A backbone with those of the options that it has; None if they do not go together."""
+    """A backbone, given the options that it knows; None if their values do not go together."""
     plain = Architecture(name)
     known = plain.parameters - (set() if plain.bottlenecks else {"stride_in_1x1"})
     arch = Architecture(name, {key: value for key, value in options.items() if key in known})

@@ -28,9 +28,9 @@ class Conversion:
     """A checkpoint under its new names.
 
     Attributes:
-        source: what it was made of.
+        source: the checkpoint before.
         architecture: of the backbone.
-        layout: of the names.
+        layout: the names' form in the new file.
         backbone: the backbone's weights under this package's names.
         head: ``weight`` and ``bias`` of the classifier; empty without one.
         report: what became of every key.
@@ -105,8 +105,8 @@ def convert(
 
     Args:
         path: of the checkpoint.
-        target: whose names, of `TARGETS`.
-        source_format: whose names it has, of `FORMATS`; found out if None.
+        target: the library, of `TARGETS`, whose names it gets.
+        source_format: the library, of `FORMATS`, that named its weights; found out if None.
         backbone: name in `list_backbones`; found out if None. A plain network's name takes it out
             of a BlockDrop network, without the policy.
         prefix: of the backbone's new names; the usual one of the library if None.

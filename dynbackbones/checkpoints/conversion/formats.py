@@ -23,7 +23,7 @@ class Layout:
     """Names of a file to be written.
 
     Attributes:
-        format: of `TARGETS`.
+        format: the library, of `TARGETS`.
         prefix: of the backbone's names.
         classifier: prefix of the names of the last layer.
         detectron2_names: whether the backbone's names are detectron2's.

@@ -1,4 +1,4 @@
-"""Reading a checkpoint of any known origin: whose names it has, and which weight is which."""
+"""Reading a checkpoint: which library named its weights, and which weight is which."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Source:
 
     Attributes:
         path: of the file.
-        format: whose names it has, of `FORMATS`.
+        format: the library, of `FORMATS`, that named its weights.
         caffe2: whether a detectron2 file has Caffe2's names.
         prefix: of the backbone's names in the file.
         state: all weights of the file under their own names.
@@ -79,7 +79,7 @@ class Source:
 
 
 def read_source(path: str | os.PathLike) -> Source:
-    """Reads a checkpoint and finds out whose names it has.
+    """Reads a checkpoint and finds out which library named its weights.
 
     Raises:
         UserError: the file cannot be read safely, holds no network that is known here, or several.
@@ -173,7 +173,7 @@ def _read_named(state: dict[str, Tensor], path: str) -> Source:
 
 
 def _find_backbone(state: Mapping[str, Tensor], path: str) -> tuple[str, str]:
-    """Whose names the backbone has, and the prefix of its names."""
+    """The library that named the backbone's weights, and the prefix of their names."""
     found = [
         (naming, prefix)
         for naming, pattern in _PREFIX.items()
