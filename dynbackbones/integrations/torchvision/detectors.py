@@ -183,14 +183,7 @@ def _faster_rcnn(cfg: CfgNode, body: Backbone) -> FasterRCNN:
             "has not; the torchvision engine needs it there too"
         )
     anchors = _anchors(cfg, len(rpn.IN_FEATURES))
-    resolution = box.POOLER_RESOLUTION
-    box_head = FastRCNNConvFCHead(
-        (backbone.out_channels, resolution, resolution),
-        [box.CONV_DIM] * box.NUM_CONV,
-        [box.FC_DIM] * box.NUM_FC,
-    )
-    channels = box.CONV_DIM if box.NUM_CONV else backbone.out_channels
-    width = box.FC_DIM if box.NUM_FC else channels * resolution**2
+    box_head, width = _box_head(box, backbone.out_channels)
     (threshold,) = heads.IOU_THRESHOLDS
     background, foreground = rpn.IOU_THRESHOLDS
     return FasterRCNN(
@@ -211,7 +204,7 @@ def _faster_rcnn(cfg: CfgNode, body: Backbone) -> FasterRCNN:
         rpn_batch_size_per_image=rpn.BATCH_SIZE_PER_IMAGE,
         rpn_positive_fraction=rpn.POSITIVE_FRACTION,
         box_roi_pool=MultiScaleRoIAlign(
-            list(heads.IN_FEATURES), resolution, box.POOLER_SAMPLING_RATIO
+            list(heads.IN_FEATURES), box.POOLER_RESOLUTION, box.POOLER_SAMPLING_RATIO
         ),
         box_head=box_head,
         box_predictor=FastRCNNPredictor(width, num_classes(cfg) + 1),
@@ -224,6 +217,18 @@ def _faster_rcnn(cfg: CfgNode, body: Backbone) -> FasterRCNN:
         box_positive_fraction=heads.POSITIVE_FRACTION,
         bbox_reg_weights=tuple(box.BBOX_REG_WEIGHTS),
     )
+
+
+def _box_head(box: CfgNode, channels: int) -> tuple[FastRCNNConvFCHead, int]:
+    """The head of ``MODEL.ROI_BOX_HEAD`` on a pyramid, and the width of what it returns."""
+    resolution = box.POOLER_RESOLUTION
+    head = FastRCNNConvFCHead(
+        (channels, resolution, resolution),
+        [box.CONV_DIM] * box.NUM_CONV,
+        [box.FC_DIM] * box.NUM_FC,
+    )
+    channels = box.CONV_DIM if box.NUM_CONV else channels
+    return head, box.FC_DIM if box.NUM_FC else channels * resolution**2
 
 
 def _pyramid(
