@@ -16,7 +16,7 @@ from dynbackbones.layers.alignment import (
     align_channels,
     channel_statistics,
 )
-from dynbackbones.layers.residual import strided
+from dynbackbones.layers.residual import conv_out_size
 
 
 class _Reached(Exception):
@@ -189,7 +189,7 @@ def _stride(full: int, side: int) -> float:
     """Pixels between cells, of which there are ``side`` on ``full`` pixels."""
     powers = (2**n for n in range(full.bit_length()))
     # Convolutions with padding round up, poolings often down.
-    fitting = (stride for stride in powers if side in (full // stride, strided(full, stride)))
+    fitting = (stride for stride in powers if side in (full // stride, conv_out_size(full, stride)))
     return next(fitting, full / side)
 
 

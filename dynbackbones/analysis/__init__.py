@@ -22,10 +22,10 @@ from dynbackbones.analysis.latency import (
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
-from dynbackbones.analysis.usage import BlockUsage, save_usage_picture
+from dynbackbones.analysis.usage import UsageTable, save_usage_picture
 
 __all__ = [
-    "BlockUsage",
+    "UsageTable",
     "Candidate",
     "CocoSamples",
     "PictureRow",

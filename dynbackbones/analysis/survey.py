@@ -15,7 +15,7 @@ from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
 from dynbackbones.analysis.pictures import PictureRow
 from dynbackbones.analysis.prediction import Prediction
-from dynbackbones.analysis.usage import BlockUsage
+from dynbackbones.analysis.usage import UsageTable
 from dynbackbones.data import coco
 from dynbackbones.data.coco import CocoSource
 
@@ -102,7 +102,7 @@ class Survey:
     """
 
     coverage: RegionCoverage = field(default_factory=RegionCoverage)
-    usage: BlockUsage = field(default_factory=BlockUsage)
+    usage: UsageTable = field(default_factory=UsageTable)
     rows: list[PictureRow] = field(default_factory=list)
     meter: DecisionMeter = field(default_factory=DecisionMeter)
 

@@ -23,7 +23,7 @@ DPI = 110
 
 
 @dataclass
-class BlockUsage:
+class UsageTable:
     """Block usage of a dataset, from the decisions of forward passes.
 
     Attributes:

@@ -11,8 +11,8 @@ from dynbackbones.layers.residual import (
     BasicBlock,
     Bottleneck,
     ResidualBlock,
+    conv_out_size,
     set_activation_checkpointing,
-    strided,
 )
 from dynbackbones.layers.stem import (
     IMAGENET_STEM_CHANNELS,
@@ -45,7 +45,7 @@ def init_weights(module: nn.Module) -> None:
 
 def feature_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """Size of a feature map of this stride for an input of ``size`` pixels."""
-    return strided(size[0], stride), strided(size[1], stride)
+    return conv_out_size(size[0], stride), conv_out_size(size[1], stride)
 
 
 def add_stages(

@@ -18,7 +18,7 @@ from dynbackbones import checkpoints
 from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import checks
-from dynbackbones.integrations.openmmlab.pictures import coloured, titled
+from dynbackbones.integrations.openmmlab.pictures import add_title, overlay_labels
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,6 +102,7 @@ def _row(inputs: torch.Tensor, maps: dict[str, np.ndarray], palette: list) -> np
     height, width = next(iter(maps.values())).shape
     pixels = np.ascontiguousarray(inputs.flip(0).permute(1, 2, 0).numpy())  # from BGR
     image = cv2.resize(pixels, (width, height))
-    panels = [titled(image, "image")]
-    panels += [titled(coloured(image, labels, palette), title) for title, labels in maps.items()]
+    panels = [add_title(image, "image")]
+    for title, labels in maps.items():
+        panels.append(add_title(overlay_labels(image, labels, palette), title))
     return np.concatenate(panels, axis=1)

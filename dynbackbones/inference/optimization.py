@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynbackbones.backbones.base import Backbone, find_backbones
-from dynbackbones.layers.norm import absorbed, has_affine_form
+from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.packed import PackedConv2d, can_pack
 from dynbackbones.layers.residual import ResidualBlock
 
@@ -69,7 +69,7 @@ def fold_norms(module: nn.Module) -> None:
             if not has_affine_form(norm):
                 continue
             with torch.no_grad():
-                weight, bias = absorbed(conv, norm)
+                weight, bias = fold_norm(conv, norm)
             conv.weight = nn.Parameter(weight.detach(), requires_grad=False)
             conv.bias = nn.Parameter(bias.detach(), requires_grad=False)
             setattr(parent, norm_name, nn.Identity())

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def checkpointed(module: nn.Module, function, *inputs: Tensor | None) -> Tensor:
+def run_checkpointed(module: nn.Module, function, *inputs: Tensor | None) -> Tensor:
     """``function(*inputs)``, whose activations the backward pass computes a second time.
 
     Args:

@@ -34,14 +34,14 @@ def norm_layer(norm: str | NormLayer) -> NormLayer:
 
 
 def has_affine_form(norm: nn.Module) -> bool:
-    """Whether `absorbed` can express what a norm layer does in evaluation."""
+    """Whether `fold_norm` can express what a norm layer does in evaluation."""
     return isinstance(norm, nn.Identity) or all(
         getattr(norm, name, None) is not None
         for name in ("weight", "bias", "running_mean", "running_var")
     )
 
 
-def absorbed(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
+def fold_norm(conv: nn.Conv2d, norm: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of one convolution that does what a convolution and a norm layer do.
 
     Args:

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.layers.checkpointing import checkpointed
+from dynbackbones.layers.checkpointing import run_checkpointed
 from dynbackbones.layers.norm import NormLayer
 
 
@@ -30,7 +30,7 @@ def conv1x1(in_channels: int, out_channels: int, stride: int = 1, groups: int = 
     return nn.Conv2d(in_channels, out_channels, 1, stride=stride, groups=groups, bias=False)
 
 
-def strided(size: int, stride: int) -> int:
+def conv_out_size(size: int, stride: int) -> int:
     """Length of an axis behind a layer with this stride; every layer here rounds up."""
     return -(-size // stride)
 
@@ -46,7 +46,7 @@ def chain_macs(layers, height: int, width: int) -> int:
     for layer in layers:
         stride = getattr(layer, "stride", 1)
         stride = stride[0] if isinstance(stride, tuple) else stride
-        height, width = strided(height, stride), strided(width, stride)
+        height, width = conv_out_size(height, stride), conv_out_size(width, stride)
         if isinstance(layer, nn.Conv2d):
             total += layer.weight.numel() * height * width
     return total
@@ -200,7 +200,7 @@ class ResidualBlock(nn.Module, ABC):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         if self.activation_checkpointing and self.training and torch.is_grad_enabled():
-            return checkpointed(self, self._forward, x, mask)
+            return run_checkpointed(self, self._forward, x, mask)
         return self._forward(x, mask)
 
     def _forward(self, x: Tensor, mask: Tensor | None) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynbackbones.layers.norm import absorbed
+from dynbackbones.layers.norm import fold_norm
 from dynbackbones.layers.residual import ResidualBlock
 
 CHUNK = 2**19
@@ -214,7 +214,7 @@ def _steps(block: ResidualBlock) -> list[_Step]:
     for start, stop in zip([0, *cuts], [*cuts, len(layers)], strict=True):
         weights, biases = [], []
         for conv, norm in layers[start:stop]:
-            weight, bias = absorbed(conv, norm)
+            weight, bias = fold_norm(conv, norm)
             # The order of gathered neighbours; no copy if the weight is channels-last.
             weights.append(weight.permute(0, 2, 3, 1).flatten(1).chunk(conv.groups))
             biases.append(bias.chunk(conv.groups))

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.packed import PackedConv2d
-from dynbackbones.layers.residual import conv3x3, strided
+from dynbackbones.layers.residual import conv3x3, conv_out_size
 
 IMAGENET_STEM_CHANNELS = 64
 CIFAR_STEM_CHANNELS = 16
@@ -51,4 +51,5 @@ def run_stem(module: nn.Module, images: Tensor) -> Tensor:
 def stem_macs(module: nn.Module, height: int, width: int) -> int:
     """Multiply-accumulates of a module's stem for an image of this size in pixels."""
     stride = module.conv1.stride[0]
-    return module.conv1.weight.numel() * strided(height, stride) * strided(width, stride)
+    pixels = conv_out_size(height, stride) * conv_out_size(width, stride)
+    return module.conv1.weight.numel() * pixels

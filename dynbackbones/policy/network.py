@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dynbackbones.layers.cifar import CifarBlock
 from dynbackbones.layers.norm import norm_layer
-from dynbackbones.layers.residual import BasicBlock, ResidualBlock, strided
+from dynbackbones.layers.residual import BasicBlock, ResidualBlock, conv_out_size
 from dynbackbones.layers.stem import (
     CIFAR_STEM_CHANNELS,
     IMAGENET_STEM_CHANNELS,
@@ -90,10 +90,10 @@ class PolicyNetwork(nn.Module):
         """Multiply-accumulates for an image of this size in pixels."""
         total = stem_macs(self, height, width) + self.fc.weight.numel()
         stride = self.stem_stride
-        height, width = strided(height, stride), strided(width, stride)
+        height, width = conv_out_size(height, stride), conv_out_size(width, stride)
         for (block,) in self._stages():
             total += block.macs(height, width)
-            height, width = (strided(n, block.conv1.stride[0]) for n in (height, width))
+            height, width = (conv_out_size(n, block.conv1.stride[0]) for n in (height, width))
         return total
 
 

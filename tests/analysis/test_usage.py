@@ -3,14 +3,14 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones.analysis import BlockUsage, save_usage_picture
+from dynbackbones.analysis import UsageTable, save_usage_picture
 from dynbackbones.analysis.usage import _spread
 from tests.messages import naming
 
 
 def test_usage_of_a_dataset():
     net = dynbackbones.build_backbone("blockdrop_cifar_resnet20").eval()
-    usage = BlockUsage()
+    usage = UsageTable()
     policies = torch.eye(9, dtype=torch.bool)[:4]
     for kind in (policies, "all"):
         with torch.no_grad(), net.select(kind):
@@ -33,7 +33,7 @@ def test_decisions_of_other_networks_are_refused():
     net = dynbackbones.build_backbone("cifar_resnet20").eval()
     net(torch.randn(1, 3, 32, 32))
     with pytest.raises(ValueError, match=naming("BlockDrop", "Decisions")):
-        BlockUsage().update(net.decisions)
+        UsageTable().update(net.decisions)
 
 
 def test_picture_shows_the_images_in_order(tmp_path):

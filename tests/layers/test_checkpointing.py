@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dynbackbones.layers.checkpointing import checkpointed
+from dynbackbones.layers.checkpointing import run_checkpointed
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_the_same_values_gradients_and_statistics(layers):
         for part in (layers, saving):
             part.zero_grad()
         plain = step(layers, layers, inputs)
-        again = step(saving, lambda x: checkpointed(saving, saving, x), inputs)
+        again = step(saving, lambda x: run_checkpointed(saving, saving, x), inputs)
         torch.testing.assert_close(plain, again, rtol=0, atol=0)
         buffers = zip(layers.buffers(), saving.buffers(), strict=True)
         assert all(torch.equal(first, second) for first, second in buffers)
@@ -54,7 +54,7 @@ def test_activations_are_computed_twice_and_not_kept(layers):
 
     inputs = torch.randn(2, 3, 6, 6)
     with torch.autograd.graph.saved_tensors_hooks(remember, lambda tensor: tensor):
-        out = checkpointed(layers, layers, inputs)
+        out = run_checkpointed(layers, layers, inputs)
     assert (2, 4, 4, 4) not in kept
     assert len(calls) == 1
     out.sum().backward()
@@ -66,14 +66,14 @@ def test_none_passes_through(layers):
         return layers(x if mask is None else x * mask)
 
     inputs = torch.randn(2, 3, 6, 6, requires_grad=True)
-    whole = checkpointed(layers, masked, inputs, None)
-    torch.testing.assert_close(whole, checkpointed(layers, masked, inputs, torch.ones(6, 6)))
+    whole = run_checkpointed(layers, masked, inputs, None)
+    torch.testing.assert_close(whole, run_checkpointed(layers, masked, inputs, torch.ones(6, 6)))
 
 
 def test_norms_that_do_not_update_stay_as_they_are(layers):
     layers[1].eval()
     before = copy.deepcopy(layers[1].state_dict())
-    step(layers, lambda x: checkpointed(layers, layers, x), torch.randn(2, 3, 6, 6))
+    step(layers, lambda x: run_checkpointed(layers, layers, x), torch.randn(2, 3, 6, 6))
     for key, value in layers[1].state_dict().items():
         assert torch.equal(value, before[key])
     assert layers[1].momentum == 0.1
@@ -87,7 +87,7 @@ def test_an_error_in_the_second_pass_leaves_the_norms_in_order(layers):
             raise RuntimeError("second pass")
         return layers(x)
 
-    out = checkpointed(layers, function, torch.randn(2, 3, 6, 6, requires_grad=True))
+    out = run_checkpointed(layers, function, torch.randn(2, 3, 6, 6, requires_grad=True))
     fail = True
     with pytest.raises(RuntimeError, match="second pass"):
         out.sum().backward()

@@ -18,7 +18,7 @@ from dynbackbones.backbones.resnet import (
     init_weights,
 )
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import set_activation_checkpointing, strided
+from dynbackbones.layers.residual import conv_out_size, set_activation_checkpointing
 from dynbackbones.layers.stem import add_cifar_stem, add_imagenet_stem
 from dynbackbones.policy.network import PolicyResNet8, PolicyResNet10
 
@@ -114,7 +114,7 @@ class BlockDropResNet(BlockDropBackbone):
 
     def policy_view_size(self, height: int, width: int) -> Size:
         height, width = self._resized(height, width)
-        return strided(height, 2), strided(width, 2)
+        return conv_out_size(height, 2), conv_out_size(width, 2)
 
     def _policy_view(self, images: Tensor) -> Tensor:
         size = tuple(int(n) for n in images.shape[-2:])

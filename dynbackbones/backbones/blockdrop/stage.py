@@ -6,8 +6,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, distributed, nn
 
-from dynbackbones.layers.checkpointing import checkpointed
-from dynbackbones.layers.residual import ResidualBlock, strided
+from dynbackbones.layers.checkpointing import run_checkpointed
+from dynbackbones.layers.residual import ResidualBlock, conv_out_size
 
 
 class DroppableStage(nn.Sequential):
@@ -148,10 +148,10 @@ def _run_each(block: ResidualBlock, x: Tensor, kept: Tensor, in_place: bool) -> 
 def _residual(block: ResidualBlock, x: Tensor) -> Tensor:
     layers = block.residual_layers()
     stride = max(conv.stride[0] for conv, _ in layers)
-    values = len(x) * strided(x.shape[2], stride) * strided(x.shape[3], stride)
+    values = len(x) * conv_out_size(x.shape[2], stride) * conv_out_size(x.shape[3], stride)
     if values != 1 or (_world_size() > 1 and _synchronises(block)):
         if block.activation_checkpointing and block.training and torch.is_grad_enabled():
-            return checkpointed(block, block.residual, x)
+            return run_checkpointed(block, block.residual, x)
         return block.residual(x)
     with _running_statistics(norm for _, norm in layers):
         return block.residual(x)

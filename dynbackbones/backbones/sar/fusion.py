@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.regions import RegionGrid
-from dynbackbones.layers.residual import conv1x1, strided
+from dynbackbones.layers.residual import conv1x1, conv_out_size
 
 BLEND_CHUNK = 2**18
 """Values that are fused at a time: 1 MiB."""
@@ -61,7 +61,7 @@ class Fusion(nn.Module):
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates for a refinement branch of this size in pixels."""
-        base = strided(height, self.base_scale) * strided(width, self.base_scale)
+        base = conv_out_size(height, self.base_scale) * conv_out_size(width, self.base_scale)
         return (
             sum(p.numel() for p in self.attention.parameters())
             + _conv_weights(self.base_projection) * base
@@ -87,7 +87,7 @@ class BaseAlone(nn.Module):
 
     def macs(self, height: int, width: int) -> int:
         """See `Fusion.macs`."""
-        base = strided(height, self.base_scale) * strided(width, self.base_scale)
+        base = conv_out_size(height, self.base_scale) * conv_out_size(width, self.base_scale)
         return _conv_weights(self.base_projection) * base
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from numbers import Real
 
 from dynbackbones.backbones.resnet import check_choice
+from dynbackbones.backbones.sar.schedules import TARGET_SCHEDULES
 
-TARGET_SCHEDULES = ("ramp", "constant")
 LOSS_REDUCTIONS = ("batch", "sample")
 
 

@@ -1,19 +1,30 @@
 """Values that change over training, as functions of the share of training done."""
 
 
+def _ramp(target_rate: float, progress: float) -> float:
+    """1 at first, then three equal steps that reach the target at half of training."""
+    steps = min(int(progress * 6 + 1e-9), 3)
+    return 1.0 + (target_rate - 1.0) * steps / 3
+
+
+def _constant(target_rate: float, progress: float) -> float:
+    """The target throughout, for fine-tuning."""
+    return target_rate
+
+
+TARGET_SCHEDULES = {"ramp": _ramp, "constant": _constant}
+"""By name: from the target rate and the share of training done to the rate to aim at then."""
+
+
 def scheduled_target(target_rate: float, progress: float, schedule: str) -> float:
     """The target rate after a share of training (SAR, appendix B).
 
     Args:
         target_rate: t at the end.
         progress: share of training done, in [0, 1].
-        schedule: ``"ramp"``: 1 at first, then three equal steps that reach t at half of training;
-            ``"constant"``: t throughout, for fine-tuning.
+        schedule: a name in `TARGET_SCHEDULES`.
     """
-    if schedule == "constant":
-        return target_rate
-    steps = min(int(progress * 6 + 1e-9), 3)
-    return 1.0 + (target_rate - 1.0) * steps / 3
+    return TARGET_SCHEDULES[schedule](target_rate, progress)
 
 
 def scheduled_temperature(temperature: tuple[float, float], progress: float) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.sar.fusion import BaseAlone, Fusion, RefinementAlone
 from dynbackbones.layers.norm import NormLayer, has_affine_form
 from dynbackbones.layers.regions import RegionGrid, RegionSelector, activation_rates
-from dynbackbones.layers.residual import ResidualBlock, strided
+from dynbackbones.layers.residual import ResidualBlock, conv_out_size
 from dynbackbones.layers.sparse import SelectedPixels, sparse_forward
 from dynbackbones.layers.tracing import is_traced
 
@@ -232,11 +232,11 @@ class SARStage(nn.Module):
         cells = len(self.grid((height, width)).valid.flatten())
         base = (height, width)
         if self.base_scale == 4:
-            base = strided(height, 2), strided(width, 2)
+            base = conv_out_size(height, 2), conv_out_size(width, 2)
         total = 0
         for block in self.base:
             total += block.macs(*base)
-            base = strided(height, self.base_scale), strided(width, self.base_scale)
+            base = conv_out_size(height, self.base_scale), conv_out_size(width, self.base_scale)
         total += sum(selector.macs(*base, cells) for selector in self.selectors)
         total += sum(block.shortcut_macs(height, width) for block in self.refinement)
         return total + self.fusion.macs(height, width) + self.transition.macs(height, width)

@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dynbackbones.integrations.console import quieten, say
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.training import report
 
 # Of what mmengine logs in each step, what is for its log file.
@@ -105,7 +105,7 @@ class ConsoleHook(Hook):
         dataset = loader.dataset
         while hasattr(dataset, "dataset"):
             dataset = dataset.dataset
-        model, trains = unwrapped(runner), mode == "train"
+        model, trains = unwrap_model(runner), mode == "train"
         images = len(dataset) if hasattr(dataset, "__len__") else None
         data = report.counted(self._datasets.get(mode, type(dataset).__name__), images)
         options = {"name": _name(model), "trains": trains, "done": runner.iter if trains else 0}
@@ -122,7 +122,7 @@ class ConsoleHook(Hook):
         logged, _ = runner.log_processor.get_log_after_iter(runner, batch_idx, "train")
         if is_main_process():
             eta = runner.message_hub.runtime_info.get("eta")
-            values = _for_people(unwrapped(runner), logged)
+            values = _for_people(unwrap_model(runner), logged)
             say(report.progress(_step(runner, batch_idx), eta, values))
 
     def after_val_iter(
@@ -148,7 +148,7 @@ class ConsoleHook(Hook):
         if self._trains and self._progress and runner.iter < runner.max_iters and is_main_process():
             step = f"evaluation after {runner.iter} iterations"
             values = dict(report.flat(self._arrange(self._metrics)))
-            values = _for_people(unwrapped(runner), values)
+            values = _for_people(unwrap_model(runner), values)
             say(report.progress(step, None, values))
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:

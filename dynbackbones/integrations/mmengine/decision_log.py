@@ -8,7 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dynbackbones.analysis.costs import mean_figures
-from dynbackbones.integrations.mmengine.runner import dynamic_backbones, unwrapped
+from dynbackbones.integrations.mmengine.runner import dynamic_backbones, unwrap_model
 from dynbackbones.training.loop import RateWatch
 
 
@@ -32,7 +32,7 @@ class DecisionLogHook(Hook):
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        self._watch.update(unwrapped(runner))
+        self._watch.update(unwrap_model(runner))
         for backbone in dynamic_backbones(runner):
             for name, value in mean_figures(backbone.decisions).items():
                 runner.message_hub.update_scalar(f"train/{name}", value)

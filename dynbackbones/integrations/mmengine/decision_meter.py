@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones import Backbone
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 
 
 class DecisionMeterHook(Hook):
@@ -27,7 +27,7 @@ class DecisionMeterHook(Hook):
         self._meter = DecisionMeter()
 
     def before_run(self, runner: Runner) -> None:
-        for backbone in find_backbones(unwrapped(runner)):
+        for backbone in find_backbones(unwrap_model(runner)):
             backbone.register_forward_hook(self._record)
 
     def _record(self, backbone: Backbone, inputs: tuple, output: Any) -> None:

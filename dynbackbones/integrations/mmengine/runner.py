@@ -10,7 +10,7 @@ from dynbackbones.backbones import DynamicBackbone
 from dynbackbones.backbones.base import find_backbones
 
 
-def unwrapped(runner: Runner) -> nn.Module:
+def unwrap_model(runner: Runner) -> nn.Module:
     """The model of a runner without its wrappers (distributed training, test-time augmentation)."""
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     return model.module if isinstance(model, BaseTTAModel) else model
@@ -18,5 +18,5 @@ def unwrapped(runner: Runner) -> nn.Module:
 
 def dynamic_backbones(runner: Runner) -> list[DynamicBackbone]:
     """The backbones of a runner's model that choose what they compute."""
-    found = find_backbones(unwrapped(runner))
+    found = find_backbones(unwrap_model(runner))
     return [backbone for backbone in found if isinstance(backbone, DynamicBackbone)]

@@ -7,7 +7,7 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.training.loop import set_progress
 
 
@@ -23,7 +23,7 @@ class ScheduleHook(Hook):
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         done = runner.epoch / runner.max_epochs if self.by_epoch else runner.iter / runner.max_iters
-        set_progress(unwrapped(runner), done)
+        set_progress(unwrap_model(runner), done)
 
     def after_train(self, runner: Runner) -> None:
-        set_progress(unwrapped(runner), 1.0)
+        set_progress(unwrap_model(runner), 1.0)

@@ -17,7 +17,7 @@ from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
 from dynbackbones.integrations.mmengine.decision_meter import DecisionMeterHook
 from dynbackbones.integrations.mmengine.hook_group import HookGroup
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.mmengine.schedules import ScheduleHook
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
@@ -61,7 +61,7 @@ class DynamicBackboneHook(HookGroup):
         self._attached_to: nn.Module | None = None
 
     def before_run(self, runner: Runner) -> None:
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         # A runner may run several times: training, then a test.
         if model is not self._attached_to:
             super().before_run(runner)
@@ -75,7 +75,7 @@ class _LossHook(Hook):
         self._policy = policy
 
     def before_run(self, runner: Runner) -> None:
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         if not find_backbones(model):
             raise ValueError(
                 f"{type(model).__name__} contains no dynbackbones backbone; build it with one "
@@ -89,12 +89,12 @@ class _HeadCheckHook(Hook):
     """Refuses heads that do not fit the backbone or the dataset."""
 
     def before_run(self, runner: Runner) -> None:
-        check_heads(unwrapped(runner))
+        check_heads(unwrap_model(runner))
 
     def before_train(self, runner: Runner) -> None:
         classes = getattr(runner.train_dataloader.dataset, "metainfo", {}).get("classes")
         if classes:
-            check_classes(unwrapped(runner), len(classes), "those of the dataset")
+            check_classes(unwrap_model(runner), len(classes), "those of the dataset")
 
 
 class _WeightCheckHook(Hook):
@@ -102,6 +102,6 @@ class _WeightCheckHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoints.state_dict_of(checkpoint)
-        check_backbones(unwrapped(runner), state, "to load")
+        check_backbones(unwrap_model(runner), state, "to load")
         # mmengine knows one layout only.
         checkpoint["state_dict"] = state

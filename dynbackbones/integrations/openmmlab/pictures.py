@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 
 COLUMNS = 3
 LABEL_OPACITY = 0.6
@@ -69,7 +69,7 @@ class RegionPictureHook(Hook):
             picture = segmentation_picture(
                 np.ascontiguousarray(image[..., ::-1]),
                 maps,
-                refined_shares(unwrapped(runner), data_batch, index),
+                refined_shares(unwrap_model(runner), data_batch, index),
                 runner.visualizer.dataset_meta["palette"],
             )
             runner.visualizer.add_image(f"{mode}_{self._shown}", picture, step=runner.iter)
@@ -128,19 +128,19 @@ def segmentation_picture(
     Returns:
         uint8, RGB.
     """
-    panels = [titled(image, "image")]
+    panels = [add_title(image, "image")]
     for title, labels in label_maps.items():
-        panels.append(titled(coloured(image, labels, palette), title))
+        panels.append(add_title(overlay_labels(image, labels, palette), title))
     for stage, share in shares.items():
         shown = dimmed(image, share_in_image(share, image.shape[:2]))
         title = f"{stage}: {100 * float(share.mean()):.0f} % refined"
-        panels.append(titled((255 * shown).round().astype(np.uint8), title))
+        panels.append(add_title((255 * shown).round().astype(np.uint8), title))
     panels += [np.full_like(panels[0], 255)] * (-len(panels) % COLUMNS)
     rows = [np.concatenate(panels[i : i + COLUMNS], 1) for i in range(0, len(panels), COLUMNS)]
     return np.concatenate(rows)
 
 
-def titled(image: np.ndarray, title: str) -> np.ndarray:
+def add_title(image: np.ndarray, title: str) -> np.ndarray:
     """A picture (H, W, 3) uint8 under a line of text, with a white edge."""
     header = np.full((TITLE_HEIGHT, image.shape[1], 3), 255, dtype=np.uint8)
     cv2.putText(
@@ -150,7 +150,9 @@ def titled(image: np.ndarray, title: str) -> np.ndarray:
     return np.pad(np.concatenate([header, image]), ((0, 2), (0, 2), (0, 0)), constant_values=255)
 
 
-def coloured(image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]) -> np.ndarray:
+def overlay_labels(
+    image: np.ndarray, labels: np.ndarray, palette: Sequence[Sequence[int]]
+) -> np.ndarray:
     """Lays the colours of classes over an image; labels without a colour leave it as it is."""
     colours = np.asarray(palette, dtype=np.float64)
     known = labels < len(colours)

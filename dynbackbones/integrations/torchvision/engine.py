@@ -35,7 +35,7 @@ from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 from dynbackbones.integrations.torchvision import data, distributed, solver, weights
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, nested
+from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, group_by_prefix
 from dynbackbones.integrations.torchvision.final_weights import FinalWeightsHook
 from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
@@ -274,8 +274,10 @@ def _common_options(cfg: CfgNode, seed: int, launch: Launch) -> dict:
             ScheduleHook(),
             DecisionLogHook(LOG_INTERVAL),
             FinalWeightsHook(cfg.dump()),
-            ResultsHook(nested, report.table),
-            ConsoleHook("torchvision engine", datasets, nested, progress=not launch.verbose),
+            ResultsHook(group_by_prefix, report.table),
+            ConsoleHook(
+                "torchvision engine", datasets, group_by_prefix, progress=not launch.verbose
+            ),
         ],
         "log_processor": LogProcessor(LOG_INTERVAL, by_epoch=False, mean_pattern=_AVERAGED),
         "visualizer": Visualizer.get_instance(name, vis_backends=backends),

@@ -112,7 +112,7 @@ class DetectionMetric(BaseMetric):
         return metrics
 
 
-def nested(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
+def group_by_prefix(metrics: Mapping[str, float]) -> dict[str, dict[str, float | None]]:
     """``{"bbox/AP": 1.0}`` to ``{"bbox": {"AP": 1.0}}``; NaN, which JSON lacks, becomes None."""
     tree: dict[str, dict[str, float | None]] = {}
     for key, value in metrics.items():

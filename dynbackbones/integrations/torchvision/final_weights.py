@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from dynbackbones import checkpoints
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 
 FINAL_CHECKPOINT = "model_final.pth"
 
@@ -28,6 +28,6 @@ class FinalWeightsHook(Hook):
         if is_main_process():
             checkpoints.save(
                 Path(runner.work_dir) / FINAL_CHECKPOINT,
-                unwrapped(runner).detector.state_dict(),
+                unwrap_model(runner).detector.state_dict(),
                 {"iteration": runner.iter, "config": self._config, "engine": "torchvision"},
             )

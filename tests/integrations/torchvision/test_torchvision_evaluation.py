@@ -8,7 +8,7 @@ from dynbackbones.backbones.decisions import Batch, Decisions
 from dynbackbones.integrations.torchvision.evaluation import (
     DetectionMetric,
     evaluate_boxes,
-    nested,
+    group_by_prefix,
 )
 from dynbackbones.training.report import table
 
@@ -52,7 +52,7 @@ def metrics(*samples):
     metric = DetectionMetric(ANNOTATIONS, category_ids=[3, 7, 8])
     for item in samples:
         metric.process(None, [item])
-    return nested(metric.evaluate(size=len(samples)))
+    return group_by_prefix(metric.evaluate(size=len(samples)))
 
 
 def test_perfect_detections():
@@ -87,7 +87,7 @@ def test_the_annotations_are_left_alone():
 
 
 def test_report():
-    results = nested({"bbox/AP": 12.345, "bbox/APl": math.nan, "backbone/gmacs": 1.5})
+    results = group_by_prefix({"bbox/AP": 12.345, "bbox/APl": math.nan, "backbone/gmacs": 1.5})
     assert results == {"bbox": {"AP": 12.345, "APl": None}, "backbone": {"gmacs": 1.5}}
     assert [line.split() for line in table(results).splitlines()] == [
         ["AP", "12.35"],

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynbackbones.adaptation import aligned, find_module
 from dynbackbones.integrations.image_sizes import forward_arguments, padded_sizes
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.openmmlab.dcan.generator import GeneratorHook
 from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImagesHook, normalised
 
@@ -53,7 +53,7 @@ class AdaptationHook(Hook):
         self.drawn: Drawn | None = None
 
     def before_run(self, runner: Runner) -> None:
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         if self._align_after is not None:
             find_module(model.backbone, self._align_after)
         # First, as others look at the batch that the network gets.

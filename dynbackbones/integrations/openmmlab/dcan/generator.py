@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, Synthesis
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.openmmlab.checks import build_style_generator
 from dynbackbones.integrations.openmmlab.dcan.optimizer_group import ConstantGroup
 from dynbackbones.integrations.openmmlab.dcan.synthesis import Synthesiser, pixel_format
@@ -82,7 +82,7 @@ class GeneratorHook(Hook):
         return self._synthesiser.pixels.to_rgb(images)
 
     def before_run(self, runner: Runner) -> None:
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         generator = build_style_generator(self._options)
         generator.to(next(model.parameters()).device)
         if self._options.get("weights") is None:

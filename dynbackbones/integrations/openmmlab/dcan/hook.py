@@ -14,7 +14,7 @@ from torch import nn
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.hook_group import HookGroup
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.openmmlab.dcan.adaptation import AdaptationHook
 from dynbackbones.integrations.openmmlab.dcan.generator import GeneratorHook
 from dynbackbones.integrations.openmmlab.dcan.optimizer_group import CLIP_OPTIONS
@@ -121,7 +121,7 @@ class DCANHook(HookGroup):
                 "DCANHook does not work beside EMAHook, which would average the style generator "
                 "into the segmentor's checkpoint; take one of them out of the config"
             )
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         if not isinstance(getattr(model, "backbone", None), nn.Module):
             raise UserError(
                 f"DCANHook needs a model with a backbone, and {type(model).__name__} has none"

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dynbackbones.integrations.openmmlab.dcan.adaptation import AdaptationHook
 from dynbackbones.integrations.openmmlab.dcan.generator import GeneratorHook
-from dynbackbones.integrations.openmmlab.pictures import titled
+from dynbackbones.integrations.openmmlab.pictures import add_title
 
 COLUMNS = ("source", "target", "synthesised")
 
@@ -65,7 +65,7 @@ def style_picture(source: Tensor, target: Tensor, synthesised: Tensor) -> np.nda
     rows = []
     for images in zip(source, target, synthesised, strict=True):
         panels = [
-            titled(image.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy(), title)
+            add_title(image.round().clamp(0, 255).byte().permute(1, 2, 0).cpu().numpy(), title)
             for image, title in zip(images, COLUMNS, strict=True)
         ]
         rows.append(np.concatenate(panels, axis=1))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynbackbones.adaptation import build_generator
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.runner import unwrapped
+from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.openmmlab.dcan.pictures import show
 
 STAGES = ("reconstruct", "style")
@@ -85,7 +85,7 @@ class StylePictureHook(Hook):
     ) -> None:
         if runner.rank != 0 or not self.every_n_train_iters(runner, self.interval):
             return
-        model = unwrapped(runner)
+        model = unwrap_model(runner)
         with torch.no_grad():
             inputs = model.data_preprocessor(data_batch, False)["inputs"].float()
             pictures = (inputs, inputs.roll(1, 0), model(inputs))
