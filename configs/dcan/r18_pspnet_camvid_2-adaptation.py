@@ -1,9 +1,9 @@
 # Adapts the segmentor of r18_pspnet_camvid_1-source.py to dusk, without labels of it; for
-# tools/compare.py:
-#   python tools/train.py configs/dcan/generator_small-vgg_camvid_1-reconstruct.py
-#   python tools/train.py configs/dcan/generator_small-vgg_camvid_2-style.py
-#   python tools/train.py configs/dcan/r18_pspnet_camvid_1-source.py
-#   python tools/compare.py configs/dcan/r18_pspnet_camvid_2-adaptation.py
+# dynbackbones compare:
+#   dynbackbones train configs/dcan/generator_small-vgg_camvid_1-reconstruct.py
+#   dynbackbones train configs/dcan/generator_small-vgg_camvid_2-style.py
+#   dynbackbones train configs/dcan/r18_pspnet_camvid_1-source.py
+#   dynbackbones compare configs/dcan/r18_pspnet_camvid_2-adaptation.py
 _base_ = ["r18_pspnet_camvid_1-source.py", "_base_/adaptation.py"]
 load_from = "work_dirs/r18_pspnet_camvid_1-source/iter_2000.pth"
 dcan = dict(

@@ -1,4 +1,4 @@
 # PSPNet-ResNet50 from SYNTHIA to Cityscapes, as in the paper. First
-#   python tools/train.py configs/dcan/generator_vgg19_synthia-cityscapes.py
+#   dynbackbones train configs/dcan/generator_vgg19_synthia-cityscapes.py
 _base_ = "r50_pspnet_synthia-cityscapes_source.py"
 custom_hooks = [dict(type="DynamicBackboneHook"), _base_.dcan]

@@ -1,9 +1,9 @@
 # Adapts the segmentor of semantic-fpn_digits_1-source.py to scenes by night, of which it sees no
-# labels; what the levels of alignment are worth, for tools/compare.py:
-#   python tools/train.py configs/dcan/generator_small-vgg_digits_1-reconstruct.py
-#   python tools/train.py configs/dcan/generator_small-vgg_digits_2-style.py
-#   python tools/train.py configs/dcan/semantic-fpn_digits_1-source.py
-#   python tools/compare.py configs/dcan/semantic-fpn_digits_2-adaptation.py
+# labels; what the levels of alignment are worth, for dynbackbones compare:
+#   dynbackbones train configs/dcan/generator_small-vgg_digits_1-reconstruct.py
+#   dynbackbones train configs/dcan/generator_small-vgg_digits_2-style.py
+#   dynbackbones train configs/dcan/semantic-fpn_digits_1-source.py
+#   dynbackbones compare configs/dcan/semantic-fpn_digits_2-adaptation.py
 _base_ = ["semantic-fpn_digits_1-source.py", "_base_/adaptation.py"]
 load_from = "work_dirs/semantic-fpn_digits_1-source/iter_400.pth"
 dcan = dict(

@@ -1,5 +1,5 @@
 # FCN8s-VGG16 from GTA5 to Cityscapes, as in the paper. First
-#   python tools/train.py configs/dcan/generator_vgg19_gta5-cityscapes.py
+#   dynbackbones train configs/dcan/generator_vgg19_gta5-cityscapes.py
 _base_ = "vgg16_fcn8s_gta5-cityscapes_source.py"
 custom_hooks = [
     # features.8 is the end of conv3.

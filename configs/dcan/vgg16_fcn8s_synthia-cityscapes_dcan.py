@@ -1,5 +1,5 @@
 # FCN8s-VGG16 from SYNTHIA to Cityscapes, as in the paper. First
-#   python tools/train.py configs/dcan/generator_vgg19_synthia-cityscapes.py
+#   dynbackbones train configs/dcan/generator_vgg19_synthia-cityscapes.py
 _base_ = "vgg16_fcn8s_synthia-cityscapes_source.py"
 custom_hooks = [
     # features.8 is the end of conv3.

@@ -1,6 +1,6 @@
 # Goes on from the plain segmentor of semantic_fpn.py and learns which blocks each image needs:
-#   python tools/train.py configs/demo/semantic_fpn.py
-#   python tools/train.py configs/demo/blockdrop_semantic_fpn.py
+#   dynbackbones train configs/demo/semantic_fpn.py
+#   dynbackbones train configs/demo/blockdrop_semantic_fpn.py
 _base_ = "sar_semantic_fpn.py"
 model = dict(
     backbone=dict(

@@ -1,8 +1,8 @@
 # About a minute on two CPU cores: the demo detector's SAR-ResNet-18 learns to classify single
 # digits, drawn like the demo dataset's but never from its validation samples. The detector then
 # starts from it:
-#   python tools/train.py configs/demo/pretrain_digits.py
-#   python tools/train_net.py --config-file configs/demo/sar_retinanet_pretrained.yaml
+#   dynbackbones train configs/demo/pretrain_digits.py
+#   dynbackbones train-net --config-file configs/demo/sar_retinanet_pretrained.yaml
 _base_ = "../pretrain/_base_/runtime.py"
 custom_imports = dict(
     imports=[

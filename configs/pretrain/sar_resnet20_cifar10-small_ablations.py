@@ -1,4 +1,4 @@
-# SAR's ablations (table I) on CIFAR-10 within minutes on one CPU core each; for tools/compare.py.
+# SAR's ablations (table I) on CIFAR-10 within minutes of a CPU core each; for dynbackbones compare.
 _base_ = [
     "_base_/datasets/cifar10_packed.py",
     "_base_/models/sar_cifar.py",

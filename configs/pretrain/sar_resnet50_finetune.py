@@ -1,6 +1,6 @@
 # Fine-tunes a trained SAR-ResNet-50 on class folders of your own. Its selectors are trained: the
 # target rate is constant and the temperature low, or the ramp would drag the rate back to 1.
-#   python tools/train.py configs/pretrain/sar_resnet50_finetune.py --cfg-options \
+#   dynbackbones train configs/pretrain/sar_resnet50_finetune.py --cfg-options \
 #       model.head.num_classes=37 model.backbone.init_cfg.checkpoint=work_dirs/.../best_....pth
 _base_ = "sar_resnet50_imagenet.py"
 model = dict(

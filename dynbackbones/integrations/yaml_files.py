@@ -89,8 +89,8 @@ def _load_yaml(node: type[CfgNode], config_file: str) -> tuple[dict[str, Any], b
     if str(config_file).endswith(".py"):
         raise UserError(
             f"config file {config_file} is Python, and a YAML file is wanted here: mmengine's "
-            "configs go with tools/train.py and tools/test.py, detectron2's lazy ones with "
-            "detectron2's tools/lazyconfig_train_net.py"
+            "configs go with dynbackbones train and test, detectron2's lazy ones with its own "
+            "lazyconfig_train_net.py"
         )
     if not os.path.isfile(config_file):
         raise UserError(f"config file {config_file} does not exist; check --config-file")

@@ -1,4 +1,4 @@
-# Adapts a small trained segmentor; with tools/compare.py, what the levels of alignment are worth.
+# Adapts a small trained segmentor; for dynbackbones compare: what the levels of alignment bring.
 # Who builds on this says where from and where to.
 _base_ = "small_vgg.py"
 hooks = [dict(type="DynamicBackboneHook")]

@@ -13,7 +13,7 @@ test_pipeline = [
     dict(type="CenterCrop", crop_size=224),
     dict(type="PackInputs"),
 ]
-# Of all processes and accumulated steps together; tools/train.py divides it among them.
+# Of all processes and accumulated steps together; dynbackbones train divides it among them.
 total_batch_size = 256
 train_dataloader = dict(
     batch_size=total_batch_size,
