@@ -1,6 +1,6 @@
 # Goes on from the plain segmentor of r50_pspnet_4xb4-20k_voc12aug-513x513.py and learns which
-# blocks each image needs. With policy_training="frozen", dynbackbones test has the plain segmentor's
-# results.
+# blocks each image needs. With policy_training="frozen", dynbackbones test has the results of the
+# plain segmentor.
 _base_ = [
     "_base_/models/blockdrop-r50_pspnet.py",
     "_base_/recipes/4xb4-20k_voc12aug-513x513.py",
