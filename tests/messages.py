@@ -15,6 +15,11 @@ def naming(*words: object, **options: object) -> str:
     return "(?s)" + "".join(map(_named, (*words, *options, *map(repr, options.values()))))
 
 
+def names(text: str, *words: object, **options: object) -> bool:
+    """Whether a text names all of this; see `naming`."""
+    return re.search(naming(*words, **options), text) is not None
+
+
 def _named(word: object) -> str:
     text = str(word)
     assert text, "a message always names nothing"

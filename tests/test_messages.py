@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from tests.messages import naming
+from tests.messages import names, naming
 
 MESSAGE = "MODEL.SAR.GROUPS is -1.5 in\n/tmp/a.yaml, not 'all' of (2, 12); set it to 1."
 
@@ -15,7 +15,7 @@ MESSAGE = "MODEL.SAR.GROUPS is -1.5 in\n/tmp/a.yaml, not 'all' of (2, 12); set i
     ],
 )  # fmt: skip
 def test_what_is_named(words):
-    assert re.search(naming(*words), MESSAGE)
+    assert names(MESSAGE, *words)
 
 
 @pytest.mark.parametrize(
@@ -23,11 +23,11 @@ def test_what_is_named(words):
     [("GROUP",), ("ROUPS",), ("GROUPS", -1), (1.5,), (5,), (22,), ("a.yam",), ("GROUPS", 3)],
 )
 def test_what_is_not(words):
-    assert not re.search(naming(*words), MESSAGE)
+    assert not names(MESSAGE, *words)
 
 
 def test_options_are_named_with_their_values():
-    assert re.search(naming(groups=3), "groups must not be 3")
-    assert not re.search(naming(groups=3), "groups must not be 4")
-    assert not re.search(naming(groups=3), "alpha must not be 3")
-    assert not re.search(naming(groups="3"), "groups must not be 3")
+    assert re.search(naming(groups=3), "groups must not be 3") and names("groups=3", groups=3)
+    assert not names("groups must not be 4", groups=3)
+    assert not names("alpha must not be 3", groups=3)
+    assert not names("groups must not be 3", groups="3")

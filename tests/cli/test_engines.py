@@ -6,6 +6,7 @@ import pytest
 
 from dynbackbones.cli import engines
 from dynbackbones.errors import UserError
+from tests.messages import naming
 
 
 def installed(monkeypatch, *names):
@@ -39,19 +40,25 @@ def test_a_folder_named_detectron2_is_not_detectron2(monkeypatch, tmp_path):
 
 def test_a_named_engine_that_is_not_installed(monkeypatch):
     installed(monkeypatch, *EMBEDDED)
-    with pytest.raises(UserError, match="engine detectron2 needs detectron2: .*--engine torchv"):
+    with pytest.raises(
+        UserError, match=naming("engine detectron2", "needs detectron2", "--engine torchvision")
+    ):
         engines.choose_engine("detectron2")
 
 
 def test_missing_requirements_are_named(monkeypatch):
     installed(monkeypatch, "torchvision", "pycocotools")
-    with pytest.raises(UserError, match=r"needs mmengine, cv2, tensorboard: .*\[detection\]"):
+    with pytest.raises(
+        UserError, match=naming("mmengine, cv2, tensorboard", "dynbackbones[detection]")
+    ):
         engines.choose_engine("auto")
 
 
 def test_openmmlab_missing_is_said(monkeypatch):
     installed(monkeypatch, "torchvision", "cv2")
-    with pytest.raises(UserError, match=r"openmmlab needs mmengine: .*\[openmmlab\]"):
+    with pytest.raises(
+        UserError, match=naming("engine openmmlab", "mmengine", "dynbackbones[openmmlab]")
+    ):
         engines.check_installed("openmmlab")
 
 

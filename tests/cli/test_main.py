@@ -11,6 +11,7 @@ import pytest
 
 import dynbackbones
 from dynbackbones.cli.main import COMMANDS, main
+from tests.messages import names
 
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -55,24 +56,24 @@ def test_the_version(typed):
 @pytest.mark.parametrize(
     ("word", "remedy"),
     [
-        ("trian", "did you mean train?"),
-        ("train_net", "did you mean train-net?"),
-        ("convert_checkpoint", "did you mean convert?"),
-        ("zzz", "known are train-net, train, test, "),
+        ("trian", "train"),
+        ("train_net", "train-net"),
+        ("convert_checkpoint", "convert"),
+        ("zzz", "train-net, train, test"),
     ],
 )
 def test_an_unknown_command_is_refused_with_the_nearest(typed, word, remedy):
     code, printed = typed(word)
     assert code == 2
-    assert printed.err.startswith(f"error: command {word} is unknown; {remedy}")
-    assert printed.err.count("\n") == 1
+    assert printed.err.startswith("error: ") and printed.err.count("\n") == 1
+    assert names(printed.err, word, remedy)
 
 
 def test_what_a_command_needs_is_said(typed, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     code, printed = typed("train", "config.py")
     assert code == 2
-    assert "engine openmmlab needs mmengine, cv2: run: pip install" in printed.err
+    assert names(printed.err, "engine openmmlab", "mmengine, cv2", "pip install")
 
 
 def test_python_m_is_the_command():

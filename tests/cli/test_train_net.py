@@ -12,6 +12,7 @@ import torch
 
 from dynbackbones.cli import train_net
 from dynbackbones.demo import digits
+from tests.messages import names
 
 ROOT = Path(__file__).parents[2]
 TINY = [
@@ -72,7 +73,7 @@ def test_twenty_iterations(started, tmp_path):
 
     again = started(*TINY, "OUTPUT_DIR", str(out))
     assert again.returncode == 2
-    assert again.stderr.startswith(f"error: OUTPUT_DIR {out} holds checkpoints of another run")
+    assert names(again.stderr, f"error: OUTPUT_DIR {out}", "--resume")
     assert again.stderr.count("\n") == 1
 
 

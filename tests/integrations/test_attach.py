@@ -8,6 +8,7 @@ from torchvision.models.detection import RetinaNet
 
 import dynbackbones
 from dynbackbones.integrations.image_sizes import padded_sizes
+from tests.messages import naming
 
 
 class Pyramid(nn.Module):
@@ -63,7 +64,7 @@ def test_a_baseline_is_left_alone_with_a_line_in_the_log(caplog):
 
 
 def test_a_bare_backbone_is_refused():
-    with pytest.raises(ValueError, match="SARResNet"):
+    with pytest.raises(ValueError, match=naming("SARResNet", "bare")):
         dynbackbones.attach(dynbackbones.build_backbone("sar_resnet18"))
 
 

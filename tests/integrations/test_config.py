@@ -18,6 +18,7 @@ from dynbackbones.integrations.config import (
     chosen_backbone,
 )
 from dynbackbones.integrations.yaml_files import get_key, merge_config
+from tests.messages import naming
 
 SAR = registered_backbones()["sar_resnet"]
 
@@ -72,31 +73,35 @@ def test_data_sets_are_free_to_name(cfg, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, opts, message",
+    "text, opts, words",
     [
-        ("MODEL: {SAR: {GROUP: 2}}", (), "MODEL.SAR.GROUP; did you mean MODEL.SAR.GROUPS?"),
-        ("SEEED: 2", (), "unknown config key SEEED; did you mean [A-Z._]*\\?$"),
-        ("MODEL: {SARR: {ALPHA: 2}}", (), "MODEL.SARR; did you mean MODEL.SAR[A-Z.]*\\?$"),
-        ("", ("MODEL.OWN.ALPHA", "2"), "MODEL.OWN.ALPHA; did you mean MODEL.SAR.* --import"),
-        ("", ("MODEL.SAR.ALPH", "2"), "MODEL.SAR.ALPH; did you mean MODEL.SAR.ALPHA?"),
-        ("", ("MODEL.SAR.ALPHA.X", "2"), "unknown config key MODEL.SAR.ALPHA.X"),
-        ("", ("MODEL.SAR.ALPHA", "2", "--resume"), "--resume stands behind config overrides; opti"),
-        ("", ("MODEL.SAR.ALPHA",), "pairs of KEY VALUE, got 'MODEL.SAR.ALPHA'"),
-        ("MODEL: {SAR: {LOSS_WEIGHT: 1}}", (), "MODEL.SAR.LOSS_WEIGHT; write .* 1.0"),
-        ("MODEL: 3", (), "config.yaml: "),
-        ("a: [", (), "config.yaml line .*: not a plain YAML config"),
-        ("x: !!python/name:os.system", (), "line 1: not a plain YAML config"),
-        ("_BASE_: none.yaml", (), "none.yaml does not exist"),
+        ("MODEL: {SAR: {GROUP: 2}}", (), ("MODEL.SAR.GROUP", "MODEL.SAR.GROUPS")),
+        ("SEEED: 2", (), ("SEEED", "did you mean")),
+        ("MODEL: {SARR: {ALPHA: 2}}", (), ("MODEL.SARR", "did you mean MODEL.SAR")),
+        ("", ("MODEL.OWN.ALPHA", "2"), ("MODEL.OWN.ALPHA", "MODEL.SAR.ALPHA", "--import")),
+        ("", ("MODEL.SAR.ALPH", "2"), ("MODEL.SAR.ALPH", "MODEL.SAR.ALPHA")),
+        ("", ("MODEL.SAR.ALPHA.X", "2"), ("MODEL.SAR.ALPHA.X", "unknown")),
+        ("", ("MODEL.SAR.ALPHA", "2", "--resume"), ("--resume", "KEY VALUE")),
+        ("", ("MODEL.SAR.ALPHA",), ("KEY VALUE", "'MODEL.SAR.ALPHA'")),
+        ("MODEL: {SAR: {LOSS_WEIGHT: 1}}", (), ("MODEL.SAR.LOSS_WEIGHT", 1.0)),
+        ("MODEL: 3", (), ("config.yaml", "MODEL")),
+        ("a: [", (), ("config.yaml", "YAML")),
+        (
+            "x: !!python/name:os.system",
+            (),
+            ("config.yaml", "line 1", "YAML", "python/name:os.system"),
+        ),
+        ("_BASE_: none.yaml", (), ("config.yaml", "_BASE_", "none.yaml")),
     ],
 )
-def test_mistakes_are_named_in_one_line(cfg, tmp_path, text, opts, message):
-    with pytest.raises(UserError, match=message) as caught:
+def test_mistakes_are_named_in_one_line(cfg, tmp_path, text, opts, words):
+    with pytest.raises(UserError, match=naming(*words)) as caught:
         merged(cfg, tmp_path, text or "VERSION: 2", *opts)
     assert "\n" not in str(caught.value)
 
 
 def test_a_python_config_is_sent_to_its_tools(cfg):
-    with pytest.raises(UserError, match="a.py is Python, and .* dynbackbones train and test"):
+    with pytest.raises(UserError, match=naming("a.py", "dynbackbones train")):
         merge_config(cfg, "a.py")
 
 
@@ -114,20 +119,20 @@ def test_a_depth_that_does_not_count_is_named(cfg, caplog):
 
 def test_wrong_option_values_name_the_node(cfg):
     cfg.MODEL.SAR.GROUPS = 3
-    with pytest.raises(UserError, match="MODEL.SAR: groups"):
+    with pytest.raises(UserError, match=naming("MODEL.SAR", groups=3)):
         build_backbone(cfg, SAR)
 
 
 @pytest.mark.parametrize(
     "key, value, remedy",
     [
-        ("MODEL.BACKBONE.FREEZE_AT", 2, "set MODEL.BACKBONE.FREEZE_AT 0 or give weights"),
-        ("MODEL.SAR.NORM", "FrozenBN", "set MODEL.SAR.NORM BN or give weights"),
+        ("MODEL.BACKBONE.FREEZE_AT", 2, "MODEL.BACKBONE.FREEZE_AT 0"),
+        ("MODEL.SAR.NORM", "FrozenBN", "MODEL.SAR.NORM BN"),
     ],
 )
 def test_nothing_random_is_frozen(cfg, key, value, remedy):
     cfg.merge_from_list([key, value])
-    with pytest.raises(UserError, match=remedy):
+    with pytest.raises(UserError, match=naming(key, value, remedy, "MODEL.WEIGHTS")):
         build_backbone(cfg, SAR)
     cfg.MODEL.WEIGHTS = "weights.pth"
     build_backbone(cfg, SAR)
@@ -138,7 +143,7 @@ def test_regions_are_chosen_by_name_and_rate(cfg):
     merge_config(cfg, "", [kind, "random", key, "0.25"])
     assert build_backbone(cfg, SAR).selection == RegionSelection("random", 0.25)
     cfg.merge_from_list([key, 2.0])
-    with pytest.raises(UserError, match=f"{kind}: rate .* got 2"):
+    with pytest.raises(UserError, match=naming(kind, "rate", 2.0)):
         build_backbone(cfg, SAR)
 
 
@@ -159,10 +164,20 @@ def test_builders_are_named_after_the_backbone(cfg):
 @pytest.mark.parametrize(
     "kind, name, levels, right",
     [
-        ("RetinaNet", "build_sar_resnet_fpn_backbone", ["p3", "p7"], "build_retinanet_sar_resnet"),
+        (
+            "RetinaNet",
+            "build_sar_resnet_fpn_backbone",
+            ["p3", "p7"],
+            "build_retinanet_sar_resnet_fpn_backbone",
+        ),
         ("RetinaNet", "build_sar_resnet_fpn_backbone", ["p3", "p6"], None),
         ("RetinaNet", "build_retinanet_sar_resnet_fpn_backbone", ["p3", "p7"], None),
-        ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["p3"], "build_sar_resnet_"),
+        (
+            "GeneralizedRCNN",
+            "build_retinanet_sar_resnet_fpn_backbone",
+            ["p3"],
+            "build_sar_resnet_fpn_backbone",
+        ),
         ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["p3", "p7"], None),
         ("GeneralizedRCNN", "build_retinanet_sar_resnet_fpn_backbone", ["res4"], None),
         ("GeneralizedRCNN", "build_sar_resnet_backbone", ["p3"], None),
@@ -178,7 +193,7 @@ def test_a_pyramid_of_another_detector_is_named(cfg, kind, name, levels, right):
     if right is None:
         check_builder(cfg)
         return
-    with pytest.raises(UserError, match=f"NAME {name} .*META_ARCHITECTURE {kind}.*; use {right}"):
+    with pytest.raises(UserError, match=naming(f"NAME {name}", f"META_ARCHITECTURE {kind}", right)):
         check_builder(cfg)
 
 

@@ -9,6 +9,7 @@ import pytest
 from dynbackbones.backbones import DynamicBackbone, ResNet
 from dynbackbones.backbones.factory import RegisteredBackbone, registered_backbones
 from dynbackbones.integrations import options
+from tests.messages import naming
 
 # Every key that configs have used, with its default: none may go or mean something else.
 KEYS = {
@@ -125,7 +126,7 @@ def test_two_options_of_one_name_are_refused():
         def __init__(self, *, gate_lr_factor: float = 1.0) -> None:
             super().__init__()
 
-    with pytest.raises(ValueError, match="Twice .* MODEL.NETWORK.GATE_LR_FACTOR"):
+    with pytest.raises(ValueError, match=naming("Twice", "MODEL.NETWORK.GATE_LR_FACTOR")):
         options.yaml_defaults(entry_of(Twice))
 
 

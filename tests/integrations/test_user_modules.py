@@ -4,6 +4,7 @@ import pytest
 
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.user_modules import import_modules
+from tests.messages import naming
 
 
 @pytest.fixture(autouse=True)
@@ -23,20 +24,20 @@ def test_modules_of_the_current_folder_are_imported_in_order_and_once(here):
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
+    ("name", "content", "words"),
     [
-        ("absent_of_mine", "", "--import absent_of_mine: there is no module absent_of_mine, "),
-        ("absent.of.mine", "", "--import absent.of.mine: there is no module absent, "),
-        ("mine.py", "", "--import mine.py: name the module, mine, from the folder that it is in"),
-        ("faulty_a", "x = y", r"faulty_a: NameError: name 'y' .*faulty_a.py, line 1\)"),
-        ("faulty_b", "x = (", r"faulty_b: SyntaxError: .*faulty_b.py, line 1\)"),
-        ("faulty_c", "import gone_d", r"faulty_c: ModuleNotFoundError: .*'gone_d'.*, line 1\)"),
+        ("absent_of_mine", "", ("no module absent_of_mine",)),
+        ("absent.of.mine", "", ("no module absent",)),
+        ("mine.py", "", ("module, mine,", "folder")),
+        ("faulty_a", "x = y", ("NameError", "'y'", "faulty_a.py, line 1")),
+        ("faulty_b", "x = (", ("SyntaxError", "faulty_b.py, line 1")),
+        ("faulty_c", "import gone_d", ("ModuleNotFoundError", "'gone_d'", "faulty_c.py, line 1")),
     ],
 )
-def test_what_cannot_be_imported_is_named(here, name, content, message):
+def test_what_cannot_be_imported_is_named(here, name, content, words):
     if content:
         (here / f"{name}.py").write_text(content)
-    with pytest.raises(UserError, match=message) as caught:
+    with pytest.raises(UserError, match=naming(f"--import {name}", *words)) as caught:
         import_modules([name])
     assert "\n" not in str(caught.value)
 

@@ -148,8 +148,8 @@ def _check_numbers(cfg: CfgNode) -> None:
         raise UserError(f"INPUT.MIN_SIZE_TRAIN must be integers of pixels, got {sizes!r}")
     if cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range" and len(sizes) != 2:
         raise UserError(
-            "INPUT.MIN_SIZE_TRAIN must be (smallest, largest) with MIN_SIZE_TRAIN_SAMPLING range, "
-            f"got {sizes!r}"
+            "INPUT.MIN_SIZE_TRAIN must be (smallest, largest) with "
+            f"INPUT.MIN_SIZE_TRAIN_SAMPLING range, got {sizes!r}"
         )
 
 

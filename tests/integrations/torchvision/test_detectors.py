@@ -9,6 +9,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.heads import ClassificationHead, RegressionHead
+from tests.messages import naming
 
 CONFIGS = ["sar_retinanet", "sar_faster_rcnn", "retinanet"]
 
@@ -165,19 +166,28 @@ def test_without_fully_connected_layers_the_predictor_sees_the_pooled_map(tiny_c
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "words"),
     [
-        ({"MODEL__SAR__GROUPS": "3"}, "MODEL.SAR: .*groups"),
-        ({"MODEL__SAR__DEPTH": "19"}, "MODEL.SAR: depth must be one of"),
-        ({"MODEL__SAR__NORM": "FrozenBN"}, "MODEL.SAR.NORM is FrozenBN but MODEL.WEIGHTS is empty"),
-        ({"MODEL__BACKBONE__FREEZE_AT": "2"}, "FREEZE_AT is 2 but MODEL.WEIGHTS is empty"),
-        ({"MODEL__FPN__IN_FEATURES": "['res3','res4']"}, "IN_FEATURES .*end with res5"),
-        ({"MODEL__RETINANET__IN_FEATURES": "['p2','p3']"}, "must be among p3, p4, p5, p6, p7"),
-        ({"MODEL__ANCHOR_GENERATOR__SIZES": "[[8],[16]]"}, "SIZES must have 1 or 3 lists"),
+        ({"MODEL__SAR__GROUPS": "3"}, ("MODEL.SAR", "groups=3")),
+        ({"MODEL__SAR__DEPTH": "19"}, ("MODEL.SAR", "depth", 19)),
+        ({"MODEL__SAR__NORM": "FrozenBN"}, ("MODEL.SAR.NORM", "FrozenBN", "MODEL.WEIGHTS")),
+        ({"MODEL__BACKBONE__FREEZE_AT": "2"}, ("FREEZE_AT", 2, "MODEL.WEIGHTS")),
+        (
+            {"MODEL__FPN__IN_FEATURES": "['res3','res4']"},
+            ("MODEL.FPN.IN_FEATURES", ["res3", "res4"], "res5"),
+        ),
+        (
+            {"MODEL__RETINANET__IN_FEATURES": "['p2','p3']"},
+            ("IN_FEATURES", ["p2", "p3"], "p3, p4, p5, p6, p7"),
+        ),
+        (
+            {"MODEL__ANCHOR_GENERATOR__SIZES": "[[8],[16]]"},
+            ("MODEL.ANCHOR_GENERATOR.SIZES", [[8], [16]], 3),
+        ),
     ],
 )
-def test_options_that_do_not_fit(tiny_config, options, message):
-    with pytest.raises(UserError, match=message) as error:
+def test_options_that_do_not_fit(tiny_config, options, words):
+    with pytest.raises(UserError, match=naming(*words)) as error:
         build_detector(tiny_config(**options))
     assert "\n" not in str(error.value)
 
@@ -185,7 +195,9 @@ def test_options_that_do_not_fit(tiny_config, options, message):
 def test_roi_levels_must_be_rpn_levels(tiny_config):
     cfg = tiny_config("sar_faster_rcnn", MODEL__RPN__IN_FEATURES="['p3','p4','p5','p6','p2']")
     build_detector(cfg)
-    with pytest.raises(UserError, match="ROI_HEADS.IN_FEATURES has p2"):
+    with pytest.raises(
+        UserError, match=naming("MODEL.ROI_HEADS.IN_FEATURES", "p2", "MODEL.RPN.IN_FEATURES")
+    ):
         build_detector(
             tiny_config(
                 "sar_faster_rcnn",

@@ -5,6 +5,7 @@ from torch import multiprocessing
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.torchvision import distributed
+from tests.messages import naming
 
 
 def test_one_process_is_this_one(tiny_config):
@@ -31,5 +32,5 @@ def test_a_mistake_found_in_a_process_stays_one(tiny_config, monkeypatch, kind):
 def test_fewer_gpus_than_processes(tiny_config, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(UserError, match="--num-gpus 2, but there are 1 CUDA devices"):
+    with pytest.raises(UserError, match=naming("--num-gpus 2", 1)):
         distributed.start(print, tiny_config(), Launch(num_gpus=2))

@@ -8,6 +8,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision import solver
 from dynbackbones.integrations.torchvision.detectors import build_detector
+from tests.messages import naming
 
 
 def rates(cfg):
@@ -143,5 +144,5 @@ def test_gradients_are_clipped_parameter_by_parameter(tiny_config, kind, expecte
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_mixed_precision_needs_cuda(tiny_config):
-    with pytest.raises(UserError, match="SOLVER.AMP.ENABLED needs a CUDA device"):
+    with pytest.raises(UserError, match=naming("SOLVER.AMP.ENABLED", "CUDA")):
         solver.build_optimizer(tiny_config(SOLVER__AMP__ENABLED="True"), nn.Conv2d(1, 1, 1))

@@ -4,6 +4,7 @@ import torch
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.spending import spending_curve, spending_table
+from tests.messages import naming
 
 pytestmark = pytest.mark.usefixtures("datasets")
 
@@ -44,11 +45,13 @@ def test_rates_are_met_and_cost_what_they_should(tiny_config, detector, config):
 
 def test_a_static_backbone_has_nothing_to_set(tiny_config, detector):
     cfg = tiny_config("retinanet")
-    with pytest.raises(UserError, match="build_retinanet_resnet_fpn_backbone decides nothing"):
+    with pytest.raises(
+        UserError, match=naming("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone")
+    ):
         spending_curve(cfg, detector(cfg), [0.5])
 
 
 def test_without_a_dataset_there_is_no_curve(tiny_config, detector):
     cfg = tiny_config(DATASETS__TEST="()")
-    with pytest.raises(UserError, match="DATASETS.TEST names no dataset"):
+    with pytest.raises(UserError, match=naming("DATASETS.TEST", "no dataset")):
         spending_curve(cfg, detector(cfg), [0.5])

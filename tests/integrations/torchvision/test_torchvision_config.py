@@ -6,6 +6,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.torchvision import schema
 from dynbackbones.integrations.torchvision.config import load_config
+from tests.messages import naming
 
 DEMO = Path(__file__).parents[3] / "configs" / "demo"
 RETINANET = str(DEMO / "sar_retinanet.yaml")
@@ -13,38 +14,43 @@ FASTER_RCNN = str(DEMO / "sar_faster_rcnn.yaml")
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "message"),
+    ("key", "value", "words"),
     [
-        ("MODEL.RETINANT.NUM_CLASSES", "5", "did you mean MODEL.RETINANET.NUM_CLASSES?"),
-        ("MODEL.SAR.GROUP", "2", "did you mean MODEL.SAR.GROUPS?"),
-        ("MODEL.ROI_MASK_HEAD.NUM_CONV", "4", "MODEL.ROI_MASK_HEAD.NUM_CONV needs detectron2"),
-        ("MODEL.RPN.LOSS_WEIGHT", "2.0", "MODEL.RPN.LOSS_WEIGHT needs detectron2"),
-        ("MODEL.MASK_ON", "True", "MODEL.MASK_ON True needs detectron2.*knows False"),
-        ("MODEL.META_ARCHITECTURE", "FCOS", "'FCOS' needs detectron2.*'RetinaNet'"),
-        ("MODEL.BACKBONE.NAME", "build_vgg", "'build_vgg' needs detectron2.*build_retinanet_sar"),
-        ("MODEL.BACKBONE.NAME", "build_sar_resnet_fpn_backbone", "does not suit RetinaNet"),
-        ("INPUT.CROP.ENABLED", "True", "needs detectron2"),
-        ("SOLVER.MAX_ITER", "many", "SOLVER.MAX_ITER"),
-        ("SOLVER.MAX_ITER", "0", "SOLVER.MAX_ITER must be positive, got 0"),
-        ("TEST.EVAL_PERIOD", "-1", "TEST.EVAL_PERIOD must not be negative, got -1"),
-        ("INPUT.MIN_SIZE_TRAIN", "('large',)", "INPUT.MIN_SIZE_TRAIN must be integers"),
-        ("INPUT.MIN_SIZE_TRAIN", "()", "INPUT.MIN_SIZE_TRAIN must be integers"),
-        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "smallest, largest"),
-        ("MODEL.PIXEL_MEAN", "[0.0]", "MODEL.PIXEL_MEAN must be three numbers"),
-        ("DATASETS.TRAIN", "(3,)", "DATASETS.TRAIN must be names"),
-        ("DATASETS.TEST", "('a', 'b')", "2 datasets and so needs detectron2"),
-        ("MODEL.FPN.IN_FEATURES", "['res1', 'res5']", "MODEL.RESNETS.OUT_FEATURES"),
+        ("MODEL.RETINANT.NUM_CLASSES", "5", ("MODEL.RETINANET.NUM_CLASSES",)),
+        ("MODEL.SAR.GROUP", "2", ("MODEL.SAR.GROUPS",)),
+        ("MODEL.ROI_MASK_HEAD.NUM_CONV", "4", ("detectron2",)),
+        ("MODEL.RPN.LOSS_WEIGHT", "2.0", ("detectron2",)),
+        ("MODEL.MASK_ON", "True", (True, "detectron2", False)),
+        ("MODEL.META_ARCHITECTURE", "FCOS", ("'FCOS'", "detectron2", "'RetinaNet'")),
+        (
+            "MODEL.BACKBONE.NAME",
+            "build_vgg",
+            ("'build_vgg'", "detectron2", "build_resnet_fpn_backbone"),
+        ),
+        ("MODEL.BACKBONE.NAME", "build_sar_resnet_fpn_backbone", ("RetinaNet",)),
+        ("INPUT.CROP.ENABLED", "True", (True, "detectron2")),
+        ("SOLVER.MAX_ITER", "many", ("many",)),
+        ("SOLVER.MAX_ITER", "0", (0,)),
+        ("TEST.EVAL_PERIOD", "-1", (-1,)),
+        ("INPUT.MIN_SIZE_TRAIN", "('large',)", (("large",),)),
+        ("INPUT.MIN_SIZE_TRAIN", "()", ((), "integers")),
+        ("INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", ("range", "(smallest, largest)", (160,))),
+        ("MODEL.PIXEL_MEAN", "[0.0]", ([0.0], "three")),
+        ("DATASETS.TRAIN", "(3,)", ((3,), "names")),
+        ("DATASETS.TEST", "('a', 'b')", (2, "detectron2")),
+        ("MODEL.FPN.IN_FEATURES", "['res1', 'res5']", ("res1", "MODEL.RESNETS.OUT_FEATURES")),
     ],
 )
-def test_bad_overrides_are_one_line(key, value, message):
-    with pytest.raises(UserError, match=message) as error:
+def test_bad_overrides_are_one_line(key, value, words):
+    with pytest.raises(UserError, match=naming(key, *words)) as error:
         load_config(RETINANET, [key, value])
     assert "\n" not in str(error.value)
-    assert key.rsplit(".", 1)[0] in str(error.value)
 
 
 def test_plain_backbones_say_their_width_as_detectron2_wants_it():
-    with pytest.raises(UserError, match="RES2_OUT_CHANNELS 256 .* depth 18: set it to 64"):
+    with pytest.raises(
+        UserError, match=naming("MODEL.RESNETS.RES2_OUT_CHANNELS", 256, "depth 18", 64)
+    ):
         load_config(str(DEMO / "retinanet.yaml"), ["MODEL.RESNETS.RES2_OUT_CHANNELS", "256"])
 
 
@@ -57,34 +63,34 @@ def test_plain_backbones_say_their_width_as_detectron2_wants_it():
     ],
 )
 def test_faster_rcnn_options_count_for_faster_rcnn_alone(key, value):
-    with pytest.raises(UserError, match=f"{key}.*needs detectron2"):
+    with pytest.raises(UserError, match=naming(key, "detectron2")):
         load_config(FASTER_RCNN, [key, value])
     load_config(RETINANET, [key, value])
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("text", "words"),
     [
-        ("SOLVER: {BASE_LR: much}", "SOLVER.BASE_LR"),
-        ("SOLVER: 3", "SOLVER"),
-        ("MODEL: {SAR: {DEPHT: 18}}", "did you mean MODEL.SAR.DEPTH"),
-        ("MODEL: {ROI_MASK_HEAD: {NUM_CONV: 4}}", "needs detectron2"),
-        ("a: [1", "line 1"),
-        ("SEED: !!python/object/apply:os.getpid []", "line 1"),
-        ("_BASE_: absent.yaml", "absent.yaml does not exist"),
-        ("- 1", "bad.yaml"),
+        ("SOLVER: {BASE_LR: much}", ("SOLVER.BASE_LR", "much")),
+        ("SOLVER: 3", ("SOLVER", 3)),
+        ("MODEL: {SAR: {DEPHT: 18}}", ("MODEL.SAR.DEPHT", "MODEL.SAR.DEPTH")),
+        ("MODEL: {ROI_MASK_HEAD: {NUM_CONV: 4}}", ("MODEL.ROI_MASK_HEAD.NUM_CONV", "detectron2")),
+        ("a: [1", ("bad.yaml", "line 1")),
+        ("SEED: !!python/object/apply:os.getpid []", ("bad.yaml", "line 1", "os.getpid")),
+        ("_BASE_: absent.yaml", ("bad.yaml", "_BASE_", "absent.yaml")),
+        ("- 1", ("bad.yaml", "mapping")),
     ],
 )
-def test_bad_files_are_one_line(tmp_path, text, message):
+def test_bad_files_are_one_line(tmp_path, text, words):
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    with pytest.raises(UserError, match=message) as error:
+    with pytest.raises(UserError, match=naming(*words)) as error:
         load_config(str(path))
     assert "\n" not in str(error.value)
 
 
 def test_missing_file():
-    with pytest.raises(UserError, match="absent.yaml does not exist"):
+    with pytest.raises(UserError, match=naming("absent.yaml", "--config-file")):
         load_config("absent.yaml")
 
 

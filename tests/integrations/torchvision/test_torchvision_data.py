@@ -9,6 +9,7 @@ from dynbackbones.data.coco import CocoSource
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision import data
 from dynbackbones.integrations.torchvision.data import CocoDetection, Sizes, resized, to_tensor
+from tests.messages import naming
 
 
 @pytest.fixture
@@ -70,7 +71,9 @@ def test_no_image_with_a_box(source):
     content = json.loads(source.annotations.read_text())
     content["annotations"] = []
     source.annotations.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="tiny: no image has a box; set .*FILTER_EMPTY"):
+    with pytest.raises(
+        UserError, match=naming("tiny", "box", "DATALOADER.FILTER_EMPTY_ANNOTATIONS")
+    ):
         training(source, drop_empty=True)
 
 
@@ -136,14 +139,14 @@ def test_to_tensor_resizes_to_height_and_width():
 
 def test_an_image_of_another_size_than_annotated(source):
     Image.new("RGB", (10, 20)).save(source.images / "0.png")
-    with pytest.raises(UserError, match=r"0.png is 10 x 20 pixels, but .* say 20 x 10"):
+    with pytest.raises(UserError, match=naming(source.images / "0.png", "10 x 20", "20 x 10")):
         training(source)[0, 0]
 
 
 def test_a_truncated_image(source):
     path = source.images / "0.png"
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(UserError, match="0.png is truncated"):
+    with pytest.raises(UserError, match=naming(path, "truncated")):
         training(source)[0, 0]
 
 
@@ -152,11 +155,11 @@ def test_datasets_trained_on_together_must_agree(source, tmp_path):
     content["categories"][0]["name"] = "eight"
     (tmp_path / "other.json").write_text(json.dumps(content))
     other = CocoSource("other", tmp_path / "other.json", source.images)
-    with pytest.raises(UserError, match="other has other categories than tiny"):
+    with pytest.raises(UserError, match=naming("other", "categories", "tiny")):
         CocoDetection([source, other], 2, Sizes((0,), 99), "RGB")
     assert len(CocoDetection([source, source], 2, Sizes((0,), 99), "RGB")) == 6
 
 
 def test_no_dataset_to_train_on(tiny_config):
-    with pytest.raises(UserError, match="DATASETS.TRAIN names no dataset"):
+    with pytest.raises(UserError, match=naming("DATASETS.TRAIN", "no dataset")):
         data.training_set(tiny_config(DATASETS__TRAIN="()"), seed=0)

@@ -10,6 +10,7 @@ from dynbackbones.checkpoints.conversion import convert
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.weights import load_weights, weights_path
+from tests.messages import naming
 
 
 def same(first, second):
@@ -73,7 +74,7 @@ def test_torchvisions_resnet(tiny_config, tmp_path):
 def test_another_architecture(tiny_config, tmp_path, options):
     checkpoints.save(tmp_path / "a.pth", build_detector(tiny_config()).state_dict(), {})
     model = build_detector(tiny_config(**options))
-    with pytest.raises(UserError, match="a.pth is of another architecture") as error:
+    with pytest.raises(UserError, match=naming(tmp_path / "a.pth", "architecture")) as error:
         load_weights(model, str(tmp_path / "a.pth"))
     assert "\n" not in str(error.value)
 
@@ -81,19 +82,21 @@ def test_another_architecture(tiny_config, tmp_path, options):
 def test_a_backbone_of_another_architecture(tiny_config, tmp_path):
     state = dynbackbones.build_backbone("sar_resnet18", groups=4).state_dict()
     checkpoints.save(tmp_path / "a.pth", state, {})
-    with pytest.raises(UserError, match="of another shape"):
+    with pytest.raises(UserError, match=naming(tmp_path / "a.pth", "another shape")):
         load_weights(build_detector(tiny_config()), str(tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize("url", ["detectron2://a.pkl", "torchvision://resnet50", "https://a/b.pth"])
 def test_nothing_is_downloaded(tiny_config, url):
-    with pytest.raises(UserError, match="is not a local file.*download it and give its path"):
+    with pytest.raises(UserError, match=naming("MODEL.WEIGHTS", url, "download")):
         load_weights(build_detector(tiny_config()), url)
 
 
 def test_weights_of_the_run(tiny_config, tmp_path):
     cfg = tiny_config()
-    with pytest.raises(UserError, match="MODEL.WEIGHTS is empty and .*model_final.pth does not"):
+    with pytest.raises(
+        UserError, match=naming("MODEL.WEIGHTS", tmp_path / "out" / "model_final.pth")
+    ):
         weights_path(cfg)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "model_final.pth").write_text("")
