@@ -20,6 +20,10 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 # busy waiting, a training step beside one other job took ten times as long.
 export OMP_WAIT_POLICY ?= PASSIVE
 
+# Two processes of one thread each are faster than one of two, where pytest can be split.
+PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
+	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
+
 .PHONY: help demo test test-detectron2 test-slow lint docs bench
 .DEFAULT_GOAL := help
 
@@ -32,12 +36,12 @@ demo: $(call installed,demo) ## train a SAR-RetinaNet on the demo dataset and dr
 	$(PYTHON) tools/visualize.py --config-file $(DEMO_CONFIG)
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
-	$(PYTHON) -m pytest
+	$(PYTEST)
 
 test-detectron2: $(call installed,dev) ## run the tests that need detectron2
 	@$(PYTHON) -c "import detectron2" || { echo "error: $(PYTHON) has no working detectron2;" \
 		"name an interpreter that has one: make test-detectron2 PYTHON=python3" >&2; exit 1; }
-	$(PYTHON) -m pytest -m "detectron2 and not slow"
+	$(PYTEST) -m "detectron2 and not slow"
 
 test-slow: $(call installed,dev) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
