@@ -18,6 +18,7 @@ from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
 from dynbackbones.integrations.engine import Launch  # noqa: E402
 from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.training.results import write_results  # noqa: E402
+from tests.messages import naming
 
 pytestmark = pytest.mark.detectron2
 
@@ -216,5 +217,7 @@ def test_a_plain_baseline_trains_and_predicts(a_run, tmp_path):
 
 def test_every_process_imports_the_users_modules(config):
     work = (config(), Launch(imports=("absent_of_mine",)))
-    with pytest.raises(ProcessRaisedException, match="--import absent_of_mine: there is no module"):
+    with pytest.raises(
+        ProcessRaisedException, match=naming("--import absent_of_mine", "no module absent_of_mine")
+    ):
         launch(engine._run, 2, dist_url="auto", args=work)
