@@ -257,7 +257,7 @@ def test_another_depth_is_refused(tmp_path, checkpointer):
     torch.save({"model": build_model(make_cfg(depth=18)).state_dict()}, tmp_path / "r18.pth")
     model = build_model(blockdrop_of(make_cfg(depth=34)))
     with pytest.raises(
-        UserError, match=naming("architecture", "missing (layer1.2.bn1.bias")
+        UserError, match=naming("architecture", "missing", "layer1.2.bn1.bias")
     ):
         checkpointer(model).load(str(tmp_path / "r18.pth"))
 
