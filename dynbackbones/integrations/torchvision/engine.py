@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
+import sys
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -294,6 +296,10 @@ def _runner_type(launch: Launch) -> type[DetectionRunner]:
 
 def _console(launch: Launch) -> MMLogger:
     logger = MMLogger.get_instance("dynbackbones")
+    for handler in logger.handlers:
+        if type(handler) is logging.StreamHandler:
+            # The instance outlives a run, in a notebook also the output that it was made for.
+            handler.stream = sys.stdout
     if not launch.verbose:
         quieten(logger)
     return logger

@@ -454,8 +454,10 @@ def test_alternatives_are_what_either_policy_gives(name, execution, seed):
     features, rows = net.run_alternatives(images, first, second)
     assert sorted(rows.tolist()) == (first != second).any(dim=1).nonzero().flatten().tolist()
     found = features["res4"]
-    torch.testing.assert_close(found[:3], expected[0], rtol=1e-4, atol=1e-5)
+    # Sums over channels err by a share of the largest values, not of those that cancel out.
+    atol = 1e-6 * float(expected[0].abs().max())
+    torch.testing.assert_close(found[:3], expected[0], rtol=1e-4, atol=atol)
     split = len(found) - 3
     assert split <= len(rows)  # rows that first differ in res5 are not there yet
-    torch.testing.assert_close(found[3:], expected[1][rows[:split]], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found[3:], expected[1][rows[:split]], rtol=1e-4, atol=atol)
     assert torch.equal(net.decisions.policy, first)

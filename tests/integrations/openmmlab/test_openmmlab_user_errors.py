@@ -356,6 +356,7 @@ def test_mixed_precision_needs_cuda(refused, config_file, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert "--amp needs a CUDA device, and there is none" in refused(config_file(), "--amp")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     config = config_file(optim_wrapper__type="OptimWrapperDict")
     assert "cannot be combined with optim_wrapper OptimWrapperDict" in refused(config, "--amp")
 

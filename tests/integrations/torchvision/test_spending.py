@@ -38,7 +38,7 @@ def test_rates_are_met_and_cost_what_they_should(tiny_config, detector, config):
     assert len(seen) == 4
     assert [point.target for point in points] == [0.2, 0.8]
     assert points[0].rate < points[1].rate
-    assert points[0].macs < points[1].macs
+    assert points[0].gmacs < points[1].gmacs
     assert all(point.seconds > 0 and point.ap >= 0 for point in points)
     assert spending_table(points).count("\n") == 2
 
