@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 
 from dynbackbones.cli.train import main as train_command
 from dynbackbones.errors import UserError
+from tests.messages import naming
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKDROP = sorted(path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py"))
@@ -110,7 +111,7 @@ def test_three_stages_follow_each_other(train, tmp_path):
     results = (joint / "results.json").read_text()
     assert '"accuracy/top1"' in results and '"policy/distinct_policies"' in results
     assert '"block_usage"' in results
-    with pytest.raises(UserError, match="is of another architecture"):
+    with pytest.raises(UserError, match=naming(curriculum, "architecture")):
         train(SMALL[2], tmp_path / "32", f"load_from={curriculum}", "model.backbone.depth=32")
 
 

@@ -8,6 +8,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
+from tests.messages import naming
 
 RATES = {f"activation_rate{part}" for part in ("", "_res2", "_res3", "_res4")}
 
@@ -106,13 +107,13 @@ def test_a_static_backbone_reports_its_cost(tiny_config):
 
 
 def test_forgetting_the_hook_is_noticed(tiny_config):
-    with pytest.warns(UserWarning, match=r"attach_auxiliary_losses\(model\) once on the outermost"):
+    with pytest.warns(UserWarning, match=naming("attach_auxiliary_losses(model)", "outermost")):
         Runner.from_cfg(tiny_config(custom_hooks=[], train_cfg__val_interval=9)).train()
 
 
 def test_a_model_without_our_backbone(tiny_config):
     backbone = {"type": "ResNet", "depth": 18, "norm_cfg": {"type": "BN"}, "_delete_": True}
-    with pytest.raises(ValueError, match="EncoderDecoder contains no dynbackbones backbone"):
+    with pytest.raises(ValueError, match=naming("EncoderDecoder", "dynbackbones backbone")):
         Runner.from_cfg(tiny_config(model__backbone=backbone)).train()
 
 

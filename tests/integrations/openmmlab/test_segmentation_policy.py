@@ -7,6 +7,7 @@ from torch import nn
 import dynbackbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.segmentation_policy import image_losses, learn_policy
+from tests.messages import naming
 
 
 @pytest.fixture
@@ -70,24 +71,26 @@ def test_nothing_is_attached_where_no_policy_is_trained(segmentor, batch):
 
 def test_options_without_a_policy_are_refused(segmentor):
     segmentor.backbone.policy_training = "frozen"
-    with pytest.raises(UserError, match="there is no policy for it to train: .*'reinforce'"):
+    with pytest.raises(UserError, match=naming("DynamicBackboneHook", policy_training="reinforce")):
         learn_policy(segmentor, {"gamma": 1.0})
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("options", "words"),
     [
-        ({"gamma": -1}, "gamma must be a finite number of at least 0, got -1"),
-        ({"gama": 1}, "unexpected keyword argument 'gama'"),
+        ({"gamma": -1}, ("gamma", -1)),
+        ({"gama": 1}, ("'gama'",)),
     ],
 )
-def test_wrong_options_are_named(segmentor, options, message):
-    with pytest.raises(UserError, match=f"policy options of DynamicBackboneHook: .*{message}"):
+def test_wrong_options_are_named(segmentor, options, words):
+    with pytest.raises(UserError, match=naming("DynamicBackboneHook", *words)):
         learn_policy(segmentor, options)
 
 
 def test_models_without_a_loss_of_each_image_are_refused():
     model = nn.Module()
     model.backbone = dynbackbones.build_backbone("blockdrop_resnet18", policy_training="reinforce")
-    with pytest.raises(UserError, match="loss of each image, which Module does not give: use"):
+    with pytest.raises(
+        UserError, match=naming("Module", "decode_head", "policy_training='frozen'")
+    ):
         learn_policy(model)

@@ -10,6 +10,7 @@ from dynbackbones.adaptation import find_module
 from dynbackbones.experiments.comparison import Comparison
 from dynbackbones.experiments.table import Table
 from dynbackbones.integrations.openmmlab import DCANHook, checks
+from tests.messages import naming
 
 CONFIGS = Path(__file__).parents[4] / "configs" / "dcan"
 DRIVING = [
@@ -142,5 +143,5 @@ def test_a_stage_that_there_is_not():
     from dynbackbones.errors import UserError
     from dynbackbones.integrations.openmmlab import StyleGeneratorTraining
 
-    with pytest.raises(UserError, match="stage must be 'reconstruct' or 'style', got 'both'"):
+    with pytest.raises(UserError, match=naming("'reconstruct'", "'style'", stage="both")):
         StyleGeneratorTraining({"encoder": "small_vgg", "encoder_weights": "random"}, "both")

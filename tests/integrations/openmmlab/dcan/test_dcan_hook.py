@@ -10,6 +10,7 @@ from dynbackbones.adaptation import build_generator
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DCANHook
 from dynbackbones.integrations.openmmlab.dcan.generator import GENERATOR
+from tests.messages import naming
 
 PLAIN = "mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py"
 MMSEG_RESNET = {
@@ -369,7 +370,7 @@ def test_a_picture_of_before_and_after(dcan_config, tmp_path):
     assert picture.shape == (2 * (64 + 22 + 2), 4 * (80 + 2), 3)
     other = dcan_config(hook=False, model__backbone__depth=34)
     other.dump(tmp_path / "other.py")
-    with pytest.raises(UserError, match="iter_1.pth is of another architecture"):
+    with pytest.raises(UserError, match=naming(work / "iter_1.pth", "architecture")):
         adaptation_pictures.main([str(tmp_path / "other.py"), *arguments[1:]])
-    with pytest.raises(UserError, match="--num-images must be at least 1, got 0"):
+    with pytest.raises(UserError, match=naming("--num-images", 0)):
         adaptation_pictures.main([*arguments, "--num-images", "0"])

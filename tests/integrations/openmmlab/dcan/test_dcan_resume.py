@@ -10,6 +10,7 @@ import torch
 from dynbackbones.integrations.openmmlab import DCANHook
 from dynbackbones.integrations.openmmlab.dcan.generator import GENERATOR
 from dynbackbones.integrations.openmmlab.dcan.target_images import TargetImagesHook
+from tests.messages import naming
 
 OPTIONS = {
     "train_cfg__max_iters": 4,
@@ -102,7 +103,7 @@ def test_a_killed_run_goes_on_as_the_uninterrupted_one(
 def test_resuming_a_run_without_the_hook(dcan_config, config, tool, tmp_path):
     dcan_config(hook=False, **OPTIONS).dump(tmp_path / "plain.py")
     tool("train", tmp_path / "plain.py", "--work-dir", tmp_path / "plain")
-    with pytest.raises(ValueError, match="so it is of a run without DCAN; to start from its weig"):
+    with pytest.raises(ValueError, match=naming("DCAN", "generator", "load_from")):
         start = tmp_path / "plain" / "iter_2.pth"
         tool("train", config(), "--work-dir", tmp_path / "work", "--resume", start)
 

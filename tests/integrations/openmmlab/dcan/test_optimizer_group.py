@@ -8,6 +8,7 @@ from torch import nn
 
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.dcan.optimizer_group import ConstantGroup
+from tests.messages import naming
 
 SCHEDULERS = [
     {"type": "PolyLR", "power": 0.9, "begin": 0, "end": 10},
@@ -115,14 +116,12 @@ def test_clipping_is_the_same_in_mixed_precision(fused):
 
 def test_an_option_that_the_optimiser_has_not():
     runner, _, own = make_runner()
-    with pytest.raises(UserError, match="gen_optim: SGD has no option 'betas'; it has dampening"):
+    with pytest.raises(UserError, match=naming("gen_optim", "SGD", "'betas'", "dampening")):
         ConstantGroup(runner, [own], {"lr": 1.0, "betas": (0.9, 0.99)}, None, "generator")
 
 
 def test_several_optimisers():
     runner, _, own = make_runner()
     runner.optim_wrapper = OptimWrapperDict(a=runner.optim_wrapper)
-    with pytest.raises(
-        UserError, match=r"a run with one optimiser, and optim_wrapper has several \(a\)"
-    ):
+    with pytest.raises(UserError, match=naming("one optimiser", "optim_wrapper", "a")):
         ConstantGroup(runner, [own], {"lr": 1.0}, None, "generator")
