@@ -1,6 +1,7 @@
 """A tiny data set and a config that trains on it in seconds."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,13 @@ SOLVER: {IMS_PER_BATCH: 2, BASE_LR: 0.01, MAX_ITER: 20, STEPS: "(15,)", WARMUP_I
 SEED: 1
 VERSION: 2
 """
+
+
+@pytest.fixture(autouse=True)
+def heard_logs(monkeypatch):
+    """A run keeps these logs to itself, of which the next test's `caplog` would hear nothing."""
+    for name in ("dynbackbones", "fvcore", "detectron2"):
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
