@@ -4,13 +4,13 @@ import pytest
 
 from tests.messages import names, naming
 
-MESSAGE = "MODEL.SAR.GROUPS is -1.5 in\n/tmp/a.yaml, not 'all' of (2, 12); set it to 1."
+MESSAGE = "MODEL.SAR.GROUPS is -1.5 in\nruns/a.yaml, not 'all' of (2, 12); set it to 1."
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        ("GROUPS", -1.5), (-1.5, "MODEL.SAR.GROUPS"), ("/tmp/a.yaml", "set"), ("a.yaml",),
+        ("GROUPS", -1.5), (-1.5, "MODEL.SAR.GROUPS"), ("runs/a.yaml", "set"), ("a.yaml",),
         ("all",), ("'all'",), ((2, 12),), (1,), (2, 12), ("(2",), ("yaml, not",),
     ],
 )  # fmt: skip

@@ -20,6 +20,7 @@ from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.engine import ENGINES, import_engine
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 # Images in a picture unless the command line says otherwise.
 ROWS = 4
@@ -79,7 +80,7 @@ def use_trained_weights(cfg, args: argparse.Namespace) -> None:
     """
     if "MODEL.WEIGHTS" in args.opts[::2]:
         return
-    weights = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
     if not weights.is_file():
         raise UserError(
             f"{weights} does not exist: train it with dynbackbones train-net --config-file "

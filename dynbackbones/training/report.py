@@ -14,11 +14,12 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 WIDTH = 160
 """Columns that a line of progress fits into."""
 
-_FILES = ("model_final.pth", "results.json", "test_results.json", "config.yaml")
+_FILES = (FINAL_WEIGHTS, "results.json", "test_results.json", "config.yaml")
 
 
 def heading(

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from dynbackbones.errors import UserError
 
+FINAL_WEIGHTS = "model_final.pth"
+"""What a finished run leaves."""
+
 _CHECKPOINTS = "*.pth"
 
 

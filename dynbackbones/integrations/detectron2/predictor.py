@@ -13,6 +13,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
 class Predictor:
@@ -30,7 +31,7 @@ class Predictor:
 
     def __init__(self, cfg: CfgNode) -> None:
         if not cfg.MODEL.WEIGHTS:
-            last = os.path.join(cfg.OUTPUT_DIR, "model_final.pth")
+            last = os.path.join(cfg.OUTPUT_DIR, FINAL_WEIGHTS)
             raise UserError(f"MODEL.WEIGHTS is empty; name a trained model, such as {last}")
         self.model = build_model(cfg).eval()
         if find_backbones(self.model):  # the plain baselines are detectron2's own

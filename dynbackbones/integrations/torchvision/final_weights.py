@@ -10,8 +10,7 @@ from mmengine.runner import Runner
 
 from dynbackbones import checkpoints
 from dynbackbones.integrations.mmengine.runner import unwrap_model
-
-FINAL_CHECKPOINT = "model_final.pth"
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
 class FinalWeightsHook(Hook):
@@ -27,7 +26,7 @@ class FinalWeightsHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         if is_main_process():
             checkpoints.save(
-                Path(runner.work_dir) / FINAL_CHECKPOINT,
+                Path(runner.work_dir) / FINAL_WEIGHTS,
                 unwrap_model(runner).detector.state_dict(),
                 {"iteration": runner.iter, "config": self._config, "engine": "torchvision"},
             )

@@ -12,6 +12,7 @@ from torch import nn
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.console import TO_CONSOLE
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
 def load_weights(
@@ -49,7 +50,7 @@ def weights_path(cfg) -> str:
     """
     if cfg.MODEL.WEIGHTS:
         return cfg.MODEL.WEIGHTS
-    path = Path(cfg.OUTPUT_DIR) / "model_final.pth"
+    path = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
     if not path.exists():
         raise UserError(
             f"no weights: MODEL.WEIGHTS is empty and {path} does not exist; train first, or give "
