@@ -3,7 +3,7 @@
 import difflib
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from typing import Any
 
@@ -50,7 +50,12 @@ def takes(options: type, **defaults: Any) -> Callable[[Init], Init]:
 
         @functools.wraps(init)
         def wrapper(self: Any, *args: Any, **given: Any) -> None:
-            _check_names(type(self), given, shown.keys() | taken.keys())
+            unknown = unknown_option(given, wrapper.__signature__)
+            if unknown is not None:
+                raise TypeError(
+                    f"{type(self).__name__}.__init__() got an unexpected keyword argument "
+                    f"{unknown[0]!r}{unknown[1]}"
+                )
             chosen = {name: given.pop(name) for name in taken.keys() & given.keys()}
             init(self, *args, options=options(**{**defaults, **chosen}), **given)
 
@@ -60,10 +65,18 @@ def takes(options: type, **defaults: Any) -> Callable[[Init], Init]:
     return decorate
 
 
-def _check_names(made: type, given: dict[str, Any], known: set[str]) -> None:
-    for name in given.keys() - known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise TypeError(
-            f"{made.__name__}.__init__() got an unexpected keyword argument {name!r}{hint}"
-        )
+def unknown_option(
+    given: Iterable[str], signature: inspect.Signature
+) -> tuple[str, str] | None:
+    """The first name that a signature does not know, and the end of a sentence about it.
+
+    That names the one that was probably meant; it is empty where none looks alike.
+    """
+    known = signature.parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        return None
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
+            return name, f"; did you mean {near[0]!r}?" if near else ""
+    return None

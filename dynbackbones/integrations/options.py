@@ -13,11 +13,10 @@ options under ``MODEL.<node>``:
 A config is anything with nodes as attributes; this file knows no framework.
 """
 
-import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from dynbackbones.backbones.base import Backbone
@@ -69,23 +68,6 @@ def parameters_of(constructor: Callable[..., Any]) -> dict[str, inspect.Paramete
     """The arguments of a constructor that have names, by these."""
     found = signature_of(constructor).parameters
     return {name: p for name, p in found.items() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
-
-
-def unknown_option(
-    given: Iterable[str], signature: inspect.Signature
-) -> tuple[str, str] | None:
-    """The first name that a signature does not know, and the end of a sentence about it.
-
-    That names the one that was probably meant; it is empty where none looks alike.
-    """
-    known = signature.parameters
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
-        return None
-    for name in given:
-        if name not in known:
-            near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.75)
-            return name, f"; did you mean {near[0]!r}?" if near else ""
-    return None
 
 
 def stands_in_yaml(entry: RegisteredBackbone) -> bool:

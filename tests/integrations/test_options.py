@@ -140,20 +140,6 @@ def test_a_resnet_is_read_from_its_node():
     }  # fmt: skip
 
 
-def test_the_nearest_name_is_found():
-    def closed(groups=2, alpha=2):
-        raise NotImplementedError
-
-    def opened(groups=2, **others):
-        raise NotImplementedError
-
-    closed, opened = map(options.signature_of, (closed, opened))
-    assert options.unknown_option(["groups"], closed) is None
-    found = options.unknown_option(["groups", "grops", "x"], closed)
-    assert found == ("grops", "; did you mean 'groups'?")
-    assert options.unknown_option(["pretrained"], closed) == ("pretrained", "")
-    assert options.unknown_option(["grops"], opened) is None
-
 
 @pytest.mark.parametrize(
     ("backbone", "name", "key"),

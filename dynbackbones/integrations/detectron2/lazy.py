@@ -9,8 +9,9 @@ from omegaconf import DictConfig
 from dynbackbones.backbones.blockdrop.resnet import BlockDropResNet
 from dynbackbones.backbones.factory import Constructor, find_registered
 from dynbackbones.backbones.sar.resnet import SARResNet
+from dynbackbones.backbones.signature import unknown_option
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter, build_fpn
-from dynbackbones.integrations.options import signature_of, unknown_option
+from dynbackbones.integrations.options import signature_of
 
 
 def backbone_fpn(

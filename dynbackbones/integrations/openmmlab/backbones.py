@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from dynbackbones.backbones.factory import RegisteredBackbone, on_registration
+from dynbackbones.backbones.signature import unknown_option
 from dynbackbones.integrations.openmmlab.option_values import (
     check_init,
     norm_of,
     output_stride_of,
 )
 from dynbackbones.integrations.openmmlab.weights import load_pretrained
-from dynbackbones.integrations.options import signature_of, unknown_option
+from dynbackbones.integrations.options import signature_of
 
 CLASSES: dict[str, type[nn.Module]] = {}
 """The classes by the names of `dynbackbones.register_backbone`."""
