@@ -2,6 +2,7 @@
 # changes. `make <target> PYTHON=python3` uses that interpreter as it is and installs nothing.
 
 VENV ?= .venv
+FUZZ_FACTOR ?= 100
 DEMO_CONFIG := configs/demo/sar_retinanet.yaml
 
 ifdef PYTHON
@@ -24,7 +25,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo test test-detectron2 test-slow lint docs bench
+.PHONY: help demo test test-detectron2 test-slow fuzz lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -45,6 +46,9 @@ test-detectron2: $(call installed,dev) ## run the tests that need detectron2
 
 test-slow: $(call installed,dev) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
+
+fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inputs, anew each time
+	FUZZ_FACTOR=$(FUZZ_FACTOR) $(PYTEST) -m fuzz
 
 lint: $(call installed,dev) ## check style
 	$(PYTHON) -m ruff check .
