@@ -1,4 +1,4 @@
-"""Properties over generated input: a few examples in every run, as many as wanted by `make fuzz`."""
+"""Properties over generated input: a few examples in every run, more of them by `make fuzz`."""
 
 import os
 from collections.abc import Callable
