@@ -5,19 +5,24 @@ dataset names here, so that one YAML means the same data in each.
 """
 
 import json
-import math
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torch import distributed
+
+from dynbackbones.data.annotations import Malformed, normalise
+from dynbackbones.data.suspicions import suspicions
 from dynbackbones.demo import digits
 from dynbackbones.errors import UserError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+_logger = logging.getLogger(__name__)
 _ROOT_VARIABLE = "DETECTRON2_DATASETS"
 # Below the root, as detectron2's catalog has them.
 _COCO_2017 = {
@@ -83,14 +88,17 @@ def resolve(name: str, coco_format: Mapping[str, Sequence[str]] | None = None) -
 
 
 def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
-    """Checks a dataset before it is used; of images only that they are there.
+    """Reads a dataset's annotations and checks them; of images only that they are there.
+
+    What looks wrong with the dataset as a whole, and what was read in another way than it is
+    written, is logged as warnings.
 
     Args:
         source: from `resolve`.
         num_classes: what the model is configured for, background not counted.
 
     Returns:
-        The annotation file's content, so that it need not be read twice.
+        The annotation file's content, made plain by `normalise`.
 
     Raises:
         UserError: folder or file missing, malformed annotations, images missing, or another number
@@ -103,10 +111,13 @@ def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
             f"{source.name}: annotation file {source.annotations} does not exist; {_ADVICE}"
         )
     data = _read_json(source)
-    _check_structure(source, data)
+    try:
+        done = normalise(data)
+    except Malformed as error:
+        raise _malformed(source, str(error)) from error
     categories = data["categories"]
     if len(categories) != num_classes:
-        names = [str(category.get("name", category["id"])) for category in categories]
+        names = [category["name"] for category in categories]
         raise UserError(
             f"{source.name}: {source.annotations} has {len(names)} categories ({_listed(names)}), "
             f"but NUM_CLASSES is {num_classes}; set MODEL.RETINANET.NUM_CLASSES (RetinaNet) or "
@@ -120,6 +131,8 @@ def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
             f"{source.images}, the first is {missing[0]}; complete the folder or remove them from "
             f"{source.annotations}"
         )
+    for sentence in (*done, *suspicions(data)):
+        _warn(f"{source.name}: {source.annotations}: {sentence}")
     return data
 
 
@@ -147,7 +160,8 @@ def read_image(path: str | os.PathLike) -> "Image":
 
 def _read_json(source: CocoSource) -> Any:
     try:
-        with open(source.annotations, encoding="utf-8") as file:
+        # Some tools begin with a mark of the byte order.
+        with open(source.annotations, encoding="utf-8-sig") as file:
             return json.load(file)
     except json.JSONDecodeError as error:
         raise _malformed(
@@ -157,75 +171,20 @@ def _read_json(source: CocoSource) -> Any:
         raise _malformed(source, "it is not text in UTF-8") from error
     except RecursionError as error:
         raise _malformed(source, "it is nested too deeply") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise _malformed(source, str(error).partition(";")[0]) from error
+
+
+def _warn(text: str) -> None:
+    # Once: every process of a run reads the same file.
+    if not (distributed.is_available() and distributed.is_initialized() and distributed.get_rank()):
+        _logger.warning(text)
 
 
 def _malformed(source: CocoSource, what: str) -> UserError:
     return UserError(
         f"{source.name}: annotation file {source.annotations} is malformed: {what}; "
         "it must be in COCO's instances format"
-    )
-
-
-def _check_structure(source: CocoSource, data: Any) -> None:
-    """Checks what loaders and evaluators rely on, so that neither fails hours into a run."""
-    if not isinstance(data, dict):
-        raise _malformed(source, f"it holds a {type(data).__name__}, not an object")
-    for key in ("images", "annotations", "categories"):
-        entries = data.get(key)
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-            raise _malformed(source, f"'{key}' is not a list of objects")
-    for key in ("images", "categories"):
-        if not data[key]:
-            raise _malformed(source, f"'{key}' is empty")
-    images = _ids(source, data["images"], "images")
-    categories = _ids(source, data["categories"], "categories")
-    _ids(source, data["annotations"], "annotations")
-    for index, image in enumerate(data["images"]):
-        if not isinstance(image.get("file_name"), str):
-            raise _malformed(source, f"images[{index}] has no file_name")
-        for side in ("height", "width"):
-            if not (isinstance(image.get(side), int) and image[side] > 0):
-                raise _malformed(source, f"images[{index}] has {side} {image.get(side)!r}")
-    for index, annotation in enumerate(data["annotations"]):
-        problem = _annotation_problem(annotation, images, categories)
-        if problem:
-            raise _malformed(source, f"annotations[{index}] has {problem}")
-
-
-def _annotation_problem(
-    annotation: dict[str, Any], images: set[int], categories: set[int]
-) -> str | None:
-    for key, ids in (("image", images), ("category", categories)):
-        number = annotation.get(f"{key}_id")
-        if not (isinstance(number, int) and number in ids):
-            return f"{key}_id {number!r}, which no {key} has"
-    box = annotation.get("bbox")
-    if not _is_box(box):
-        return f"bbox {box!r}, which is not [x, y, width, height]"
-    if not isinstance(annotation.get("area"), int | float):
-        return f"area {annotation.get('area')!r}, by which the evaluation sorts boxes"
-    return None
-
-
-def _ids(source: CocoSource, entries: list[dict[str, Any]], key: str) -> set[int]:
-    ids = set()
-    for index, entry in enumerate(entries):
-        number = entry.get("id")
-        if not isinstance(number, int) or number in ids:
-            problem = "has no integer id" if not isinstance(number, int) else f"repeats id {number}"
-            raise _malformed(source, f"{key}[{index}] {problem}")
-        ids.add(number)
-    return ids
-
-
-def _is_box(box: Any) -> bool:
-    # COCO itself has boxes without width or height: loaders filter them.
-    return (
-        isinstance(box, list)
-        and len(box) == 4
-        and all(isinstance(value, int | float) and math.isfinite(value) for value in box)
-        and box[2] >= 0
-        and box[3] >= 0
     )
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from dynbackbones.data import coco
 from dynbackbones.demo import digits
 from dynbackbones.errors import UserError
-from tests.messages import naming
+from tests.messages import names, naming
 
 DATA = {
     "images": [
@@ -17,7 +17,14 @@ DATA = {
         {"id": 9, "file_name": "more/b.jpg", "height": 8, "width": 12},
     ],
     "annotations": [
-        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [0, 0.5, 4, 0], "area": 2.5},
+        {
+            "id": 1,
+            "image_id": 7,
+            "category_id": 3,
+            "bbox": [0, 0.5, 4, 0],
+            "area": 2.5,
+            "iscrowd": 0,
+        },
     ],
     "categories": [{"id": 3, "name": "cat"}, {"id": 90, "name": "dog"}],
 }
@@ -57,6 +64,7 @@ def test_a_missing_folder_or_file_is_named_with_a_way_to_try(source, tmp_path):
         (b"\xff\xfe", "UTF-8"),
         (b"[" * 100_000, "nested"),
         (b"[]", "list"),
+        (b"9" * 5000, "digits"),
     ],
 )
 def test_a_file_that_is_not_json_is_named(source, content, word):
@@ -89,8 +97,12 @@ def _put(key, field, value):
         (lambda data: data.update(categories=[]), ("'categories'", "empty")),
         (_drop("images", "id"), ("images[0]", "id")),
         (_put("images", "id", 9), ("images[1]", "id 9")),
-        (_put("categories", "id", "3"), ("categories[0]", "id")),
-        (_drop("annotations", "id"), ("annotations[0]", "id")),
+        (_put("categories", "id", "three"), ("categories[0]", "id")),
+        (_put("images", "id", True), ("images[0]", "id")),
+        (_put("images", "id", 7.5), ("images[0]", "id")),
+        (_put("images", "id", 10**400), ("images[0]", "id")),
+        (_put("images", "id", "9"), ("images[1]", "id 9")),
+        (_put("images", "file_name", "a\0.jpg"), ("images[0]", "file_name")),
         (_drop("images", "file_name"), ("images[0]", "file_name")),
         (_put("images", "height", 0), ("images[0]", "height 0")),
         (_drop("images", "width"), ("images[0]", "width None")),
@@ -104,7 +116,16 @@ def _put(key, field, value):
             _put("annotations", "bbox", [1, 2, float("nan"), 4]),
             ("annotations[0]", "bbox [1, 2, nan, 4]"),
         ),
-        (_drop("annotations", "area"), ("annotations[0]", "area None")),
+        (
+            _put("annotations", "bbox", ["1", "x", 3, 4]),
+            ("annotations[0]", "bbox ['1', 'x', 3, 4]"),
+        ),
+        (
+            _put("annotations", "bbox", [1e300, 2, 3, 4]),
+            ("annotations[0]", "bbox [1e+300, 2, 3, 4]"),
+        ),
+        (_put("annotations", "iscrowd", 2), ("annotations[0]", "iscrowd 2")),
+        (_put("annotations", "ignore", "maybe"), ("annotations[0]", "ignore 'maybe'")),
     ],
 )
 def test_malformed_annotations_are_named(source, edit, words):
@@ -113,6 +134,22 @@ def test_malformed_annotations_are_named(source, edit, words):
     source.annotations.write_text(json.dumps(data))
     with pytest.raises(UserError, match=naming(source.annotations, *words)):
         coco.check(source, 2)
+
+
+def test_what_looks_wrong_is_said_once_for_the_set(source, caplog):
+    data = copy.deepcopy(DATA)
+    data["annotations"][0] |= {"bbox": [0.1, 0.2, 0.3, 0.4], "area": None}
+    source.annotations.write_text(json.dumps(data))
+    coco.check(source, 2)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert names(said[0], "pets", source.annotations, 1, "area")
+    assert names(said[1], "pets", source.annotations, 1, "normalised", "pixels")
+
+
+def test_a_mark_of_the_byte_order_is_no_mistake(source):
+    source.annotations.write_bytes(b"\xef\xbb\xbf" + source.annotations.read_bytes())
+    assert coco.check(source, num_classes=2) == DATA
 
 
 def test_another_number_of_categories_is_named(source):

@@ -278,7 +278,7 @@ def _boxes_by_image(
     classes = {category: label for label, category in enumerate(category_ids)}
     found: dict[int, tuple[list, list]] = {}
     for annotation in content["annotations"]:
-        if annotation.get("iscrowd", 0):
+        if annotation["iscrowd"]:
             continue
         x, y, width, height = annotation["bbox"]
         boxes, labels = found.setdefault(annotation["image_id"], ([], []))

@@ -36,7 +36,11 @@ def evaluate_boxes(
         truth.dataset = {
             **annotations,
             "info": annotations.get("info", {}),
-            "annotations": [{"iscrowd": 0, **entry} for entry in annotations["annotations"]],
+            # To pycocotools an id of 0 means that nothing was found.
+            "annotations": [
+                {"iscrowd": 0, **entry, "id": number}
+                for number, entry in enumerate(annotations["annotations"], start=1)
+            ],
         }
         truth.createIndex()
         found = truth.loadRes(list(detections)) if detections else _nothing_found(truth)

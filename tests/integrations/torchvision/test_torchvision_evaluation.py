@@ -70,6 +70,17 @@ def test_perfect_detections():
     assert results["backbone"] == {"gmacs": 1, "activation_rate": 0.5, **spreads}
 
 
+@pytest.mark.parametrize("numbers", [(0, 1), (5, 5), (-1, 0), ("a", None)])
+def test_what_ids_annotations_have_does_not_matter(numbers):
+    boxes = zip(ANNOTATIONS["annotations"], numbers, strict=True)
+    annotations = {**ANNOTATIONS, "annotations": [{**box, "id": number} for box, number in boxes]}
+    found = [
+        {key: box[key] for key in ("image_id", "category_id", "bbox")} | {"score": 0.9}
+        for box in ANNOTATIONS["annotations"]
+    ]
+    assert evaluate_boxes(annotations, found)["AP"] == pytest.approx(100)
+
+
 def test_a_wrong_category_and_a_miss():
     results = metrics(sample(4, [[5.0, 5.0, 25.0, 25.0]], [1], 0.5), sample(9, [], [], 0.5))
     assert results["bbox"]["AP"] == 0
