@@ -59,9 +59,13 @@ class CocoSamples:
         self, source: CocoSource, content: dict[str, Any], limit: int | None = None
     ) -> None:
         self._images = sorted(content["images"], key=lambda image: image["id"])[:limit]
-        self.pixels = _Pixels([source.images / image["file_name"] for image in self._images])
-        categories = sorted(content["categories"], key=lambda category: category["id"])
-        self.class_names = [str(category.get("name", category["id"])) for category in categories]
+        self.pixels = _Pixels(
+            [
+                (source.images / image["file_name"], (image["width"], image["height"]))
+                for image in self._images
+            ]
+        )
+        self.class_names = list(coco.class_names(content))
         self._boxes: dict[int, list[list[float]]] = {image["id"]: [] for image in self._images}
         for annotation in content["annotations"]:
             if annotation["image_id"] in self._boxes:
@@ -78,16 +82,16 @@ class CocoSamples:
 
 
 class _Pixels(Sequence):
-    """Images of files, one at a time in memory."""
+    """Images of files and the (width, height) that they should have, one at a time in memory."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self._paths = paths
+    def __init__(self, files: Sequence[tuple[Path, tuple[int, int]]]) -> None:
+        self._files = files
 
     def __len__(self) -> int:
-        return len(self._paths)
+        return len(self._files)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.asarray(coco.read_image(self._paths[index]))
+        return np.asarray(coco.read_image(*self._files[index]))
 
 
 @dataclass

@@ -19,6 +19,7 @@ from dynbackbones.cli.progress import show_time_left
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
+from dynbackbones.integrations.datasets import classes_of_weights, find_dataset
 from dynbackbones.integrations.engine import ENGINES, import_engine
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
@@ -103,8 +104,9 @@ def open_dataset(cfg, engine: str, limit: int | None) -> CocoSamples:
     if engine == "detectron2" and name not in coco.known_datasets(cfg.DATASETS.COCO_FORMAT):
         source = find_in_catalog(name)
     else:
-        source = coco.resolve(name, cfg.DATASETS.COCO_FORMAT)
-    return CocoSamples(source, coco.check(source, num_classes(cfg)), limit)
+        source = find_dataset(cfg, name)
+    classes = classes_of_weights(cfg, cfg.MODEL.WEIGHTS)
+    return CocoSamples(source, coco.check(source, num_classes(cfg), classes), limit)
 
 
 def find_in_catalog(name: str) -> coco.CocoSource:

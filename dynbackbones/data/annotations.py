@@ -8,7 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 # What is larger is no id and no place in an image, and overflows where arrays are made of it.
 _LARGEST_ID = 2**63 - 1
@@ -27,7 +27,21 @@ class Malformed(ValueError):
     """What is wrong with a content, as the end of a sentence about its file."""
 
 
-def normalise(data: Any) -> list[str]:
+class Normalised(NamedTuple):
+    """What `normalise` did.
+
+    Attributes:
+        sentences: about each kind of thing that was read in another way than it is written.
+        changed: whether a program that takes the file as it is reads anything else.
+        completed: whether ``iscrowd`` was absent somewhere, which few programs need.
+    """
+
+    sentences: list[str]
+    changed: bool
+    completed: bool
+
+
+def normalise(data: Any) -> Normalised:
     """Makes a content plain, in place.
 
     Afterwards ids, heights and widths are integers, names are texts; every annotation has an
@@ -37,13 +51,12 @@ def normalise(data: Any) -> list[str]:
     Args:
         data: of a JSON file, whatever that holds.
 
-    Returns:
-        A sentence about each kind of thing that was read in another way than it is written.
-
     Raises:
         Malformed: something in it has no certain meaning, or is missing.
     """
     _check_lists(data)
+    # Shallow copies: what is changed is set anew.
+    few = [dict(entry) for key in ("images", "categories") for entry in data[key]]
     images = _ids(data["images"], "images")
     categories = _ids(data["categories"], "categories")
     for index, image in enumerate(data["images"]):
@@ -51,14 +64,20 @@ def normalise(data: Any) -> list[str]:
     for category in data["categories"]:
         name = category.get("name")
         category["name"] = str(category["id"] if name is None else name)
+    completed = any("iscrowd" not in annotation for annotation in data["annotations"])
+    changed = few != data["images"] + data["categories"]
     done: Counter[str] = Counter()
     for index, annotation in enumerate(data["annotations"]):
-        where = f"annotations[{index}]"
+        where, before = f"annotations[{index}]", {"iscrowd": 0, **annotation}
         _refer(annotation, "image", images, where)
         _refer(annotation, "category", categories, where)
         done.update(_normalise_object(annotation, where))
+        changed |= before != annotation
+    numbers = [annotation.get("id") for annotation in data["annotations"]]
     done["id"] = _number_anew(data["annotations"])
-    return [text.format(done[kind]) for kind, text in _DONE.items() if done[kind]]
+    changed |= numbers != [annotation["id"] for annotation in data["annotations"]]
+    sentences = [text.format(done[kind]) for kind, text in _DONE.items() if done[kind]]
+    return Normalised(sentences, changed, completed)
 
 
 def whole(value: Any) -> int | None:

@@ -10,17 +10,17 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import distributed
 
-from dynbackbones.data.annotations import Malformed, normalise
+from dynbackbones.data.annotations import Malformed, Normalised, normalise
+from dynbackbones.data.classes import Classes as Classes
+from dynbackbones.data.classes import class_names, match_classes
+from dynbackbones.data.images import read_image as read_image
 from dynbackbones.data.suspicions import suspicions
 from dynbackbones.demo import digits
 from dynbackbones.errors import UserError
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 _logger = logging.getLogger(__name__)
 _ROOT_VARIABLE = "DETECTRON2_DATASETS"
@@ -38,11 +38,19 @@ _ADVICE = (
 
 @dataclass(frozen=True)
 class CocoSource:
-    """One split of a dataset: its name, its annotation file and its image folder."""
+    """One split of a dataset.
+
+    Attributes:
+        name: as configs call it.
+        annotations: file in COCO's format.
+        images: folder of its images.
+        anywhere: whether the file may name images outside of that folder.
+    """
 
     name: str
     annotations: Path
     images: Path
+    anywhere: bool = False
 
 
 def datasets_root() -> Path:
@@ -87,7 +95,23 @@ def resolve(name: str, coco_format: Mapping[str, Sequence[str]] | None = None) -
     )
 
 
-def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reading:
+    """A dataset that was checked.
+
+    Attributes:
+        content: of its annotation file, made plain by `normalise`; in the order of their ids its
+            categories are the model's classes.
+        changed: whether a program that takes the file as it is reads anything else.
+        completed: whether ``iscrowd`` was absent somewhere, which COCO's evaluation needs.
+    """
+
+    content: dict[str, Any]
+    changed: bool
+    completed: bool
+
+
+def check(source: CocoSource, num_classes: int, classes: Classes | None = None) -> dict[str, Any]:
     """Reads a dataset's annotations and checks them; of images only that they are there.
 
     What looks wrong with the dataset as a whole, and what was read in another way than it is
@@ -96,66 +120,98 @@ def check(source: CocoSource, num_classes: int) -> dict[str, Any]:
     Args:
         source: from `resolve`.
         num_classes: what the model is configured for, background not counted.
+        classes: what a dataset that the model is trained on, or its file, calls them. Categories
+            in another order get other ids.
 
     Returns:
-        The annotation file's content, made plain by `normalise`.
+        The content, see `Reading`.
 
     Raises:
-        UserError: folder or file missing, malformed annotations, images missing, or another number
-            of categories than `num_classes`.
+        UserError: folder or file missing, malformed annotations, images missing or outside the
+            folder, another number of categories than ``num_classes``, or others than ``classes``.
     """
+    return read(source, num_classes, classes).content
+
+
+def read(source: CocoSource, num_classes: int, classes: Classes | None = None) -> Reading:
+    """`check`, which says besides whether that is what the file itself says."""
     if not source.images.is_dir():
         raise UserError(f"{source.name}: image folder {source.images} does not exist; {_ADVICE}")
-    if not source.annotations.is_file():
-        raise UserError(
-            f"{source.name}: annotation file {source.annotations} does not exist; {_ADVICE}"
-        )
-    data = _read_json(source)
-    try:
-        done = normalise(data)
-    except Malformed as error:
-        raise _malformed(source, str(error)) from error
-    categories = data["categories"]
-    if len(categories) != num_classes:
-        names = [category["name"] for category in categories]
+    data, done = _read_plain(source)
+    names = class_names(data)
+    if len(names) != num_classes:
         raise UserError(
             f"{source.name}: {source.annotations} has {len(names)} categories ({_listed(names)}), "
             f"but NUM_CLASSES is {num_classes}; set MODEL.RETINANET.NUM_CLASSES (RetinaNet) or "
             f"MODEL.ROI_HEADS.NUM_CLASSES (Faster R-CNN) to {len(names)}, or name other data in "
             "DATASETS.TRAIN and DATASETS.TEST"
         )
-    missing = _missing(source.images, [image["file_name"] for image in data["images"]])
+    where = f"{source.name}: {source.annotations}"
+    moved = classes is not None and match_classes(data, classes, where)
+    renamed = _mend_separators(source.images, data["images"])
+    _check_images(source, data)
+    for sentence in (*done.sentences, *suspicions(data)):
+        _warn(f"{where}: {sentence}")
+    if moved:
+        _warn(
+            f"{where}: its categories are those of {classes.whose}, but their ids are not in the "
+            "same order; they are matched by name"
+        )
+    changed = done.changed or renamed or moved or class_names(data) != names
+    return Reading(data, changed, done.completed)
+
+
+def read_class_names(source: CocoSource) -> tuple[str, ...]:
+    """Names of a dataset's categories in the order of labels; nothing else is checked.
+
+    Raises:
+        UserError: the annotation file is missing or malformed.
+    """
+    return class_names(_read_plain(source)[0])
+
+
+def _mend_separators(folder: Path, images: Sequence[dict[str, Any]]) -> bool:
+    """Reads ``more\\a.jpg``, as Windows writes it; returns whether there was one."""
+    odd = [image for image in images if "\\" in image["file_name"]]
+    absent = set(_missing(folder, [image["file_name"] for image in odd]))
+    odd = [image for image in odd if image["file_name"] in absent]
+    for image in odd:
+        image["file_name"] = image["file_name"].replace("\\", "/")
+    return bool(odd)
+
+
+def _check_images(source: CocoSource, data: Mapping[str, Any]) -> None:
+    """Makes sure that images lie in their folder, and that they are there."""
+    names = [image["file_name"] for image in data["images"]]
+    root = os.path.join(os.path.abspath(source.images), "")
+    for name in () if source.anywhere else names:
+        # By the text alone: links are the user's own.
+        if not os.path.normpath(os.path.join(root, name)).startswith(root):
+            raise UserError(
+                f"{source.name}: {source.annotations} names the image {name}, which is outside of "
+                f"the image folder {source.images}; if that is meant, set "
+                "DATASETS.IMAGES_ANYWHERE True"
+            )
+    missing = _missing(source.images, names)
     if missing:
         raise UserError(
-            f"{source.name}: {len(missing)} of {len(data['images'])} images are missing from "
+            f"{source.name}: {len(missing)} of {len(names)} images are missing from "
             f"{source.images}, the first is {missing[0]}; complete the folder or remove them from "
             f"{source.annotations}"
         )
-    for sentence in (*done, *suspicions(data)):
-        _warn(f"{source.name}: {source.annotations}: {sentence}")
-    return data
 
 
-def read_image(path: str | os.PathLike) -> "Image":
-    """Reads an image whole, as RGB, turned upright by its EXIF orientation (as detectron2 does).
-
-    Raises:
-        UserError: the file is missing, truncated or not an image.
-    """
-    # Here and not above: the core package does without Pillow.
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as image:
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except FileNotFoundError as error:
-        raise UserError(f"image {path} does not exist; complete the dataset") from error
-    except Exception as error:  # decoders fed with arbitrary bytes raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+def _read_plain(source: CocoSource) -> tuple[dict[str, Any], Normalised]:
+    """The content of an annotation file, made plain, and what that changed."""
+    if not source.annotations.is_file():
         raise UserError(
-            f"image {path} is truncated or not an image ({reason}); "
-            "copy it again or remove it from the annotations"
-        ) from error
+            f"{source.name}: annotation file {source.annotations} does not exist; {_ADVICE}"
+        )
+    data = _read_json(source)
+    try:
+        return data, normalise(data)
+    except Malformed as error:
+        raise _malformed(source, str(error)) from error
 
 
 def _read_json(source: CocoSource) -> Any:
@@ -197,12 +253,12 @@ def _missing(folder: Path, file_names: Iterable[str]) -> list[str]:
         if parent not in present:
             try:
                 present[parent] = set(os.listdir(folder / parent))
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError:
                 present[parent] = set()
         if base not in present[parent]:
             missing.append(file_name)
     return missing
 
 
-def _listed(names: list[str], shown: int = 5) -> str:
+def _listed(names: Sequence[str], shown: int = 5) -> str:
     return ", ".join(names[:shown]) + (", ..." if len(names) > shown else "")

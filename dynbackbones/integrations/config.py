@@ -52,6 +52,8 @@ def add_dynbackbones_config(cfg: CfgNode) -> None:
     # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
     # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
     cfg.DATASETS.COCO_FORMAT = node(new_allowed=True)
+    # Whether annotation files may name images outside of their image folder.
+    cfg.DATASETS.IMAGES_ANYWHERE = False
 
 
 def builder_names(entry: RegisteredBackbone) -> dict[str, str]:

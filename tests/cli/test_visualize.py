@@ -122,6 +122,25 @@ def config(output, weights="imagenet.pth"):
     return cfg
 
 
+def test_an_image_of_another_size_than_annotated_is_refused(dataset):
+    file, _ = trained(dataset, "build_retinanet_sar_resnet_fpn_backbone")
+    Image.new("RGB", (48, 48)).save(dataset / "images" / "2.png")
+    with pytest.raises(UserError, match=naming("2.png", "48 x 48", "48 x 32")):
+        visualize.main(["--engine", "torchvision", "--config-file", str(file)])
+
+
+def test_the_weights_say_what_their_classes_are(dataset):
+    file, output = trained(dataset, "build_retinanet_sar_resnet_fpn_backbone")
+    cfg = load_config(str(file), ["MODEL.WEIGHTS", str(output / "model_final.pth")])
+    assert visualize.open_dataset(cfg, "torchvision", None).class_names == ["five", "six"]
+    content = checkpoints.load(cfg.MODEL.WEIGHTS)
+    checkpoints.save(cfg.MODEL.WEIGHTS, content["model"], {"classes": ["six", "five"]})
+    assert visualize.open_dataset(cfg, "torchvision", None).class_names == ["six", "five"]
+    checkpoints.save(cfg.MODEL.WEIGHTS, content["model"], {"classes": ["six", "seven"]})
+    with pytest.raises(UserError, match=naming("'five'", "model_final.pth", "six, seven")):
+        visualize.open_dataset(cfg, "torchvision", None)
+
+
 def test_the_runs_own_model_is_the_default_whatever_training_started_from(tmp_path):
     model = tmp_path / "model_final.pth"
     model.touch()

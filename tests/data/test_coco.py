@@ -1,8 +1,8 @@
 import copy
+import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -168,35 +168,66 @@ def test_missing_images_are_counted_and_the_first_named(source, whole_folder):
         coco.check(source, 2)
 
 
-def test_an_image_is_read_as_rgb_and_upright(tmp_path):
-    pixels = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    Image.fromarray(pixels).save(tmp_path / "grey.png")
-    image = coco.read_image(tmp_path / "grey.png")
-    assert image.mode == "RGB"
-    assert (np.asarray(image) == pixels[..., None]).all()
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned by 90 degrees
-    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
-    turned = coco.read_image(tmp_path / "turned.png")
-    assert (np.asarray(turned)[..., 0] == np.rot90(pixels, -1)).all()
+def test_names_of_images_as_windows_writes_them(source):
+    data = copy.deepcopy(DATA)
+    data["images"][1]["file_name"] = "more\\b.jpg"
+    source.annotations.write_text(json.dumps(data))
+    reading = coco.read(source, 2)
+    assert reading.content == DATA
+    assert reading.changed
+    (source.images / "more\\b.jpg").touch()  # a name like any other here
+    assert coco.check(source, 2)["images"][1]["file_name"] == "more\\b.jpg"
 
 
-@pytest.mark.parametrize("kept", [0, 20, 0.5])
-@pytest.mark.parametrize("suffix", ["jpg", "png"])
-def test_a_damaged_image_is_named(tmp_path, kept, suffix):
-    path = tmp_path / f"image.{suffix}"
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(path)
-    data = path.read_bytes()
-    path.write_bytes(data[: kept if isinstance(kept, int) else int(kept * len(data))])
-    with pytest.raises(UserError, match=naming(path, "truncated")) as caught:
-        coco.read_image(path)
-    assert "\n" not in str(caught.value)
+@pytest.mark.parametrize("name", ["../secret.jpg", "more/../../secret.jpg", "/{}/secret.jpg", "."])
+def test_images_outside_of_their_folder_are_refused_unless_asked_for(source, tmp_path, name):
+    name = name.format(tmp_path)
+    Image.new("RGB", (12, 8)).save(tmp_path / "secret.jpg")
+    data = copy.deepcopy(DATA)
+    data["images"][0]["file_name"] = name
+    source.annotations.write_text(json.dumps(data))
+    words = (source.annotations, name, source.images, "DATASETS.IMAGES_ANYWHERE True")
+    with pytest.raises(UserError, match=naming(*words)):
+        coco.check(source, 2)
+    anywhere = dataclasses.replace(source, anywhere=True)
+    if name != ".":
+        assert coco.check(anywhere, 2)["images"][0]["file_name"] == name
 
 
-def test_an_image_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(UserError, match=naming(tmp_path / "none.jpg", "exist")):
-        coco.read_image(tmp_path / "none.jpg")
+def test_a_path_within_the_folder_may_be_absolute_or_a_link(source, tmp_path):
+    (source.images / "more" / "b.jpg").rename(tmp_path / "b.jpg")
+    (source.images / "more" / "b.jpg").symlink_to(tmp_path / "b.jpg")
+    data = copy.deepcopy(DATA)
+    data["images"][0]["file_name"] = str(source.images / "a.jpg")
+    source.annotations.write_text(json.dumps(data))
+    assert coco.check(source, 2) == data
+
+
+def test_a_reading_says_whether_others_would_read_the_same(source):
+    def reading(edit, classes=None):
+        data = copy.deepcopy(DATA)
+        edit(data)
+        source.annotations.write_text(json.dumps(data))
+        found = coco.read(source, 2, classes)
+        return found.changed, found.completed
+
+    def same(data):
+        pass
+
+    assert reading(same) == (False, False)
+    assert reading(_drop("annotations", "iscrowd")) == (False, True)
+    assert reading(_put("annotations", "iscrowd", None)) == (True, False)
+    assert reading(same, coco.Classes(("cat", "dog"), "weights")) == (False, False)
+    assert reading(same, coco.Classes(("Cat", "dog"), "weights")) == (True, False)
+    assert reading(same, coco.Classes(("dog", "cat"), "weights")) == (True, False)
+
+
+def test_categories_in_another_order_are_matched_by_name_and_it_is_said(source, caplog):
+    content = coco.check(source, 2, coco.Classes(("dog", "cat"), "my_train"))
+    assert coco.class_names(content) == ("dog", "cat")
+    names_of = {category["id"]: category["name"] for category in content["categories"]}
+    assert names_of[content["annotations"][0]["category_id"]] == "cat"
+    assert names(caplog.text, source.annotations, "my_train", "by name")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -15,15 +16,21 @@ from detectron2.utils.registry import Registry
 from torch.multiprocessing import ProcessRaisedException
 
 from dynbackbones import checkpoints
+from dynbackbones.data.classes import Classes
 from dynbackbones.errors import UserError, mistake_in
 from dynbackbones.integrations.config import (
     add_dynbackbones_config,
     check_builder,
     check_policy_training,
 )
+from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.detectron2 import console
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
-from dynbackbones.integrations.detectron2.datasets import check_datasets, register_datasets
+from dynbackbones.integrations.detectron2.datasets import (
+    check_datasets,
+    register_datasets,
+    use_copies,
+)
 from dynbackbones.integrations.detectron2.predictor import Predictor
 from dynbackbones.integrations.detectron2.trainer import Trainer
 from dynbackbones.integrations.engine import Launch
@@ -75,10 +82,14 @@ def main(cfg: CfgNode, launch: Launch) -> None:
         _check_has_weights(cfg, launch.resume)
     else:
         check_policy_training(cfg, launch.processes)
+        if cfg.SOLVER.AMP.ENABLED and not torch.cuda.is_available():
+            raise UserError(
+                "SOLVER.AMP.ENABLED needs a CUDA device, and there is none; leave it away"
+            )
         check_output_folder(cfg.OUTPUT_DIR, resume=launch.resume)
     names = cfg.DATASETS.TEST if launch.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
-    sizes = check_datasets(cfg, names)
     _check_weights(cfg)
+    sizes = check_datasets(cfg, names, _known_classes(cfg, launch))
     try:
         launch_processes(
             _run,
@@ -112,6 +123,7 @@ def _run(cfg: CfgNode, launch: Launch, sizes: Mapping[str, int] | None = None) -
         # A new process knows neither the user's modules nor datasets beside detectron2's own.
         import_modules(launch.imports)
         register_datasets(cfg)
+        use_copies(cfg)
     console.set_up(cfg.OUTPUT_DIR, launch.verbose)
     default_setup(cfg, launch)  # which logs it, and asks for eval_only
     if launch.eval_only:
@@ -145,6 +157,15 @@ def _check_has_weights(cfg: CfgNode, resume: bool) -> None:
             f"--eval-only needs a trained model: give MODEL.WEIGHTS, or --resume for the last "
             f"checkpoint in OUTPUT_DIR {cfg.OUTPUT_DIR}"
         )
+
+
+def _known_classes(cfg: CfgNode, launch: Launch) -> Classes | None:
+    """What the outputs of the detector stand for that is evaluated, or trained further."""
+    last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
+    if launch.resume and last.is_file():
+        file = last.with_name(last.read_text(encoding="utf-8").strip())
+        return classes_in(cfg, checkpoints.load(file), str(file))
+    return classes_of_weights(cfg, cfg.MODEL.WEIGHTS) if launch.eval_only else None
 
 
 def _check_weights(cfg: CfgNode) -> None:

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
+from dynbackbones.integrations.datasets import find_dataset
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -92,16 +93,17 @@ class CocoDetection(Dataset):
         flip: mirror every other image (training).
         drop_empty: leave out images without boxes (training).
         seed: of the augmentation.
+        classes: what the model takes its labels for; None to learn it from the first dataset.
 
     Attributes:
         annotations: content of the first annotation file, for evaluation.
-        category_ids: the datasets' category id of each contiguous class, from 0.
+        category_ids: its category id of each contiguous class, from 0.
+        classes: names of the classes, and which dataset has them.
         metainfo: names of the datasets and of the classes, which mmengine keeps in checkpoints.
         wide: (length,) 1 for images wider than high, 0 for others.
 
     Raises:
-        UserError: see `dynbackbones.data.coco.check`; or the datasets' categories differ; or no
-            image is left.
+        UserError: see `dynbackbones.data.coco.check`; or no image is left.
     """
 
     def __init__(
@@ -115,6 +117,7 @@ class CocoDetection(Dataset):
         flip: bool = False,
         drop_empty: bool = False,
         seed: int = 0,
+        classes: coco.Classes | None = None,
     ) -> None:
         self.sizes = sizes
         self.channels = channels
@@ -125,17 +128,13 @@ class CocoDetection(Dataset):
         boxes: list[np.ndarray] = []
         labels: list[np.ndarray] = []
         for position, source in enumerate(sources):
-            content = coco.check(source, num_classes)
-            categories = {entry["id"]: entry.get("name", "") for entry in content["categories"]}
+            content = coco.check(source, num_classes, classes)
+            category_ids = sorted(category["id"] for category in content["categories"])
+            if classes is None:
+                classes = coco.Classes(coco.class_names(content), source.name)
             if position == 0:
-                self.annotations, self._categories = content, categories
-                self.category_ids = sorted(categories)
-            elif categories != self._categories:
-                raise UserError(
-                    f"{source.name} has other categories than {sources[0].name}; "
-                    "datasets that are trained on together must agree"
-                )
-            found = _boxes_by_image(content, self.category_ids)
+                self.annotations, self.category_ids, self.classes = content, category_ids, classes
+            found = _boxes_by_image(content, category_ids)
             for image in content["images"]:
                 image_boxes, image_labels = found.get(image["id"], _NOTHING)
                 if drop_empty and len(image_boxes) == 0:
@@ -146,7 +145,7 @@ class CocoDetection(Dataset):
                 labels.append(image_labels)
         self.metainfo = {
             "datasets": tuple(source.name for source in sources),
-            "classes": tuple(str(self._categories[i]) for i in self.category_ids),
+            "classes": self.classes.names,
         }
         if not self._images:
             raise UserError(
@@ -178,12 +177,7 @@ class CocoDetection(Dataset):
         """
         draw, index = key if self.train else (0, key)
         path, image_id, height, width = self._images[index]
-        image = coco.read_image(path)
-        if image.size != (width, height):
-            raise UserError(
-                f"image {path} is {image.size[0]} x {image.size[1]} pixels, but its annotations "
-                f"say {width} x {height}; correct the annotation file"
-            )
+        image = coco.read_image(path, (width, height))
         random = np.random.default_rng((self.seed, _AUGMENT, draw))
         short = self.sizes.draw(random)
         flip = self.train and self.flip and bool(random.random() < 0.5)
@@ -224,8 +218,13 @@ def collate(examples: Sequence[dict[str, Any]]) -> dict[str, list]:
     }
 
 
-def training_set(cfg: CfgNode, seed: int) -> CocoDetection:
+def training_set(cfg: CfgNode, seed: int, classes: coco.Classes | None = None) -> CocoDetection:
     """The datasets of ``DATASETS.TRAIN`` as one.
+
+    Args:
+        cfg: of the run.
+        seed: of the augmentation.
+        classes: of the run before, if it is continued.
 
     Raises:
         UserError: see `CocoDetection`, or there is none.
@@ -233,7 +232,7 @@ def training_set(cfg: CfgNode, seed: int) -> CocoDetection:
     if not cfg.DATASETS.TRAIN:
         raise UserError("DATASETS.TRAIN names no dataset to train on")
     return CocoDetection(
-        [coco.resolve(name, cfg.DATASETS.COCO_FORMAT) for name in cfg.DATASETS.TRAIN],
+        [find_dataset(cfg, name) for name in cfg.DATASETS.TRAIN],
         num_classes(cfg),
         Sizes(
             cfg.INPUT.MIN_SIZE_TRAIN,
@@ -245,11 +244,16 @@ def training_set(cfg: CfgNode, seed: int) -> CocoDetection:
         flip=cfg.INPUT.RANDOM_FLIP == "horizontal",
         drop_empty=cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS,
         seed=seed,
+        classes=classes,
     )
 
 
-def evaluation_set(cfg: CfgNode) -> CocoDetection | None:
+def evaluation_set(cfg: CfgNode, classes: coco.Classes | None) -> CocoDetection | None:
     """The dataset of ``DATASETS.TEST``; None where it names none.
+
+    Args:
+        cfg: of the run.
+        classes: of the training set or the weights, if they are known.
 
     Raises:
         UserError: see `CocoDetection`.
@@ -257,10 +261,11 @@ def evaluation_set(cfg: CfgNode) -> CocoDetection | None:
     if not cfg.DATASETS.TEST:
         return None
     return CocoDetection(
-        [coco.resolve(name, cfg.DATASETS.COCO_FORMAT) for name in cfg.DATASETS.TEST],
+        [find_dataset(cfg, name) for name in cfg.DATASETS.TEST],
         num_classes(cfg),
         Sizes((cfg.INPUT.MIN_SIZE_TEST,), cfg.INPUT.MAX_SIZE_TEST),
         cfg.INPUT.FORMAT,
+        classes=classes,
     )
 
 

@@ -26,6 +26,7 @@ from dynbackbones.checkpoints.loading import DETECTOR_PREFIX
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.console import quieten
+from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
@@ -82,7 +83,9 @@ def train(cfg: CfgNode, launch: Launch) -> None:
     resume_from = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
     checkpoint = _load_resumable(resume_from) if resume_from else None
     seed = _seed(cfg, checkpoint)
-    training, evaluation = data.training_set(cfg, seed), data.evaluation_set(cfg)
+    known = classes_in(cfg, checkpoint, resume_from) if checkpoint is not None else None
+    training = data.training_set(cfg, seed, known)
+    evaluation = data.evaluation_set(cfg, training.classes)
     set_random_seed(seed)
     detector = _detector(cfg)
     if checkpoint is not None:
@@ -128,12 +131,13 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
     Raises:
         UserError: there is nothing to evaluate, or nothing to evaluate on.
     """
-    dataset = data.evaluation_set(cfg)
-    if dataset is None:
+    if not cfg.DATASETS.TEST:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
-    detector = _detector(cfg)
     path = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
-    weights.load_weights(detector, path or weights.weights_path(cfg), _console(launch), whole=True)
+    path = path or weights.weights_path(cfg)
+    detector = _detector(cfg)
+    weights.load_weights(detector, path, _console(launch), whole=True)
+    dataset = data.evaluation_set(cfg, classes_of_weights(cfg, path))
     runner = _runner_type(launch)(
         _wrapped(DetectorModel(detector).to(_device(cfg))),
         cfg.OUTPUT_DIR,

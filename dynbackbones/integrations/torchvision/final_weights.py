@@ -28,5 +28,10 @@ class FinalWeightsHook(Hook):
             checkpoints.save(
                 Path(runner.work_dir) / FINAL_WEIGHTS,
                 unwrap_model(runner).detector.state_dict(),
-                {"iteration": runner.iter, "config": self._config, "engine": "torchvision"},
+                {
+                    "iteration": runner.iter,
+                    "config": self._config,
+                    "engine": "torchvision",
+                    "classes": list(runner.train_dataloader.dataset.metainfo["classes"]),
+                },
             )

@@ -23,6 +23,7 @@ MODEL:
 DATASETS:
   COCO_FORMAT:
     tiny: [tiny/instances.json, tiny/images]
+    other: [tiny/other.json, tiny/images]
   TRAIN: ("tiny",)
   TEST: ("tiny",)
 DATALOADER: {NUM_WORKERS: 0}

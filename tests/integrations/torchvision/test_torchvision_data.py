@@ -160,6 +160,24 @@ def test_datasets_trained_on_together_must_agree(source, tmp_path):
     assert len(CocoDetection([source, source], 2, Sizes((0,), 99), "RGB")) == 6
 
 
+def test_categories_of_another_set_are_matched_by_name(source, tmp_path):
+    content = json.loads(source.annotations.read_text())
+    for category, name in zip(content["categories"], ("three", "seven"), strict=True):
+        category["name"] = name
+    (tmp_path / "other.json").write_text(json.dumps(content))
+    other = CocoSource("other", tmp_path / "other.json", source.images)
+    first = CocoDetection([source], 2, Sizes((0,), 99), "RGB")
+    evaluated = CocoDetection([other], 2, Sizes((0,), 99), "RGB", classes=first.classes)
+    assert evaluated.classes.names == evaluated.metainfo["classes"] == ("three", "seven")
+    # What is called seven in one file is called three in the other.
+    assert first[0]["target"]["labels"].tolist() == [2, 1]
+    assert evaluated[0]["target"]["labels"].tolist() == [1, 2]
+    names = {entry["id"]: entry["name"] for entry in evaluated.annotations["categories"]}
+    assert [names[number] for number in evaluated.category_ids] == ["three", "seven"]
+    both = CocoDetection([source, other], 2, Sizes((0,), 99), "RGB")
+    assert both[3]["target"]["labels"].tolist() == [1, 2]
+
+
 def test_no_dataset_to_train_on(tiny_config):
     with pytest.raises(UserError, match=naming("DATASETS.TRAIN", "no dataset")):
         data.training_set(tiny_config(DATASETS__TRAIN="()"), seed=0)

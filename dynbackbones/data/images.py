@@ -1,0 +1,149 @@
+"""Images of users' files: whole, upright, and 8 bits deep whatever the file has."""
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dynbackbones.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE = 258
+# Readers that start programs, or hand the file to whatever the user's process has registered.
+_NO_IMAGES = {"EPS", "WMF", "FPX", "MIC", "BUFR", "GRIB", "HDF5", "MPEG", "STUB"}
+_TURNED = range(2, 9)
+
+
+def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> "Image":
+    """Reads an image whole, as RGB, turned upright by its EXIF orientation (as detectron2 does).
+
+    Of samples with 16 bits the upper 8 count, as OpenCV and Pillow take them of colour images.
+
+    Args:
+        path: the file.
+        size: (width, height) that its annotations say; None if nothing says it.
+
+    Raises:
+        UserError: the file is missing, truncated, not an image, of too many pixels, of a depth
+            that nothing says how to show in 8 bits, or of another size.
+    """
+    # Here and not above: the core package does without Pillow.
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            file_size, turned = image.size, image.getexif().get(_ORIENTATION) in _TURNED
+            image.load()
+            deep = _depth(image)
+            upright = ImageOps.exif_transpose(image)
+            if not deep:
+                upright = upright.convert("RGB")
+    except FileNotFoundError as error:
+        raise UserError(f"image {path} does not exist; complete the dataset") from error
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f"image {path} ({os.path.getsize(path)} bytes) has too many pixels ({error}); cut it "
+            "into parts, or remove it from the annotations"
+        ) from error
+    except Exception as error:  # decoders fed with arbitrary bytes raise anything
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"image {path} is truncated or not an image ({reason}); "
+            "copy it again or remove it from the annotations"
+        ) from error
+    if size is not None and upright.size != size:
+        raise UserError(_other_size(path, upright.size, file_size if turned else None, size))
+    if not deep:
+        return upright
+    return Image.fromarray(_upper_bits(np.asarray(upright), deep, path)).convert("RGB")
+
+
+def check_header(path: str | os.PathLike) -> None:
+    """Refuses what `read_image` would, as far as a file's header tells, or would scale.
+
+    For readers of other libraries, which cut off what is deeper than 8 bits.
+
+    Raises:
+        UserError: so it is.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            deep = _depth(image)
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError):
+        read_image(path)  # says what is wrong
+        return
+    if deep:
+        raise UserError(
+            f"image {path} has {deep} bits per pixel, of which this reader would show white; "
+            "convert it to 8 bits"
+        )
+
+
+def turned_size(path: str | os.PathLike) -> tuple[int, int] | None:
+    """(width, height) of an image in its file, if its EXIF orientation turns it; else None."""
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            return image.size if image.getexif().get(_ORIENTATION) in _TURNED else None
+    except Exception:  # it is asked to explain an error, and must not replace it
+        return None
+
+
+EXIF_REMEDY = (
+    "they were made for the image as it lies in the file, which its EXIF orientation turns: remove "
+    "that (exiftool -Orientation= FILE), or annotate the upright image"
+)
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in Image.OPEN if name not in _NO_IMAGES)
+
+
+def _depth(image: "Image") -> int:
+    """Bits of a sample where an image is deeper than 8; 0 where it is not."""
+    if image.mode == "F" or (image.mode == "I" and image.format not in ("PNG", "PPM")):
+        return 32
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return 0
+    given = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))
+    return int(given[0] if isinstance(given, tuple) else given)
+
+
+def _upper_bits(values: np.ndarray, bits: int, path: str | os.PathLike) -> np.ndarray:
+    highest = values.max(initial=0)
+    if not 8 <= bits <= 16 or values.min(initial=0) < 0 or highest >= 1 << bits:
+        raise UserError(
+            f"image {path} has {bits} bits per pixel, and nothing says which value is white; "
+            "convert it to 8 bits"
+        )
+    # Of 12 or 10 bits in 16: nearly black, and nobody knows how many there are.
+    if 0 < highest < 1 << (bits - 4):
+        raise UserError(
+            f"image {path} has {bits} bits per pixel, but no value above {highest}: as 8 bits it "
+            "would be black; scale it to its own range and convert it to 8 bits"
+        )
+    return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _other_size(
+    path: str | os.PathLike,
+    found: tuple[int, int],
+    in_file: tuple[int, int] | None,
+    said: tuple[int, int],
+) -> str:
+    remedy = EXIF_REMEDY if in_file == said else "correct the annotation file"
+    return (
+        f"image {path} is {found[0]} x {found[1]} pixels, but its annotations say {said[0]} x "
+        f"{said[1]}; {remedy}"
+    )
