@@ -26,7 +26,7 @@ _INTO_ROOMS = {
     ("integrations.openmmlab", "integrations.openmmlab.dcan"): "style synthesis target_images",
 }
 _RENAMED = {
-    "_numpy_pickle": "checkpoints.numpy_pickle",
+    "_numpy_pickle": "checkpoints.unpickling",
     "backbones.block_execution": "backbones.blockdrop.stage",
     "backbones.block_selection": "backbones.blockdrop.selection",
     "backbones.blockdrop_resnet": "backbones.blockdrop.resnet",

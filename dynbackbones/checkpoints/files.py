@@ -1,87 +1,20 @@
-"""Reading, checking and writing checkpoints; no code from a file is ever run.
+"""Checking and writing checkpoints.
 
-Every checkpoint that a tool of this package touches goes through `load` before a framework sees
-it. Files of our own are `.pth` files `{"model": state_dict, "meta": {...}}`.
+Files of our own are `.pth` files `{"model": state_dict, "meta": {...}}`.
 """
 
 import os
-import pickle
-import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from dynbackbones.checkpoints import numpy_pickle as _numpy_pickle
 from dynbackbones.errors import UserError
 
-_WEIGHT_KEYS = ("model", "state_dict")  # ours and detectron2's; OpenMMLab's and most others'
-# How torch's files begin: a zip archive, or before torch 1.6 a pickled magic number.
-_TORCH_MAGIC = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
 _SHOWN = 3
-
-
-def load(path: str | os.PathLike) -> dict[str, Any]:
-    """Reads a checkpoint on the CPU without running code from it.
-
-    torch's files are read with `weights_only=True`. A `.pkl` file that torch did not write
-    (detectron2's model zoo) is read by an unpickler that knows plain data and NumPy arrays only;
-    its arrays stay NumPy arrays.
-
-    Raises:
-        UserError: no such file; the file is damaged, is something else, or holds more than weights.
-    """
-    path = Path(path)
-    head = _read_head(path)
-    try:
-        if path.suffix == ".pkl" and not head.startswith(_TORCH_MAGIC):
-            checkpoint = _numpy_pickle.load(path)
-        else:
-            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # parsers fed with arbitrary bytes raise anything
-        raise UserError(_explain(path, error)) from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(
-            f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dictionary; "
-            'save it as {"model": model.state_dict()}'
-        )
-    return checkpoint
-
-
-def state_dict_of(checkpoint: Mapping[str, Any], source: str = "checkpoint") -> dict[str, Tensor]:
-    """Takes the weights out of a loaded checkpoint of any of the known layouts.
-
-    These are `{"model": weights, ...}` (ours, detectron2's), `{"state_dict": weights, ...}`
-    (OpenMMLab's) and bare weights (torchvision's). NumPy arrays become tensors; the prefix
-    `module.` of a data-parallel wrapper goes.
-
-    Args:
-        checkpoint: what `load` returned.
-        source: names the file in error messages.
-
-    Raises:
-        UserError: no weights are found, or something among them is not a tensor.
-    """
-    weights: Any = checkpoint
-    for key in _WEIGHT_KEYS:
-        if isinstance(checkpoint.get(key), Mapping):
-            weights = checkpoint[key]
-            break
-    state = {str(key): _as_tensor(value) for key, value in weights.items()}
-    strangers = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if strangers or not state:
-        raise UserError(
-            f"{source} has no weights that this package knows: expected a dictionary of tensors, "
-            f"bare or under {' or '.join(map(repr, _WEIGHT_KEYS))}; "
-            f"found {listed(strangers) or 'an empty one'}"
-        )
-    if all(key.startswith("module.") for key in state):
-        state = {key.removeprefix("module."): value for key, value in state.items()}
-    return state
 
 
 def differences(
@@ -187,59 +120,6 @@ def save(
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _read_head(path: Path) -> bytes:
-    """First bytes of a file that exists and could be a checkpoint."""
-    if not path.exists():
-        raise UserError(f"checkpoint {path} does not exist; check the path")
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} is not a file; name a file inside it")
-    try:
-        with open(path, "rb") as file:
-            head = file.read(256)
-    except OSError as error:
-        raise UserError(f"checkpoint {path} cannot be opened: {error.strerror}") from error
-    start = head.lstrip().lower()
-    if not start:
-        raise UserError(f"checkpoint {path} is empty; copy or download it again")
-    if start.startswith((b"<!doctype", b"<html")):
-        raise UserError(
-            f"checkpoint {path} is an HTML page: the download met an error or login page; "
-            "download it again"
-        )
-    if start.startswith(b"version https://git-lfs"):
-        raise UserError(
-            f"checkpoint {path} is a Git LFS pointer; fetch the file itself (git lfs pull)"
-        )
-    return head
-
-
-def _explain(path: Path, error: Exception) -> str:
-    """One line on why a file could not be read: unsafe content, or damage."""
-    if isinstance(error, _numpy_pickle.ForbiddenName):
-        name = str(error)
-    elif isinstance(error, pickle.UnpicklingError):
-        # torch names what it refused only inside a text of many lines.
-        found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        name = found.group(1) if found else ""
-    else:
-        name = ""
-    if name:
-        return (
-            f"checkpoint {path} holds more than weights ({name}) and was not loaded, because that "
-            "would run code from the file; save its state_dict alone"
-        )
-    return (
-        f"checkpoint {path} is damaged or not a checkpoint ({type(error).__name__}); get it again"
-    )
-
-
-def _as_tensor(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        # torch has no big-endian tensors.
-        return torch.from_numpy(np.asarray(value, dtype=value.dtype.newbyteorder("=")))
-    return value
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.checkpoints.files import check_architecture, listed, without_counters
+from dynbackbones.checkpoints.finding import Weights
 from dynbackbones.errors import UserError
 
 Shapes = tuple[tuple[int, ...], tuple[int, ...]]
@@ -31,6 +32,8 @@ class LoadReport:
         new: names in the model that keep their initial values.
         reshaped: names of layers outside the backbone that have another shape in the file, to
             that shape and the model's; they are among `left_out` and `new`.
+        remarks: what was unusual: where the weights were in the file, what was stripped off their
+            names, what lies beside them and was not loaded.
     """
 
     source: str
@@ -41,6 +44,7 @@ class LoadReport:
     left_out: tuple[str, ...]
     new: tuple[str, ...]
     reshaped: Mapping[str, Shapes]
+    remarks: tuple[str, ...] = ()
 
     def line(self, others: str = "start from scratch") -> str:
         """The report in one line for a log.
@@ -57,7 +61,7 @@ class LoadReport:
             parts.append(f"pyramid and heads {others}")
         if self.left_out:
             parts.append(f"left out {listed(self.left_out)}")
-        return "; ".join(parts)
+        return "; ".join([*parts, *self.remarks])
 
     def lines(self) -> Iterator[str]:
         """The report in numbers, each with the first few names."""
@@ -66,6 +70,7 @@ class LoadReport:
         for label, keys in (("mapped", renamed), ("left out", self.left_out), ("new", self.new)):
             if keys:
                 yield f"{label} {len(keys)}: {listed(keys)}"
+        yield from self.remarks
 
     def __str__(self) -> str:
         return self.line()
@@ -128,6 +133,7 @@ def fit(
         left_out=tuple(without_counters(k for k in state if targets.get(k) not in fitted)),
         new=tuple(without_counters(wanted.keys() - fitted.keys())),
         reshaped=reshaped,
+        remarks=tuple(state.remarks()) if isinstance(state, Weights) else (),
     )
     return fitted, report
 

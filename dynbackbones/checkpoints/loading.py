@@ -1,24 +1,27 @@
 """Loading weights into a backbone, or into any model that contains one."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.checkpoints.download import local_file
-from dynbackbones.checkpoints.files import load, state_dict_of
+from dynbackbones.checkpoints.finding import Weights, state_dict_of
 from dynbackbones.checkpoints.fit import LoadReport, fit
+from dynbackbones.checkpoints.reading import load
 from dynbackbones.errors import UserError
 
 DETECTOR_PREFIX = "detector."
 """Of all names in checkpoints that the torchvision engine writes while it trains."""
+_HOLDERS = (DETECTOR_PREFIX, "model.", "net.", "network.")
 
 
 def load_weights(
     model: nn.Module,
     source: str | os.PathLike,
     *,
+    key: str | None = None,
     prefix: str | None = None,
     allow_other_heads: bool = False,
 ) -> LoadReport:
@@ -26,14 +29,17 @@ def load_weights(
 
     The file may hold a whole model of the same kind, or a backbone: with or without a classifier,
     alone or inside a model of another kind, in the names of this package, torchvision, timm,
-    OpenMMLab or detectron2. Weights that do not fit exactly are refused, and nothing is loaded; of
-    a plain ResNet's file a BlockDrop network takes all but its policy network. No code from the
-    file is run.
+    OpenMMLab or detectron2, under whatever key beside whatever a training keeps, and with what
+    `DataParallel` and `torch.compile` put before names. Weights that do not fit exactly are
+    refused, and nothing is loaded; of a plain ResNet's file a BlockDrop network takes all but its
+    policy network. No code from the file is run.
 
     Args:
         model: a backbone of `build_backbone`, or a detector, segmentor or classifier of any
             framework that contains exactly one.
         source: a file, a URL (downloaded once), or ``torchvision://resnet50``.
+        key: that the weights are under in the file, with dots between several, such as ``"ema"``;
+            found out if None.
         prefix: what the backbone's names in the file begin with, followed by this package's names;
             found out if None. With a prefix only the backbone is loaded.
         allow_other_heads: where a whole model's file has layers of another shape outside the
@@ -61,20 +67,20 @@ def load_weights(
         >>> torch.equal(net.conv1.weight, plain.conv1.weight)
         True
     """
-    state = read_weights(source)
+    state = read_weights(source, key)
     return load_state(model, state, source, prefix=prefix, allow_other_heads=allow_other_heads)
 
 
-def read_weights(source: str | os.PathLike) -> dict[str, Tensor]:
+def read_weights(source: str | os.PathLike, key: str | None = None) -> Weights:
     """The weights in a file of any layout, from wherever it is; no code from it is run.
 
     Args:
-        source: see `load_weights`.
+        source, key: see `load_weights`.
 
     Raises:
         UserError: the file is not there or unsafe, or holds no weights.
     """
-    return state_dict_of(load(local_file(source)), f"checkpoint {os.fspath(source)}")
+    return state_dict_of(load(local_file(source)), f"checkpoint {os.fspath(source)}", key)
 
 
 def load_state(
@@ -86,14 +92,13 @@ def load_state(
     allow_other_heads: bool = False,
 ) -> LoadReport:
     """`load_weights` with the weights that `read_weights` found in ``source``."""
-    while isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-        model = model.module
+    model = _unwrapped(model)
     place = _place_in(model)
-    # Other wrappers around all names would go here too.
-    if prefix is None and all(key.startswith(DETECTOR_PREFIX) for key in state):
-        state = {key.removeprefix(DETECTOR_PREFIX): value for key, value in state.items()}
+    wanted = model.state_dict()
+    if prefix is None:
+        state = _without_holders(state, wanted)
     fitted, report = fit(
-        model.state_dict(),
+        wanted,
         place,
         state,
         source,
@@ -104,6 +109,28 @@ def load_state(
     # Not strict, since what is optional and batch norm's counters may be absent.
     model.load_state_dict(fitted, strict=False)
     return report
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """A model without what trains it in parallel or compiles it."""
+    while True:
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod
+        else:
+            return model
+
+
+def _without_holders(state: Mapping[str, Tensor], wanted: Collection[str]) -> Mapping[str, Tensor]:
+    """Weights without the name of a model inside another object, as frameworks have it."""
+    for _ in _HOLDERS:
+        for holder in _HOLDERS:
+            if all(key.startswith(holder) for key in state) and not any(
+                key.startswith(holder) for key in wanted
+            ):
+                state = (state if isinstance(state, Weights) else Weights(state)).without(holder)
+    return state
 
 
 def decision_keys(model: nn.Module) -> set[str]:

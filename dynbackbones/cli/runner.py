@@ -14,6 +14,10 @@ from mmengine.runner import Runner
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones.cli.arguments import add_verbose
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checkpoint_loader import (
+    PlainCheckpointHook,
+    read_safely,
+)
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
 from dynbackbones.integrations.openmmlab import checks
@@ -94,6 +98,7 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
     Raises:
         UserError: an option or a type in the config does not exist.
     """
+    read_safely()
     try:
         runner = (Runner if verbose else QuietRunner).from_cfg(cfg)
     except (KeyError, TypeError) as error:
@@ -101,6 +106,7 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
         if reason is None:
             raise
         raise UserError(f"the config cannot be used: {reason}") from error
+    runner.register_hook(PlainCheckpointHook())
     runner.register_hook(ResultsHook(), priority="LOWEST")
     engine = cfg.get("default_scope") or "mmengine"
     runner.register_hook(ConsoleHook(engine, progress=not verbose), priority="LOWEST")

@@ -20,6 +20,7 @@ TO_CONSOLE = {"console": True}
 _WARNINGS = (
     "`torch.jit.script` is deprecated",  # detectron2
     "torch.meshgrid",  # detectron2
+    "Detected pickle protocol",  # torch, of files that the second way of reading takes
     "torch.utils.checkpoint",  # mmseg leaves use_reentrant to it
     "Fail to import ``MultiScaleDeformableAttention``",  # mmcv without compiled operators
     "Default ``avg_non_ignore`` is False",  # mmseg, whose configs all keep the default

@@ -15,7 +15,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.console import TO_CONSOLE
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 
-# What detectron2 unpickles by itself; everything else goes through `_torch_load`.
+# What detectron2 would unpickle by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")
 # What old checkpoints of detectron2's keep and its models no longer do.
 _OBSOLETE = re.compile(r"anchor_generator\.cell_anchors|^pixel_(mean|std)$")
@@ -54,7 +54,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
     def _load_file(self, filename: str) -> dict[str, Any]:
         self._file = filename
         if filename.endswith(_UNPICKLED):
-            checkpoints.load(filename)
+            return _read_zoo(filename)
         return super()._load_file(filename)
 
     def _torch_load(self, f: str) -> dict[str, Any]:
@@ -94,6 +94,21 @@ class CheckedCheckpointer(DetectionCheckpointer):
                 f"{len(unmatched)} keys of the backbone ({', '.join(unmatched[:3])}, ...); use "
                 f"weights of {type(self.model.backbone.bottom_up).__name__}, or another backbone"
             )
+
+
+def _read_zoo(path: str) -> dict[str, Any]:
+    """What detectron2 makes of a file of its model zoo's, of Caffe2's or of pycls's."""
+    content = checkpoints.load(path)
+    weights = checkpoints.state_dict_of(content, f"checkpoint {path}")
+    if "model" in content and "__author__" in content:
+        return {**content, "model": weights}
+    pycls = path.endswith(".pyth")
+    left_out = "num_batches_tracked" if pycls else "_momentum"
+    return {
+        "model": {key: value for key, value in weights.items() if not key.endswith(left_out)},
+        "__author__": "pycls" if pycls else "Caffe2",
+        "matching_heuristics": True,
+    }
 
 
 def _place_of_backbone(model: nn.Module) -> str | None:

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dynbackbones import checkpoints
+from dynbackbones.checkpoints.finding import foreign_names
 from dynbackbones.errors import UserError
 from dynbackbones.training.run_folder import has_checkpoints
 
 # What mmengine's Runner reads of a checkpoint in any case.
 _NEEDED = ("meta", "state_dict", "optimizer", "message_hub")
+# What of it must be there as it was saved.
+_STATES = ("state_dict", "optimizer", "param_schedulers")
 
 
 def last_checkpoint(folder: str | os.PathLike, remedy: str) -> str | None:
@@ -56,4 +59,11 @@ def load_resumable(
     absent = [key for key in (*_NEEDED, *also_needed) if key not in content]
     if absent:
         raise UserError(f"checkpoint {path} cannot be continued from (no {absent[0]}): {remedy}")
+    for key in (*_STATES, *also_needed):
+        foreign = foreign_names(content.get(key))
+        if foreign:
+            raise UserError(
+                f"checkpoint {path} cannot be continued from ({key} holds {foreign[0]}, which is "
+                f"not loaded from files): {remedy}"
+            )
     return content

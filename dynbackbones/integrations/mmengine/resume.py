@@ -6,20 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from dynbackbones.integrations.mmengine.checkpoint_loader import forget_logs
 from dynbackbones.integrations.mmengine.random_states import (
     RandomStates,
     random_state,
     set_random_state,
 )
 from dynbackbones.integrations.mmengine.run_config import RUN_CONFIG, describe
-
-# What mmengine's CheckpointHook notes of the run so far.
-_KEPT_INFO = ("best_score", "best_ckpt", "keep_ckpt_ids")
 
 
 @HOOKS.register_module()
@@ -67,7 +64,7 @@ class RandomStateHook(Hook):
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.write(checkpoint)
-        _forget_logs(checkpoint)
+        forget_logs(checkpoint)
         if runner.cfg.get("model") is not None:  # else the runner was made without a config
             checkpoint[RUN_CONFIG] = describe(runner.cfg)
 
@@ -87,28 +84,6 @@ class RandomStateHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         # For the checkpoint of the best result, which is written after validation.
         self._states.collect()
-
-
-def _forget_logs(checkpoint: dict) -> None:
-    """Takes mmengine's log history, which serves to smooth logged values, out of a checkpoint.
-
-    What mmengine knows of the best and the last checkpoints stays, or a resumed run would forget
-    them.
-    """
-    info = (checkpoint.get("message_hub") or {}).get("runtime_info", {})
-    kept = {key: _plain(value) for key, value in info.items() if key.startswith(_KEPT_INFO)}
-    checkpoint["message_hub"] = {
-        "log_scalars": {},
-        "runtime_info": kept,
-        "resumed_keys": dict.fromkeys(kept, True),
-    }
-
-
-def _plain(value: Any) -> Any:
-    """A value as a safe loader accepts it: metrics may be NumPy's numbers."""
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _stay_in(work_dir: str | os.PathLike, checkpoint: dict) -> None:

@@ -28,6 +28,7 @@ from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.console import quieten
 from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.engine import Launch
+from dynbackbones.integrations.mmengine.checkpoint_loader import read_safely
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
 from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, load_resumable
@@ -80,6 +81,7 @@ def main(cfg: CfgNode, launch: Launch) -> None:
 
 def train(cfg: CfgNode, launch: Launch) -> None:
     """Trains one process's part, evaluates, and writes weights and results."""
+    read_safely()
     resume_from = last_checkpoint(cfg.OUTPUT_DIR, _NO_LAST) if launch.resume else None
     checkpoint = _load_resumable(resume_from) if resume_from else None
     seed = _seed(cfg, checkpoint)
