@@ -20,7 +20,7 @@ from dynbackbones.backbones.sar.decisions import SARDecisions as SARDecisions
 from dynbackbones.backbones.sar.resnet import SARResNet as SARResNet
 
 register_backbone("resnet", ResNet, depths=resnet.LAYOUTS)
-register_backbone("sar_resnet", SARResNet, node="SAR", depths=_sar_resnet.LAYOUTS)
+register_backbone("sar_resnet", SARResNet, node="SAR", depths=_sar_resnet.DEPTHS)
 register_backbone("blockdrop_resnet", BlockDropResNet, node="BLOCKDROP", depths=resnet.LAYOUTS)
 register_backbone("cifar_resnet", CifarResNet, depths=cifar_resnet.DEPTHS)
 register_backbone("sar_cifar_resnet", SARCifarResNet, depths=cifar_resnet.DEPTHS)

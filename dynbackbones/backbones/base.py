@@ -162,10 +162,12 @@ class Backbone(nn.Module):
     def state_kept(self) -> Iterator[None]:
         """Forward passes inside leave no trace, and do not see sizes that wait for another one.
 
-        Decisions, auxiliary losses and sizes that `set_image_sizes` gave are afterwards as before.
+        Decisions, auxiliary losses, and the sizes and guidance that were given for the next one,
+        are afterwards as before.
         """
         last = self._traces.mine
-        before, last.image_sizes = dict(vars(last)), None
+        before = dict(vars(last))
+        last.image_sizes = last.guidance = None
         try:
             yield
         finally:

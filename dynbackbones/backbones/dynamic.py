@@ -2,7 +2,7 @@
 
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.guidance import Guidance
 from dynbackbones.layers.tracing import is_traced
 
 PATIENCE = 10
@@ -24,6 +25,8 @@ class DynamicBackbone(Backbone):
         progress: share of training done, set by `set_progress`.
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
             and multiplying); what holds in training mode is each network's to say.
+        guidance: what training may tell it of where details matter: ``"none"``, ``"objects"``
+            (boxes) or ``"borders"`` (between classes); see `set_guidance`.
         lr_factors: by the names of `own_parameters`, the factors of the learning rate that hold
             unless a config says otherwise.
         policy_training: None where auxiliary losses train the decisions; ``"frozen"``, or
@@ -51,6 +54,7 @@ class DynamicBackbone(Backbone):
     lr_factors: ClassVar[dict[str, float]] = {}
     training_options: ClassVar[type | None] = None
     policy_training: str | None = None
+    guidance: str = "none"
 
     def __init__(self, in_channels: int, execution: str = "auto", selection: Any = None) -> None:
         super().__init__(in_channels)
@@ -147,6 +151,48 @@ class DynamicBackbone(Backbone):
             raise ValueError(f"fraction of training must lie in [0, 1], got {fraction}")
         self.progress = float(fraction)
         self._unmoved = None
+
+    def set_guidance(
+        self, *, boxes: Sequence[Tensor] | None = None, maps: Tensor | None = None
+    ) -> None:
+        """Tells this thread's next training pass where details matter; it forgets that again.
+
+        Passes that leave no auxiliary losses (`no_auxiliary`, evaluation) leave it for the next.
+        Networks whose `guidance` is ``"none"`` do not look at it.
+
+        Args:
+            boxes: for each image (n, 4), x1, y1, x2, y2 in pixels of the images that the backbone
+                gets, n may be 0; or
+            maps: (N, H, W) importance of each of their pixels, in [0, 1].
+
+        Raises:
+            ValueError: neither or both are given, or one has another shape.
+
+        Example:
+            >>> import dynbackbones, torch
+            >>> net = dynbackbones.build_backbone("sar_resnet18", guidance="objects")
+            >>> net.set_guidance(boxes=[torch.tensor([[8.0, 8.0, 40.0, 30.0]])])
+            >>> _ = net(torch.rand(1, 3, 64, 64))
+            >>> sorted(net.auxiliary_losses())
+            ['loss_activation_rate', 'loss_guidance']
+        """
+        self._traces.mine.guidance = Guidance(boxes, maps)
+
+    def _take_guidance(self, images: Tensor) -> Guidance | None:
+        """What `set_guidance` gave for the pass over these images, where it is of any use.
+
+        Raises:
+            ValueError: it was for another number.
+        """
+        if not self.records_auxiliary:
+            return None
+        last = self._traces.mine
+        guidance, last.guidance = last.guidance, None
+        if guidance is None or self.guidance == "none":
+            return None
+        if len(guidance) != len(images):
+            raise ValueError(f"guidance is for {len(guidance)} images, the batch has {len(images)}")
+        return guidance
 
     def auxiliary_losses(self) -> dict[str, Tensor]:
         """The losses of this thread's last training forward, which are taken off the module."""

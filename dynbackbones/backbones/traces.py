@@ -5,6 +5,7 @@ import threading
 from torch import Tensor
 
 from dynbackbones.backbones.decisions import Decisions, Size
+from dynbackbones.backbones.guidance import Guidance
 
 
 class Trace:
@@ -13,6 +14,7 @@ class Trace:
     def __init__(self) -> None:
         self.decisions: Decisions | None = None
         self.image_sizes: list[Size] | None = None
+        self.guidance: Guidance | None = None
         self.losses: dict[str, Tensor] = {}
 
 

@@ -1,12 +1,18 @@
 """Normalisation layers by name."""
 
+import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
 NormLayer = Callable[[int], nn.Module]
 
-NORMS = ("BN", "SyncBN", "FrozenBN")
+NORMS = ("BN", "SyncBN", "FrozenBN", "GN")
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """A group norm with 32 groups, or fewer where these would have less than 4 channels."""
+    return nn.GroupNorm(math.gcd(32, max(channels // 4, 1)), channels)
 
 
 def norm_layer(norm: str | NormLayer) -> NormLayer:
@@ -14,7 +20,7 @@ def norm_layer(norm: str | NormLayer) -> NormLayer:
 
     Args:
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` (fixed statistics and affine parameters, for
-            pretrained weights only), or a callable from a number of channels to a layer.
+            pretrained weights only), ``"GN"``, or a callable from a number of channels to a layer.
 
     Raises:
         ValueError: ``norm`` is a name that is not known.
@@ -25,6 +31,8 @@ def norm_layer(norm: str | NormLayer) -> NormLayer:
         return nn.BatchNorm2d
     if norm == "SyncBN":
         return nn.SyncBatchNorm
+    if norm == "GN":
+        return group_norm
     if norm == "FrozenBN":
         # Imported on use: `import dynbackbones` loads torch alone.
         from torchvision.ops import FrozenBatchNorm2d

@@ -90,6 +90,27 @@ class RegionGrid:
         )
         return cells.index_select(-2, rows).index_select(-1, cols)
 
+    def spread(self, cells: Tensor) -> Tensor:
+        """Gives cells outside an image the values of the nearest ones inside, without gradient.
+
+        Args:
+            cells: (N, A, B, R, S).
+
+        Returns:
+            The same shape.
+        """
+        if not self.padded:
+            return cells
+        spread = cells.detach()
+        for axis, other in ((3, 2), (4, 1)):
+            last = self.valid.any(dim=other).sum(dim=1, keepdim=True) - 1
+            index = torch.arange(cells.shape[axis], device=cells.device)
+            index = torch.minimum(index, last)
+            shape = [1, 1, 1, 1, 1]
+            shape[0], shape[axis] = index.shape
+            spread = spread.gather(axis, index.view(shape).expand(cells.shape))
+        return torch.where(self.valid[:, None, None], cells, spread)
+
     def average_pool(self, x: Tensor, scale: int) -> Tensor:
         """Averages exactly the pixels that each cell covers inside its image.
 

@@ -86,6 +86,7 @@ class ResidualBlock(nn.Module, ABC):
             converted from Caffe expect.
 
     Attributes:
+        stride, dilation, groups: as given.
         activation_checkpointing: compute the block's activations a second time in the backward
             pass instead of keeping them; see `set_activation_checkpointing`.
         packed: the convolutions are `PackedConv2d` without norm layers behind them; see
@@ -126,6 +127,7 @@ class ResidualBlock(nn.Module, ABC):
                 )
         self.in_channels = in_channels
         self.out_channels = out_channels
+        self.stride = stride
         self.groups = groups
         self.dilation = dilation
         self.final_relu = final_relu

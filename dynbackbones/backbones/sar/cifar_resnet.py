@@ -32,10 +32,11 @@ class SARCifarResNet(SARBackbone):
         width: factor of all channels but the stem's.
         beta: the refinement branch has beta times a stage's channels, in all stages.
         branches: ``"both"``, or for ablations (SAR, table I) ``"base"`` or ``"refinement"``; see
-            `SARStage`.
+            `PaperStage`.
         groups, base_scale, alpha, cell_size, grid_size, target_rate, target_schedule, temperature,
-            loss_weight, loss_reduction, selector_margin, norm, freeze_at, activation_checkpointing,
-            execution, selection: see `SARResNet`.
+            loss_weight, loss_reduction, loss_rate, track_target, guidance, guidance_weight,
+            selector_margin, norm, freeze_at, activation_checkpointing, execution, selection: see
+            `SARResNet`.
 
     Raises:
         ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
@@ -47,7 +48,7 @@ class SARCifarResNet(SARBackbone):
         120
     """
 
-    @takes(SAROptions, cell_size=(8, 4, 4))
+    @takes(SAROptions, groups=2, cell_size=(8, 4, 4), selector_margin=9.0)
     def __init__(
         self,
         depth: int,

@@ -52,11 +52,9 @@ class Fusion(nn.Module):
         base = self.base_projection(base)
         refinement = self.refinement_projection(refinement)
         weight = self.attention(grid.image_mean(base, self.base_scale))[:, :, None, None]
-        scale, (height, width) = self.base_scale, grid.size
-        in_place = not torch.is_grad_enabled() and height % scale == width % scale == 0
-        if in_place and refinement.is_contiguous(memory_format=torch.channels_last):
-            return _blend_(weight * base, 1 - weight, refinement, scale)
-        upsampled = _upsample(base, scale, grid)
+        if _blends(refinement, self.base_scale, grid):
+            return _blend_(weight * base, 1 - weight, refinement, self.base_scale)
+        upsampled = _upsample(base, self.base_scale, grid)
         return F.relu(weight * upsampled + (1 - weight) * refinement, inplace=True)
 
     def macs(self, height: int, width: int) -> int:
@@ -67,6 +65,36 @@ class Fusion(nn.Module):
             + _conv_weights(self.base_projection) * base
             + _conv_weights(self.refinement_projection) * height * width
         )
+
+
+class AddedBase(nn.Module):
+    """Adds a base branch to a ResNet's stage, each channel with a weight that starts at 0.
+
+    ``relu(refinement + scale * upsampled base)``: at the start exactly the refinement branch,
+    which ends in a ReLU. The weight is no norm layer's, since frozen ones do not learn.
+
+    Args:
+        base_channels, channels, base_scale, norm: see `Fusion`.
+    """
+
+    def __init__(self, base_channels: int, channels: int, base_scale: int, norm: NormLayer) -> None:
+        super().__init__()
+        self.base_scale = base_scale
+        self.base_projection = nn.Sequential(conv1x1(base_channels, channels), norm(channels))
+        self.scale = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
+        """See `Fusion.forward`."""
+        base = self.scale * self.base_projection(base)
+        if _blends(refinement, self.base_scale, grid):
+            whole = refinement.new_ones(1, 1, 1, 1).expand(*refinement.shape[:2], 1, 1)
+            return _blend_(base, whole, refinement, self.base_scale)
+        return F.relu(refinement + _upsample(base, self.base_scale, grid), inplace=True)
+
+    def macs(self, height: int, width: int) -> int:
+        """See `Fusion.macs`."""
+        base = conv_out_size(height, self.base_scale) * conv_out_size(width, self.base_scale)
+        return _conv_weights(self.base_projection) * base
 
 
 class BaseAlone(nn.Module):
@@ -116,6 +144,13 @@ def _upsample(base: Tensor, scale: int, grid: RegionGrid) -> Tensor:
     height, width = grid.size
     # By a fixed factor, so that a pixel's partner does not depend on how a batch is padded.
     return F.interpolate(base, scale_factor=scale)[..., :height, :width]
+
+
+def _blends(refinement: Tensor, scale: int, grid: RegionGrid) -> bool:
+    """Whether `_blend_` can take its place."""
+    whole = all(length % scale == 0 for length in grid.size)
+    channels_last = refinement.is_contiguous(memory_format=torch.channels_last)
+    return not torch.is_grad_enabled() and whole and channels_last
 
 
 def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:

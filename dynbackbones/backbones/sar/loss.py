@@ -3,6 +3,9 @@
 import torch.distributed as dist
 from torch import Tensor
 
+from dynbackbones.backbones.sar.stage import StageOutput
+from dynbackbones.layers.regions import activation_rates
+
 
 def global_mean(value: Tensor) -> Tensor:
     """Mean over all processes, with the gradient of this process's share.
@@ -16,6 +19,21 @@ def global_mean(value: Tensor) -> Tensor:
     dist.all_reduce(mean)
     mean /= dist.get_world_size()
     return value + (mean - value.detach())
+
+
+def rates_of(output: StageOutput, kind: str = "sampled") -> Tensor:
+    """(blocks, N) activation rates of a stage in training, with their gradient.
+
+    Args:
+        output: of the stage.
+        kind: of `LOSS_RATES`: ``"sampled"``, of the masks that the pass used, or ``"expected"``,
+            without their noise: of the probabilities at temperature 1, whose gradient stays where
+            that of the samples vanishes.
+    """
+    masks = output.choice.sampled
+    if kind == "expected":
+        masks = output.choice.logits.float().sigmoid() * output.grid.valid[:, None, None]
+    return activation_rates(masks, output.grid.valid).transpose(0, 1)
 
 
 def activation_rate_loss(rates: Tensor, target_rate: float, reduction: str = "batch") -> Tensor:

@@ -9,13 +9,17 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.decisions import Batch, Decisions, Regions
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.backbones.guidance import Guidance
 from dynbackbones.backbones.resnet import feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
-from dynbackbones.backbones.sar.loss import activation_rate_loss
+from dynbackbones.backbones.sar.guidance import guidance_loss
+from dynbackbones.backbones.sar.loss import activation_rate_loss, rates_of
 from dynbackbones.backbones.sar.options import SAROptions
+from dynbackbones.backbones.sar.paper_stage import PaperStage
 from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage, StageOutput
+from dynbackbones.backbones.sar.tracking import follow_target
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.residual import ResidualBlock
 from dynbackbones.layers.stem import run_stem, stem_macs
@@ -51,6 +55,10 @@ class SARBackbone(DynamicBackbone):
         self.temperature = (float(options.temperature[0]), float(options.temperature[1]))
         self.loss_weight = options.loss_weight
         self.loss_reduction = options.loss_reduction
+        self.loss_rate = options.loss_rate
+        self.track_target = options.track_target
+        self.guidance = options.guidance
+        self.guidance_weight = options.guidance_weight
         self._static_macs: dict[tuple[int, int], float] = {}
 
     def _add_stages(
@@ -76,12 +84,12 @@ class SARBackbone(DynamicBackbone):
             norm: constructor of the norm layers.
             first_beta: beta of the first stage.
             dilates: the third stage keeps the second's resolution.
-            branches: see `SARStage`.
+            branches: see `PaperStage`.
         """
         for index in range(3):
             dilated = dilates and index == 2
             cells = options.cell_size[index] * (2 if dilated else 1)
-            stage = SARStage(
+            stage = PaperStage(
                 block,
                 in_channels,
                 channels[index],
@@ -112,7 +120,7 @@ class SARBackbone(DynamicBackbone):
         init_weights(self)
         starting = list(self._last_stage() or ())
         for stage in self.stages().values():
-            starting += [*stage.base, stage.transition]
+            starting += [*stage.base, *stage.whole_blocks()]
             for layer in stage.fusion.modules():
                 if isinstance(layer, nn.Linear):
                     nn.init.normal_(layer.weight, std=0.01)
@@ -123,6 +131,12 @@ class SARBackbone(DynamicBackbone):
     def stages(self) -> dict[str, SARStage]:
         """The SAR stages by the name of the feature in which they end."""
         return {"res2": self.layer1, "res3": self.layer2, "res4": self.layer3}
+
+    def parts(self) -> list[list[nn.Module]]:
+        stages, parts = list(self.stages().values()), super().parts()
+        return [
+            part[0].frozen_parts() if part[0] in stages else part for part in parts
+        ]
 
     def _last_stage(self) -> nn.Sequential | None:
         """The ordinary stage behind them, whose output is res5, where there is one."""
@@ -135,20 +149,20 @@ class SARBackbone(DynamicBackbone):
         return [one.threshold for stage in self.stages().values() for one in stage.selectors]
 
     def sparse_convolutions(self) -> set[nn.Conv2d]:
-        blocks = [block for stage in self.stages().values() for block in stage.refinement]
+        blocks = [block for stage in self.stages().values() for block in stage.refined_blocks()]
         return {conv for block in blocks for conv, _ in block.residual_layers()}
 
     def timed_parts(self) -> dict[str, list[nn.Module]]:
         parts, stages = super().timed_parts(), list(self.stages().values())
         rest = {name: modules for name, modules in parts.items() if modules[0] not in stages}
-        shortcuts = [block.downsample for stage in stages for block in stage.refinement]
+        shortcuts = [block.downsample for stage in stages for block in stage.refined_blocks()]
         return {
             "stem": rest.pop("stem"),
             "base branch": [m for stage in stages for m in (stage.base_pool, *stage.base)],
             "selectors": [selector for stage in stages for selector in stage.selectors],
             "projection shortcuts": [module for module in shortcuts if module is not None],
             "fusion": [stage.fusion for stage in stages],
-            "transition": [stage.transition for stage in stages],
+            "whole blocks": [block for stage in stages for block in stage.whole_blocks()],
             "refinement": stages,
             **rest,
         }
@@ -178,6 +192,7 @@ class SARBackbone(DynamicBackbone):
         self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
     ) -> dict[str, Tensor]:
         batch = self._check_inputs(images, image_sizes)
+        guidance = self._take_guidance(images)
         x = run_stem(self, images)
         features, outputs = {}, {}
         for name, stage in self.stages().items():
@@ -191,7 +206,9 @@ class SARBackbone(DynamicBackbone):
 
         self.decisions = self._describe(batch, outputs)
         if self.records_auxiliary:
-            self._keep_auxiliary(self._losses(outputs.values()))
+            self._keep_auxiliary(self._losses(outputs, guidance))
+            if self.track_target:
+                self._track(outputs)
         return features
 
     def _stage_stride(self, name: str) -> int:
@@ -214,29 +231,50 @@ class SARBackbone(DynamicBackbone):
             execution=self.execution,
         )
 
-    def _losses(self, outputs) -> dict[str, Tensor]:
-        rates = [output.rates for output in outputs if output.rates is not None]
-        if not any(map(len, rates)):
+    def _losses(
+        self, outputs: dict[str, StageOutput], guidance: Guidance | None
+    ) -> dict[str, Tensor]:
+        trained = {n: out for n, out in outputs.items() if out.trained and out.masks.shape[1]}
+        if not trained:
             return {}
-        loss = activation_rate_loss(
-            torch.cat(rates), self.scheduled_target_rate, self.loss_reduction
-        )
-        return {"loss_activation_rate": self.loss_weight * loss}
+        target = self.scheduled_target_rate
+        rates = [rates_of(output, self.loss_rate) for output in trained.values()]
+        loss = activation_rate_loss(torch.cat(rates), target, self.loss_reduction)
+        losses = {"loss_activation_rate": self.loss_weight * loss}
+        if guidance is not None and self.guidance_weight:
+            matters = [guidance.importance(*self._edges(n, out)) for n, out in trained.items()]
+            guided = [
+                guidance_loss(output.choice.logits, cells, output.grid)
+                for output, cells in zip(trained.values(), matters, strict=True)
+            ]
+            losses["loss_guidance"] = self.guidance_weight * torch.stack(guided).mean()
+        return losses
+
+    def _track(self, outputs: dict[str, StageOutput]) -> None:
+        for name, output in outputs.items():
+            if output.choice.sampled is not None:
+                thresholds = [one.threshold for one in self.stages()[name].selectors]
+                follow_target(thresholds, output, self.scheduled_target_rate)
+
+    def _edges(self, name: str, output: StageOutput) -> tuple[Tensor, Tensor]:
+        """Borders of a stage's rows and columns of cells in pixels of the images."""
+        stride, grid = self._stage_stride(name), output.grid
+        return grid.row_edges * stride, grid.col_edges * stride
 
     def _describe(self, batch: Batch, outputs: dict[str, StageOutput]) -> Decisions:
         if not any(output.masks.shape[1] for output in outputs.values()):
             return Decisions(batch, self._count_base)  # base branches alone decide nothing
         regions = {}
         for name, output in outputs.items():
-            stride, grid = self._stage_stride(name), output.grid
+            rows, columns = self._edges(name, output)
             regions[name] = Regions(
                 masks=output.masks,
-                argmax_masks=output.argmax_masks,
-                row_edges=(grid.row_edges * stride).clamp(max=batch.size[0]),
-                col_edges=(grid.col_edges * stride).clamp(max=batch.size[1]),
-                areas=grid.areas,
+                argmax_masks=output.choice.argmax,
+                row_edges=rows.clamp(max=batch.size[0]),
+                col_edges=columns.clamp(max=batch.size[1]),
+                areas=output.grid.areas,
             )
-        sampled = any(output.rates is not None for output in outputs.values())
+        sampled = any(output.trained for output in outputs.values())
         return SARDecisions(batch, self._count_macs, regions, sampled)
 
     def _count_base(self, decisions: Decisions) -> Tensor:
@@ -264,9 +302,11 @@ class SARBackbone(DynamicBackbone):
         """
         total = float(stem_macs(self, height, width))
         for name, stage in self.stages().items():
-            size = feature_size((height, width), self._stage_stride(name))
+            stride = self._stage_stride(name)
+            size = feature_size((height, width), stride)
             refined = size[0] * size[1] * stage.groups * share
-            total += stage.static_macs(*size)
+            before = feature_size((height, width), stride // stage.first_stride)
+            total += stage.static_macs(size, before)
             total += refined * float(stage.macs_per_refined_pixel().sum())
         size = feature_size((height, width), self.feature_info["res4"].stride)
         for block in self._last_stage() or ():

@@ -1,13 +1,16 @@
 """The options that all SAR networks have."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
+from typing import Any
 
+from dynbackbones.backbones.guidance import KINDS as GUIDANCE_KINDS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.schedules import TARGET_SCHEDULES
 
 LOSS_REDUCTIONS = ("batch", "sample")
+LOSS_RATES = ("sampled", "expected")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,13 +19,14 @@ class SAROptions:
 
     Attributes:
         groups, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
-            temperature, loss_weight, loss_reduction, selector_margin: see `SARResNet`.
+            temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
+            guidance_weight, selector_margin: see `SARResNet`.
 
     Raises:
         ValueError: one of them has a wrong value.
     """
 
-    groups: int = 2
+    groups: int | None = None
     base_scale: int = 2
     alpha: int = 2
     beta: float = 1
@@ -33,12 +37,18 @@ class SAROptions:
     temperature: tuple[float, float] = (1.0, 0.01)
     loss_weight: float = 1.0
     loss_reduction: str = "batch"
-    selector_margin: float = 9.0
+    loss_rate: str = "sampled"
+    track_target: bool = False
+    guidance: str = "none"
+    guidance_weight: float = 0.25
+    selector_margin: float | None = None
 
     def __post_init__(self) -> None:
         check_choice("base_scale", self.base_scale, (2, 4))
         check_choice("target_schedule", self.target_schedule, TARGET_SCHEDULES)
         check_choice("loss_reduction", self.loss_reduction, LOSS_REDUCTIONS)
+        check_choice("loss_rate", self.loss_rate, LOSS_RATES)
+        check_choice("guidance", self.guidance, GUIDANCE_KINDS)
         self._check_schedules()
         self._check_branches()
         self._check_regions()
@@ -49,11 +59,14 @@ class SAROptions:
         pair = isinstance(self.temperature, Sequence) and len(self.temperature) == 2
         if not pair or not all(isinstance(t, Real) and t > 0 for t in self.temperature):
             raise ValueError(f"temperature must be two positive numbers, got {self.temperature!r}")
-        if not isinstance(self.loss_weight, Real) or not self.loss_weight >= 0:
-            raise ValueError(f"loss_weight must not be negative, got {self.loss_weight!r}")
+        weights = {"loss_weight": self.loss_weight, "guidance_weight": self.guidance_weight}
+        for name, weight in weights.items():
+            if not isinstance(weight, Real) or not weight >= 0:
+                raise ValueError(f"{name} must not be negative, got {weight!r}")
 
     def _check_branches(self) -> None:
-        for name, value in (("groups", self.groups), ("alpha", self.alpha)):
+        positive = {"alpha": self.alpha} | ({} if self.groups is None else {"groups": self.groups})
+        for name, value in positive.items():
             if not (isinstance(value, int) and value >= 1):
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
         if not self.beta > 0:
@@ -66,3 +79,10 @@ class SAROptions:
             raise ValueError(f"cell_size must be three positive integers, got {cells!r}")
         if grid is not None and not (isinstance(grid, int) and grid >= 1):
             raise ValueError(f"grid_size must be a positive integer or None, got {grid!r}")
+
+
+def with_defaults(options: SAROptions, **defaults: Any) -> SAROptions:
+    """The options, with values for those that are None."""
+    return replace(
+        options, **{name: v for name, v in defaults.items() if getattr(options, name) is None}
+    )

@@ -10,9 +10,15 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import FeatureInfo
-from dynbackbones.backbones.resnet import OUTPUT_STRIDES, check_choice
+from dynbackbones.backbones.resnet import (
+    OUTPUT_STRIDES,
+    add_stages,
+    check_choice,
+    init_weights,
+)
 from dynbackbones.backbones.sar.network import SARBackbone
-from dynbackbones.backbones.sar.options import SAROptions
+from dynbackbones.backbones.sar.options import SAROptions, with_defaults
+from dynbackbones.backbones.sar.resnet_stage import ResNetStage
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
@@ -24,7 +30,8 @@ from dynbackbones.layers.residual import (
 )
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS, add_imagenet_stem
 
-LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
+LAYOUTS = ("paper", "resnet")
+DEPTHS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
     34: (BasicBlock, (3, 4, 6, 3)),
     50: (Bottleneck, (3, 4, 6, 3)),
@@ -41,8 +48,12 @@ class SARResNet(SARBackbone):
     Args:
         depth: 18, 34, 50 or 101.
         in_channels: channels of the images.
+        layout: ``"paper"``; or ``"resnet"``, SAR stages around those of an ordinary ResNet, which
+            a trained one's weights fit: the first block of each of the first three stages runs
+            everywhere, the others are the refinement branch, and what the base branch adds is
+            weighted with a scale that starts at 0. At the start it is exactly that ResNet.
         groups: G, channel groups of the refinement branch, each with regions of its own; divides
-            the channels.
+            the channels. None is 2, and 1 with a ResNet's layout, which has no groups.
         base_scale: s, how much smaller the base branch's feature maps are: 2, or 4 (stages 1 and
             2).
         alpha: the base branch has 1 / alpha of a stage's channels.
@@ -60,15 +71,26 @@ class SARResNet(SARBackbone):
         loss_weight: lambda, the weight of the activation-rate loss.
         loss_reduction: what meets the target: the rate of the whole ``"batch"``, over all processes
             (SAR, eq. 10), or that of every ``"sample"`` (eq. 11).
+        loss_rate: the rate that the loss sees: of the masks as they were ``"sampled"`` (SAR, eq.
+            7), or the ``"expected"`` one, without their noise.
+        track_target: move the selectors' thresholds in training, so that the rate in evaluation
+            meets the target too; otherwise it is what comes out (see `calibrate`).
+        guidance: what training may tell the selectors of where details matter, by `set_guidance`,
+            which the adapters call: ``"none"`` (the paper's training), ``"objects"`` (boxes) or
+            ``"borders"`` (between classes).
+        guidance_weight: of the loss that draws them there.
         selector_margin: how much a selector prefers "refine" at the start, as a difference of
             logits. 9, the authors', suits schedules of ImageNet's length; runs of a few thousand
-            iterations never leave rate 1 with it and want 2.
+            iterations never leave rate 1 with it and want 2. None is 9, and 2 with a ResNet's
+            layout, which is for fine-tuning.
         output_stride: of res5: 32; 16 dilates stage 4; 8 also stage 3, whose regions then have
             twice as many feature pixels on a side.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` (fixed statistics, so only with trained
-            weights) or a constructor; see `norm_layer`.
+            weights), ``"GN"`` or a constructor; see `norm_layer`.
+        added_norm: of what a ResNet's layout adds to the ResNet, whose norm layers may be frozen.
+        stride_in_1x1: of a ResNet's layout; see `ResNet`.
         freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
-            so on.
+            so on; what a ResNet's layout adds never is.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them; the selectors run once.
         execution: in evaluation ``"sparse"`` skips what is not selected, ``"masked"`` computes all
@@ -98,9 +120,12 @@ class SARResNet(SARBackbone):
         depth: int,
         *,
         options: SAROptions,
+        layout: str = "paper",
         in_channels: int = 3,
         output_stride: int = 32,
         norm: str | NormLayer = "BN",
+        added_norm: str | NormLayer = "BN",
+        stride_in_1x1: bool = False,
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
         execution: str = "auto",
@@ -108,29 +133,106 @@ class SARResNet(SARBackbone):
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
         self.title = f"SAR-ResNet-{depth}"
-        check_choice("depth", depth, LAYOUTS)
+        self.layout = layout
+        check_choice("layout", layout, LAYOUTS)
+        check_choice("depth", depth, DEPTHS)
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
-        block, counts = LAYOUTS[depth]
         make_norm = norm_layer(norm)
         add_imagenet_stem(self, in_channels, make_norm)
+        if layout == "resnet":
+            self.holds_resnet = True
+            self.feature_info = add_stages(
+                self,
+                depth,
+                output_stride=output_stride,
+                norm=make_norm,
+                stride_in_1x1=stride_in_1x1,
+            )
+            self._lay_around_resnet(_of_resnet(options), norm_layer(added_norm))
+        else:
+            _check_paper(stride_in_1x1, added_norm)
+            self._lay_out(depth, options, output_stride, make_norm)
+        if activation_checkpointing:
+            set_activation_checkpointing(self)
+        self.freeze(freeze_at)
+
+    def _lay_out(
+        self, depth: int, options: SAROptions, output_stride: int, norm: NormLayer
+    ) -> None:
+        """Adds the paper's stages."""
+        block, counts = DEPTHS[depth]
         channels = [64 * 2**index * block.expansion for index in range(3)]
         self._add_stages(
             block,
             IMAGENET_STEM_CHANNELS,
             channels,
             counts,
-            options,
-            make_norm,
+            with_defaults(options, groups=2, selector_margin=9.0),
+            norm,
             first_beta=1,
             dilates=output_stride == 8,
         )
-        self.layer4 = _last_stage(block, channels[-1], counts[3], output_stride, make_norm)
+        self.layer4 = _last_stage(block, channels[-1], counts[3], output_stride, norm)
         self.feature_info = _feature_info(block.expansion, output_stride)
-        if activation_checkpointing:
-            set_activation_checkpointing(self)
         # As in the authors' code for ImageNet, not those of BasicBlocks.
         self._init_weights(Bottleneck)
-        self.freeze(freeze_at)
+
+    def _lay_around_resnet(self, options: SAROptions, norm: NormLayer) -> None:
+        """Replaces the first three stages of a ResNet."""
+        for index in range(3):
+            name = f"layer{index + 1}"
+            blocks = list(self.get_submodule(name))
+            cells = options.cell_size[index] * blocks[1].dilation
+            stage = ResNetStage(
+                blocks,
+                base_scale=options.base_scale if index < 2 else 2,
+                alpha=options.alpha,
+                cell_size=cells if options.grid_size is None else None,
+                grid_size=options.grid_size,
+                selector_margin=options.selector_margin,
+                norm=norm,
+            )
+            self.add_module(name, stage)
+            info = self.feature_info[f"res{index + 2}"]
+            self.feature_info[f"res{index + 2}"] = info._replace(module=f"{name}.fusion")
+        init_weights(self)
+        for stage in self.stages().values():
+            stage.select_all()
+
+    def decision_keys(self) -> set[str]:
+        if self.layout != "resnet":
+            return set()
+        return {
+            f"layer{number}.{name}.{key}"
+            for number, stage in enumerate(self.stages().values(), start=1)
+            for name, module in stage.added().items()
+            for key in module.state_dict()
+        }
+
+
+def _of_resnet(options: SAROptions) -> SAROptions:
+    """The options of a ResNet's layout.
+
+    Raises:
+        ValueError: one of them has a value that only the paper's layout can have.
+    """
+    options = with_defaults(options, groups=1, selector_margin=2.0)
+    for name in ("groups", "beta"):
+        if getattr(options, name) != 1:
+            raise ValueError(
+                f"{name} must be 1 with layout='resnet', whose refinement branch is the ResNet's "
+                f"own, got {getattr(options, name)!r}"
+            )
+    return options
+
+
+def _check_paper(stride_in_1x1: bool, added_norm: str | NormLayer) -> None:
+    for name, value, usual in (
+        ("stride_in_1x1", stride_in_1x1, False),
+        ("added_norm", added_norm, "BN"),
+    ):
+        if value != usual:
+            raise ValueError(f"{name}={value!r} is an option of layout='resnet'; add that")
 
 
 def _feature_info(expansion: int, output_stride: int) -> dict[str, FeatureInfo]:

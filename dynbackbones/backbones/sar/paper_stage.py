@@ -1,0 +1,116 @@
+"""A stage as the paper lays it out: both branches on its input, a transition behind them."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from dynbackbones.backbones.sar.fusion import BaseAlone, Fusion, RefinementAlone
+from dynbackbones.backbones.sar.stage import SARStage, Size
+from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.regions import RegionSelector
+from dynbackbones.layers.residual import ResidualBlock
+
+
+class PaperStage(SARStage):
+    """Spatially adaptive feature refinement in place of a ResNet stage (SAR, III-A and fig. 2).
+
+    Args:
+        block: `BasicBlock` or `Bottleneck`.
+        in_channels: of the input.
+        channels: C of the output.
+        blocks: n; each branch has n - 1 blocks and the transition is the last.
+        groups: G, channel groups of the refinement branch with regions of their own.
+        base_scale: s, 2 or 4.
+        alpha, beta: the base branch has C / alpha channels, the refinement branch beta * C.
+        cell_size: edge of a region in feature pixels; or
+        grid_size: K for K x K regions.
+        transition_stride: of the last block, 1 or 2.
+        pooled_transition: see ``pooled_shortcut`` of `ResidualBlock`.
+        dilation: of all 3x3 convolutions.
+        selector_margin: see `RegionSelector`.
+        norm: constructor of the norm layers.
+        branches: ``"both"``; ``"base"`` for the base branch alone; or ``"refinement"``, where the
+            base branch serves the selectors alone.
+    """
+
+    def __init__(
+        self,
+        block: type[ResidualBlock],
+        in_channels: int,
+        channels: int,
+        blocks: int,
+        *,
+        groups: int,
+        base_scale: int,
+        alpha: int,
+        beta: float,
+        cell_size: int | None,
+        grid_size: int | None,
+        transition_stride: int,
+        pooled_transition: bool,
+        dilation: int,
+        selector_margin: float,
+        norm: NormLayer,
+        branches: str = "both",
+    ) -> None:
+        super().__init__(
+            groups=groups, base_scale=base_scale, cell_size=cell_size, grid_size=grid_size
+        )
+        base_channels, refinement_channels = channels // alpha, int(channels * beta)
+        last = blocks - 2
+        refined_blocks = 0 if branches == "base" else blocks - 1
+
+        self.base_pool = nn.AvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
+        self.base = nn.ModuleList(
+            block(
+                in_channels if index == 0 else base_channels,
+                base_channels,
+                stride=2 if index == 0 else 1,
+                dilation=dilation,
+                pooled_shortcut=index == 0,
+                final_relu=index < last or base_channels != channels,
+                norm=norm,
+            )
+            for index in range(blocks - 1)
+        )
+        self.selectors = nn.ModuleList(
+            RegionSelector(base_channels, groups, selector_margin, norm)
+            for _ in range(refined_blocks)
+        )
+        self.refinement = nn.ModuleList(
+            block(
+                in_channels if index == 0 else refinement_channels,
+                refinement_channels,
+                dilation=dilation,
+                groups=groups,
+                final_relu=index < last or refinement_channels != channels,
+                norm=norm,
+            )
+            for index in range(refined_blocks)
+        )
+        if branches == "base":
+            self.fusion = BaseAlone(base_channels, channels, base_scale, norm)
+        elif branches == "refinement":
+            self.fusion = RefinementAlone(refinement_channels, channels, norm)
+        else:
+            self.fusion = Fusion(base_channels, refinement_channels, channels, base_scale, norm)
+        self.transition = block(
+            channels,
+            channels,
+            stride=transition_stride,
+            dilation=dilation,
+            pooled_shortcut=pooled_transition,
+            norm=norm,
+        )
+
+    def refined_blocks(self) -> Sequence[ResidualBlock]:
+        return self.refinement
+
+    def whole_blocks(self) -> Sequence[ResidualBlock]:
+        return [self.transition]
+
+    def _leave(self, fused: Tensor) -> Tensor:
+        return self.transition(fused)
+
+    def static_macs(self, size: Size, input_size: Size) -> int:
+        return super().static_macs(size, input_size) + self.transition.macs(*size)

@@ -1,0 +1,34 @@
+"""Keeps the rate in evaluation at the target while a network is trained."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from dynbackbones.backbones.sar.loss import global_mean
+from dynbackbones.backbones.sar.stage import StageOutput
+from dynbackbones.layers.regions import activation_rates
+
+STEP = 0.2
+"""Of a threshold, in standard deviations of the logits for a rate that is off by 1."""
+
+
+@torch.no_grad()
+def follow_target(thresholds: Sequence[Tensor], output: StageOutput, target: float) -> None:
+    """Moves the thresholds of a stage's selectors towards those with which they meet a rate.
+
+    A sampled rate and the one without noise differ: what is trained to one half may refine two
+    thirds in evaluation. A step towards the quantile of a batch's logits in each training pass
+    (Robbins and Monro, 1951) makes them agree, and needs no pass over the data at the end.
+
+    Args:
+        thresholds: one for each selector, changed in place.
+        output: of a training pass.
+        target: the rate to meet.
+    """
+    logits, valid = output.choice.logits.detach().float(), output.grid.valid[:, None]
+    for index, threshold in enumerate(thresholds):
+        own = logits[:, index]
+        rate = activation_rates((own > threshold) & valid, output.grid.valid).mean()
+        spread = own.std() if own.numel() > 1 else own.sum() * 0
+        threshold += STEP * global_mean(spread) * (global_mean(rate) - target)
