@@ -74,10 +74,12 @@ def check_architecture(
     """
     findings = differences(model_state, file_state, optional=optional)
     if findings:
+        only_shapes = len(findings) == 1 and "of another shape" in findings[0]
+        likely = " (has it another number of classes?)" if only_shapes else ""
         raise UserError(
             f"checkpoint {path} is of another architecture: of the model's {len(model_state)} keys "
             f"and the file's {len(file_state)}, {', '.join(findings)}; "
-            "use the config that it was trained with, or other weights"
+            f"use the config that it was trained with{likely}, or other weights"
         )
 
 

@@ -55,12 +55,16 @@ class Weights(dict[str, Tensor]):
 
     def without(self, prefix: str) -> Weights:
         """The same without a prefix of all names."""
-        return Weights(
-            {name.removeprefix(prefix): value for name, value in self.items()},
-            key=self.key,
-            wrappers=self.wrappers + prefix,
-            foreign=self.foreign,
-        )
+        names = {name.removeprefix(prefix): value for name, value in self.items()}
+        return self._of(names, self.wrappers + prefix)
+
+    def but(self, pattern: re.Pattern) -> Weights:
+        """The same without the names in which a pattern is found."""
+        names = {name: value for name, value in self.items() if not pattern.search(name)}
+        return self._of(names, self.wrappers)
+
+    def _of(self, weights: Mapping[str, Tensor], wrappers: str) -> Weights:
+        return Weights(weights, key=self.key, wrappers=wrappers, foreign=self.foreign)
 
     def remarks(self) -> Iterator[str]:
         """What is not usual about the place, for reports."""

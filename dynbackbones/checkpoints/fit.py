@@ -63,6 +63,11 @@ class LoadReport:
             parts.append(f"left out {listed(self.left_out)}")
         return "; ".join([*parts, *self.remarks])
 
+    def untrained(self) -> Iterator[str]:
+        """A warning for each layer that keeps its initial values because the file's is another."""
+        for key, (theirs, ours) in self.reshaped.items():
+            yield f"{key} is {theirs} in {self.source} and {ours} here: it starts untrained"
+
     def lines(self) -> Iterator[str]:
         """The report in numbers, each with the first few names."""
         yield f"loaded {len(self.loaded)} keys from {self.source}"

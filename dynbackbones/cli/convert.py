@@ -44,6 +44,17 @@ def parser() -> argparse.ArgumentParser:
         help="library that the source is of; only to be sure, it is found out",
     )
     options.add_argument(
+        "--from-key",
+        metavar="KEY",
+        help="that the source's weights are under, as model.ema; only to be sure, or for one of "
+        "several",
+    )
+    options.add_argument(
+        "--from-prefix",
+        metavar="PREFIX",
+        help="of the backbone's names in the source, as teacher.; likewise",
+    )
+    options.add_argument(
         "--backbone",
         metavar="NAME",
         help="network, such as resnet50 or sar_resnet50; only to be sure, it is found out. A plain "
@@ -80,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args.source,
         args.to,
         source_format=args.source_format,
+        source_key=args.from_key,
+        source_prefix=args.from_prefix,
         backbone=args.backbone,
         prefix=args.prefix,
         classifier=not args.no_classifier,
@@ -99,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _print_report(conversion: Conversion, verbose: bool) -> None:
     source, layout = conversion.source, conversion.layout
     prefix = f", names below {source.prefix!r}" if source.prefix else ""
-    print(f"{source.path}: {conversion.architecture} of {source.format}{prefix}")
+    network = f"{conversion.architecture} of {source.format}{prefix}"
+    print("; ".join([f"{source.path}: {network}", *source.remarks]))
     print(f"for {layout.format}:")
     for line in conversion.report.lines(verbose):
         print(f"  {line}")

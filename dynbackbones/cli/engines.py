@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
+from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.engine import Engine, import_engine, trained_by
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
 
 # What an engine needs, and how to get it.
 _REQUIREMENTS = {
@@ -37,6 +45,37 @@ def choose_engine(requested: str) -> tuple[str, str]:
         engine, reason = requested, "--engine says so"
     check_installed(engine)
     return engine, reason
+
+
+def open_engine(
+    requested: str,
+    config_file: str,
+    opts: Sequence[str],
+    weights_of: Callable[[CfgNode], str | None],
+) -> tuple[str, Engine, CfgNode]:
+    """Chooses an engine, prints which and why, and has it read a config.
+
+    Args:
+        requested: see `choose_engine`; ``auto`` follows the weights.
+        config_file, opts: see `Engine.setup`.
+        weights_of: the trained detector that a config is about, a file; None if it is about none.
+
+    Raises:
+        UserError: see `choose_engine` and `Engine.setup`.
+    """
+    engine, reason = choose_engine(requested)
+    print(f"engine: {engine} ({reason})", flush=True)
+    adapter = import_engine(engine)
+    cfg = adapter.setup(config_file, opts)
+    file = weights_of(cfg) if requested == "auto" else None
+    if not file or not os.path.isfile(file):
+        return engine, adapter, cfg
+    other = trained_by(checkpoints.load(file))
+    if other in (None, engine) or not all(map(_installed, _REQUIREMENTS[other][0])):
+        return engine, adapter, cfg
+    print(f"engine: {other} ({file} is of it)", flush=True)
+    adapter = import_engine(other)
+    return other, adapter, adapter.setup(config_file, opts)
 
 
 def check_installed(engine: str) -> None:

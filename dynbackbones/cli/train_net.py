@@ -5,10 +5,16 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dynbackbones.cli.arguments import add_verbose, parse
-from dynbackbones.cli.engines import choose_engine
-from dynbackbones.integrations.engine import ENGINES, Launch, import_engine
+from dynbackbones.cli.engines import open_engine
+from dynbackbones.integrations.engine import ENGINES, Launch
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         "--engine",
         choices=("auto", *ENGINES),
         default="auto",
-        help="auto takes detectron2 where it is installed",
+        help="auto takes that of the weights to go on from, else detectron2 where it is installed",
     )
     add_verbose(options)
     options.add_argument(
@@ -51,8 +57,12 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Parse the command line (default ``sys.argv``), choose an engine, train or evaluate."""
     args = parse(parser(), arguments)
-    engine, reason = choose_engine(args.engine)
-    print(f"engine: {engine} ({reason})", flush=True)
+    _, adapter, cfg = open_engine(
+        args.engine,
+        args.config_file,
+        args.opts,
+        lambda cfg: _trained(cfg, args.resume, args.eval_only),
+    )
     import torch
 
     if not torch.cuda.is_available():
@@ -67,8 +77,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         imports=tuple(args.imports),
         verbose=args.verbose,
     )
-    adapter = import_engine(engine)
-    adapter.main(adapter.setup(args.config_file, args.opts), launch)
+    adapter.main(cfg, launch)
+
+
+def _trained(cfg: CfgNode, resume: bool, eval_only: bool) -> str | None:
+    """The weights that a run goes on from or evaluates."""
+    last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
+    if resume and last.is_file():
+        return os.fspath(last.with_name(Path(last.read_text(encoding="utf-8").strip()).name))
+    if eval_only:
+        return cfg.MODEL.WEIGHTS or os.fspath(Path(cfg.OUTPUT_DIR, FINAL_WEIGHTS))
+    return None
 
 
 def _at_least(least: int) -> Callable[[str], int]:

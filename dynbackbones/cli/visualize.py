@@ -14,13 +14,13 @@ from dynbackbones.analysis.pictures import save_region_picture
 from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.cli.arguments import parse
-from dynbackbones.cli.engines import choose_engine
+from dynbackbones.cli.engines import open_engine
 from dynbackbones.cli.progress import show_time_left
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import classes_of_weights, find_dataset
-from dynbackbones.integrations.engine import ENGINES, import_engine
+from dynbackbones.integrations.engine import ENGINES
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 # Images in a picture unless the command line says otherwise.
@@ -37,7 +37,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--engine",
         choices=("auto", *ENGINES),
         default="auto",
-        help="auto takes detectron2 where it is installed",
+        help="auto takes that of the weights, else detectron2 where it is installed",
     )
     parser.add_argument(
         "--num-images", type=int, help="in the picture (default 4; 48 for BlockDrop)"
@@ -71,16 +71,19 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def use_trained_weights(cfg, args: argparse.Namespace) -> None:
+def use_trained_weights(cfg, args: argparse.Namespace) -> str:
     """Points a config at the run's own model unless the command line names another one.
 
     MODEL.WEIGHTS of the YAML is what training starts from, so it does not count.
+
+    Returns:
+        ``MODEL.WEIGHTS``.
 
     Raises:
         UserError: there is no such model.
     """
     if "MODEL.WEIGHTS" in args.opts[::2]:
-        return
+        return cfg.MODEL.WEIGHTS
     weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
     if not weights.is_file():
         raise UserError(
@@ -90,6 +93,7 @@ def use_trained_weights(cfg, args: argparse.Namespace) -> None:
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(weights)
     cfg.freeze()
+    return cfg.MODEL.WEIGHTS
 
 
 def open_dataset(cfg, engine: str, limit: int | None) -> CocoSamples:
@@ -172,10 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault.
     """
     args = parse_args(arguments)
-    engine, reason = choose_engine(args.engine)
-    print(f"engine: {engine} ({reason})", flush=True)
-    adapter = import_engine(engine)
-    cfg = adapter.setup(args.config_file, args.opts)
+    engine, adapter, cfg = open_engine(
+        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
+    )
     use_trained_weights(cfg, args)
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from dynbackbones import checkpoints
+from dynbackbones.errors import UserError
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -12,6 +16,11 @@ if TYPE_CHECKING:
     from dynbackbones.analysis.survey import Predictor
 
 ENGINES = ("detectron2", "torchvision")
+# Where their detectors keep a backbone of this package.
+_PLACES = {
+    "torchvision": ("backbone.body.", "detector.backbone.body."),
+    "detectron2": ("backbone.bottom_up.net.", "backbone.net."),
+}
 
 
 @dataclass(frozen=True)
@@ -75,3 +84,37 @@ def import_engine(name: str) -> Engine:
     else:
         from dynbackbones.integrations.torchvision import engine
     return engine
+
+
+def trained_by(checkpoint: Mapping[str, Any]) -> str | None:
+    """The one of `ENGINES` whose detector a loaded checkpoint holds; None if neither's."""
+    meta = checkpoint.get("meta")
+    if isinstance(meta, Mapping) and meta.get("engine") in ENGINES:
+        return meta["engine"]
+    try:
+        names = checkpoints.state_dict_of(checkpoint)
+    except UserError:
+        return None
+    found = (engine for engine in ENGINES if any(k.startswith(_PLACES[engine]) for k in names))
+    return next(found, None)
+
+
+@contextmanager
+def naming_the_engine(checkpoint: Mapping[str, Any], path: str, engine: str) -> Iterator[None]:
+    """Says of weights that do not fit that they are the other engine's, if they are.
+
+    Args:
+        checkpoint: that is loaded inside the block.
+        path: of its file.
+        engine: whose detector it is loaded into.
+    """
+    try:
+        yield
+    except UserError as error:
+        other = trained_by(checkpoint)
+        if other in (None, engine):
+            raise
+        raise UserError(
+            f"checkpoint {path} is a detector of the {other} engine: add --engine {other}; for "
+            f"{engine}, dynbackbones convert takes its backbone"
+        ) from error

@@ -185,3 +185,29 @@ def test_names_of_the_published_code():
         "resnet.layer1.0.conv1.weight": None,
     }.items():
         assert key_maps.from_blockdrop(name) == expected
+
+
+def test_what_a_key_is_called_makes_no_published_network(file, resnet18):
+    """The published code keeps its networks under names that others use too."""
+    for key in ("net", "resnet", "agent"):
+        conversion = convert(file({key: resnet18, "acc": 91.2, "epoch": 3}), "torchvision")
+        assert same(conversion.state(), resnet18)
+        assert conversion.source.remarks == (f"weights under {key!r}",)
+
+
+def test_one_of_several_networks_is_named(file, small):
+    teacher = {key: value + 1 for key, value in small.items()}
+    path = file({"student": small, "teacher": teacher})
+    with pytest.raises(UserError, match=naming("in.pth", "'student'", "'teacher'", "--from-key")):
+        convert(path, "dynbackbones")
+    conversion = convert(path, "dynbackbones", source_key="teacher")
+    assert same(conversion.state(), teacher)
+    both = {f"student.{k}": v for k, v in small.items() if not k.startswith("fc.")}
+    both |= {f"teacher.{k}": v for k, v in teacher.items() if not k.startswith("fc.")}
+    with pytest.raises(UserError, match=naming("in.pth", "student., teacher.", "--from-prefix")):
+        convert(file(both), "dynbackbones")
+    for prefix in ("teacher", "teacher."):
+        state = convert(file(both), "dynbackbones", source_prefix=prefix).state()
+        assert torch.equal(state["conv1.weight"], teacher["conv1.weight"])
+    with pytest.raises(UserError, match=naming("--from-prefix 'x'", "in.pth", "student.")):
+        convert(file(both), "dynbackbones", source_prefix="x")

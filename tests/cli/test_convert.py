@@ -169,3 +169,14 @@ def test_a_malicious_file_is_refused_and_not_run(tmp_path, refused, name):
 def test_a_missing_file_is_refused(tmp_path, refused):
     out = ["--to", "torchvision", "-o", tmp_path / "out.pth"]
     refused(tmp_path / "none.pth", *out, match=naming(tmp_path / "none.pth", "exist"))
+
+
+def test_the_weights_in_the_source_can_be_named(file, tmp_path, capsys, small):
+    nets = {"a": {key: value + 1 for key, value in small.items()}}
+    nets["b"] = {f"net.{key}": value for key, value in small.items()}
+    nets["b"]["other.layer1.0.conv1.weight"] = torch.zeros(1)
+    options = ["--from-key", "b", "--from-prefix", "net."]
+    out = tmp_path / "out.pth"
+    command.main([file(nets), "--to", "dynbackbones", "-o", str(out), *options])
+    assert "; weights under 'b'" in capsys.readouterr().out
+    assert torch.equal(checkpoints.load(out)["model"]["conv1.weight"], small["conv1.weight"])

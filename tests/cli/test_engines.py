@@ -1,8 +1,10 @@
 import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from dynbackbones.cli import engines
 from dynbackbones.errors import UserError
@@ -66,3 +68,54 @@ def test_choosing_an_engine_imports_nothing(monkeypatch):
     before = set(sys.modules)
     engines.choose_engine("torchvision")
     assert not {"mmengine", "detectron2"} & (set(sys.modules) - before)
+
+
+@pytest.fixture
+def adapters(monkeypatch):
+    """Both engines, as far as the launcher can tell; what each was set up with."""
+    calls = []
+
+    class Adapter:
+        def __init__(self, name):
+            self.name = name
+
+        def setup(self, config_file, opts):
+            calls.append((self.name, config_file, opts))
+            return SimpleNamespace(engine=self.name)
+
+    installed(monkeypatch, "detectron2", *EMBEDDED)
+    monkeypatch.setattr(engines, "import_engine", Adapter)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("content", "engine"),
+    [
+        ({"meta": {"engine": "torchvision"}}, "torchvision"),
+        ({"meta": {"engine": "detectron2"}}, "detectron2"),
+        ({"state_dict": {"detector.backbone.body.conv1.weight": torch.ones(1)}}, "torchvision"),
+        ({"model": {"backbone.bottom_up.net.conv1.weight": torch.ones(1)}}, "detectron2"),
+        ({"model": {"conv1.weight": torch.ones(1)}}, "detectron2"),
+    ],
+)
+def test_auto_follows_the_weights(adapters, file, capsys, content, engine):
+    path = file(content)
+    chosen, adapter, cfg = engines.open_engine("auto", "a.yaml", ["SEED", "1"], lambda cfg: path)
+    assert chosen == adapter.name == cfg.engine == engine
+    assert adapters[-1] == (engine, "a.yaml", ["SEED", "1"])
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith(f"engine: {engine} (") and (path in last) == (engine == "torchvision")
+
+
+def test_the_weights_are_not_looked_at_where_the_engine_is_said_or_there_are_none(adapters, file):
+    path = file({"meta": {"engine": "torchvision"}})
+    assert engines.open_engine("detectron2", "a.yaml", [], lambda cfg: path)[0] == "detectron2"
+    for none in (None, "", "detectron2://a.pkl", f"{path}.missing"):
+        chosen, *_ = engines.open_engine("auto", "a.yaml", [], lambda cfg, none=none: none)
+        assert chosen == "detectron2"
+
+
+def test_an_engine_that_is_not_installed_is_not_followed(adapters, file, monkeypatch):
+    installed(monkeypatch, *EMBEDDED)
+    path = file({"meta": {"engine": "detectron2"}})
+    assert engines.open_engine("auto", "a.yaml", [], lambda cfg: path)[0] == "torchvision"

@@ -96,6 +96,8 @@ def convert(
     target: str,
     *,
     source_format: str | None = None,
+    source_key: str | None = None,
+    source_prefix: str | None = None,
     backbone: str | None = None,
     prefix: str | None = None,
     classifier: bool = True,
@@ -107,6 +109,8 @@ def convert(
         path: of the checkpoint.
         target: the library, of `TARGETS`, whose names it gets.
         source_format: the library, of `FORMATS`, that named its weights; found out if None.
+        source_key: that its weights are under, with dots between several; found out if None.
+        source_prefix: of the backbone's names in it; found out if None.
         backbone: name in `list_backbones`; found out if None. A plain network's name takes it out
             of a BlockDrop network, without the policy.
         prefix: of the backbone's new names; the usual one of the library if None.
@@ -118,7 +122,7 @@ def convert(
         UserError: the file is unreadable, partial, of an unknown network or of another than was
             said, or the library has no such network.
     """
-    source = read_source(path)
+    source = read_source(path, source_key, source_prefix)
     _check_format(source, source_format)
     _drop_policy(source, backbone)
     known = _known_options(source, stride_in_1x1)

@@ -18,6 +18,8 @@ from dynbackbones.checkpoints.conversion.report import Report
 from dynbackbones.errors import UserError
 
 _BLOCKDROP_PARTS = {"resnet": "resnet", "agent": "agent", "net": "agent"}
+# Names in such parts, which are called as others' networks are too.
+_BLOCKDROP_NAME = re.compile(r"(module\.)*((features\.)?(blocks|ds)\.\d+\.\d+\.|logit\.)")
 _PREFIX = {
     "detectron2": re.compile(r"(.*?)res2\.0\."),
     "own": re.compile(r"(.*?)layer1\."),
@@ -41,6 +43,7 @@ class Source:
         classifier: for weight and bias of the last layer, the file's keys; empty without one.
         meta: the file's, as far as it is plain data.
         report: what was dropped.
+        remarks: what was unusual about where the weights were, see `LoadReport`.
     """
 
     path: str
@@ -53,6 +56,7 @@ class Source:
     classifier: dict[str, str] = field(default_factory=dict)
     meta: dict[str, Any] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
+    remarks: tuple[str, ...] = ()
 
     @property
     def backbone(self) -> dict[str, Tensor]:
@@ -78,22 +82,30 @@ class Source:
         return digest.hexdigest()
 
 
-def read_source(path: str | os.PathLike) -> Source:
+def read_source(
+    path: str | os.PathLike, key: str | None = None, prefix: str | None = None
+) -> Source:
     """Reads a checkpoint and finds out which library named its weights.
+
+    Args:
+        path: of the file.
+        key: that the weights are under in it; found out if None.
+        prefix: of the backbone's names; found out if None.
 
     Raises:
         UserError: the file cannot be read safely, holds no network that is known here, or several.
     """
     path = os.fspath(path)
     checkpoint = checkpoints.load(path)
-    if _is_blockdrop(checkpoint):
+    if key is None and _is_blockdrop(checkpoint):
         source = _read_blockdrop(checkpoint, path)
     else:
-        state = checkpoints.state_dict_of(checkpoint, f"checkpoint {path}")
-        if any(key_maps.from_caffe2(key) for key in state):
+        state = checkpoints.state_dict_of(checkpoint, f"checkpoint {path}", key)
+        if any(key_maps.from_caffe2(name) for name in state):
             source = _read_caffe2(state, path)
         else:
-            source = _read_named(state, path)
+            source = _read_named(state, path, prefix)
+        source.remarks = tuple(state.remarks())
     source.meta = _meta_of(checkpoint)
     if source.format == "torchvision":
         source.format = source.meta.get("format", source.format)
@@ -102,7 +114,9 @@ def read_source(path: str | os.PathLike) -> Source:
 
 
 def _is_blockdrop(checkpoint: Mapping[str, Any]) -> bool:
-    return any(isinstance(checkpoint.get(part), Mapping) for part in _BLOCKDROP_PARTS)
+    parts = (checkpoint.get(part) for part in _BLOCKDROP_PARTS)
+    names = (name for part in parts if isinstance(part, Mapping) for name in part)
+    return any(isinstance(name, str) and _BLOCKDROP_NAME.match(name) for name in names)
 
 
 def _read_blockdrop(checkpoint: Mapping[str, Any], path: str) -> Source:
@@ -145,8 +159,8 @@ def _read_caffe2(state: dict[str, Tensor], path: str) -> Source:
     return source
 
 
-def _read_named(state: dict[str, Tensor], path: str) -> Source:
-    naming, prefix = _find_backbone(state, path)
+def _read_named(state: dict[str, Tensor], path: str, prefix: str | None) -> Source:
+    naming, prefix = _find_backbone(state, path, prefix)
     inside = {key: key.removeprefix(prefix) for key in state if key.startswith(prefix)}
     if naming == "detectron2":
         source = Source(path, "detectron2", state, {}, prefix)
@@ -172,7 +186,9 @@ def _read_named(state: dict[str, Tensor], path: str) -> Source:
     return source
 
 
-def _find_backbone(state: Mapping[str, Tensor], path: str) -> tuple[str, str]:
+def _find_backbone(
+    state: Mapping[str, Tensor], path: str, wanted: str | None
+) -> tuple[str, str]:
     """The library that named the backbone's weights, and the prefix of their names."""
     found = [
         (naming, prefix)
@@ -187,10 +203,19 @@ def _find_backbone(state: Mapping[str, Tensor], path: str) -> tuple[str, str]:
             "layer1.0.conv1.weight or res2.0.conv1.weight, also below a prefix; its keys start "
             f"with {', '.join(tops[:_SHOWN])}"
         )
+    prefixes = ", ".join(prefix or "no prefix" for _, prefix in found)
+    if wanted is not None:
+        prefix = f"{wanted.removesuffix('.')}." if wanted else ""
+        found = [pair for pair in found if pair[1] == prefix]
+        if not found:
+            raise UserError(
+                f"--from-prefix {wanted!r}: checkpoint {path} has no backbone there, but with "
+                f"{prefixes}"
+            )
     if len(found) > 1:
-        prefixes = ", ".join(prefix or "no prefix" for _, prefix in found)
         raise UserError(
-            f"checkpoint {path} has {len(found)} backbones ({prefixes}); save the weights of one"
+            f"checkpoint {path} has {len(found)} backbones ({prefixes}); name one with "
+            "--from-prefix"
         )
     return found[0]
 

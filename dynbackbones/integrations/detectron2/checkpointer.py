@@ -13,6 +13,7 @@ from dynbackbones.backbones.base import Backbone
 from dynbackbones.checkpoints.fit import fit
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.console import TO_CONSOLE
+from dynbackbones.integrations.engine import naming_the_engine
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 
 # What detectron2 would unpickle by itself; everything else goes through `_torch_load`.
@@ -68,19 +69,18 @@ class CheckedCheckpointer(DetectionCheckpointer):
             incompatible = super()._load_model(checkpoint)
             self._check_matched(incompatible.missing_keys)
             return incompatible
-        state, report = fit(
-            self.model.state_dict(),
-            _place_of_backbone(self.model),
-            {k: v for k, v in checkpoint["model"].items() if not _OBSOLETE.search(k)},
-            self._file,
-            optional=checkpoints.decision_keys(self.model),
-            allow_other_heads=self.allow_other_heads,
-        )
-        self.logger.info(str(report), extra=TO_CONSOLE)
-        for key, (theirs, ours) in report.reshaped.items():
-            logging.getLogger("dynbackbones").warning(
-                f"{key} is {theirs} in {self._file} and {ours} here: it starts untrained"
+        with naming_the_engine(checkpoint, self._file, "detectron2"):
+            state, report = fit(
+                self.model.state_dict(),
+                _place_of_backbone(self.model),
+                checkpoint["model"].but(_OBSOLETE),
+                self._file,
+                optional=checkpoints.decision_keys(self.model),
+                allow_other_heads=self.allow_other_heads,
             )
+        self.logger.info(str(report), extra=TO_CONSOLE)
+        for line in report.untrained():
+            logging.getLogger("dynbackbones").warning(line)
         return super()._load_model({**checkpoint, "model": state})
 
     def _check_matched(self, missing: list[str]) -> None:

@@ -12,6 +12,7 @@ from torch import nn
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.console import TO_CONSOLE
+from dynbackbones.integrations.engine import naming_the_engine, trained_by
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
@@ -24,7 +25,8 @@ def load_weights(
         detector: of `build_detector`.
         path: a local ``.pth`` file that `dynbackbones.load_weights` takes.
         logger: where to say what was loaded and what was left out.
-        whole: warn about a backbone alone: the detector will not be trained.
+        whole: the detector will not be trained: warn about a backbone alone, and refuse heads of
+            other classes, which else start untrained.
 
     Raises:
         UserError: not a local file, not a checkpoint, or of another architecture.
@@ -35,7 +37,14 @@ def load_weights(
             f"MODEL.WEIGHTS {path} is not a local file: the torchvision engine downloads nothing; "
             "download it and give its path"
         )
-    report = checkpoints.load_weights(detector, path)
+    content = checkpoints.load(path)
+    state = checkpoints.state_dict_of(content, f"checkpoint {path}")
+    with naming_the_engine(content, path, "torchvision"):
+        report = checkpoints.load_state(detector, state, path, allow_other_heads=not whole)
+        if whole and not report.whole and trained_by(content) == "detectron2":
+            raise UserError(f"checkpoint {path} has another detector's heads")
+    for line in report.untrained():
+        logger.warning(line)
     if whole and not report.whole:
         logger.warning(report.line("are not trained, and find nothing"), extra=TO_CONSOLE)
     else:

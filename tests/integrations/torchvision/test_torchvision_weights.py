@@ -10,7 +10,7 @@ from dynbackbones.checkpoints.conversion import convert
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.weights import load_weights, weights_path
-from tests.messages import naming
+from tests.messages import names, naming
 
 
 def same(first, second):
@@ -102,3 +102,39 @@ def test_weights_of_the_run(tiny_config, tmp_path):
     (tmp_path / "out" / "model_final.pth").write_text("")
     assert weights_path(cfg) == str(tmp_path / "out" / "model_final.pth")
     assert weights_path(tiny_config(MODEL__WEIGHTS="other.pth")) == "other.pth"
+
+
+@pytest.mark.parametrize("kind", ["sar_retinanet", "sar_faster_rcnn"])
+def test_another_number_of_classes_leaves_the_last_layers_untrained(
+    tiny_config, tmp_path, caplog, kind
+):
+    key = f"MODEL__{'RETINANET' if kind == 'sar_retinanet' else 'ROI_HEADS'}__NUM_CLASSES"
+    trained = build_detector(tiny_config(kind))
+    checkpoints.save(tmp_path / "a.pth", trained.state_dict(), {})
+    model = build_detector(tiny_config(kind, **{key: "7"}))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    path = str(tmp_path / "a.pth")
+    with pytest.raises(UserError, match=naming("a.pth", "another shape", "classes")):
+        load_weights(model, path, whole=True)
+    assert same(model.state_dict(), before)
+    with caplog.at_level(logging.INFO):
+        load_weights(model, path, logging.getLogger("test"))
+    theirs, after = trained.state_dict(), model.state_dict()
+    other = {name for name in after if after[name].shape != theirs[name].shape}
+    assert other and all(torch.equal(after[name], before[name]) for name in other)
+    assert all(torch.equal(after[name], theirs[name]) for name in after.keys() - other)
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == len(other)
+    assert all(any(names(text, name, "a.pth", "untrained") for text in warned) for name in other)
+
+
+def test_a_detector_of_the_other_engine_names_it(tiny_config, tmp_path):
+    model = build_detector(tiny_config())
+    state = model.state_dict()
+    theirs = {k.replace(".body.", ".bottom_up.net."): v for k, v in state.items()}
+    torch.save({"model": theirs}, tmp_path / "a.pth")
+    other = {"model": {**state, "x": torch.ones(1)}, "meta": {"engine": "detectron2"}}
+    torch.save(other, tmp_path / "b.pth")
+    for name in ("a.pth", "b.pth"):
+        with pytest.raises(UserError, match=naming(name, "--engine detectron2")):
+            load_weights(model, str(tmp_path / name), whole=True)
