@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from mmengine.config import DictAction
 
 from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.engines import choose_engine
 from dynbackbones.errors import UserError
+from dynbackbones.experiments.cells import train_in_a_process
 from dynbackbones.experiments.comparison import Comparison
 from dynbackbones.experiments.table import Table
+from dynbackbones.integrations.engine import ENGINES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +29,27 @@ def parser() -> argparse.ArgumentParser:
         "--work-dir", metavar="FOLDER", help="for all cells; default work_dirs/CONFIG"
     )
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    options.add_argument("--variants", nargs="+", metavar="NAME", help="only these")
+    options.add_argument(
+        "--variants",
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        help="only these, and what they start from; also those that are not run by default",
+    )
+    options.add_argument(
+        "--jobs",
+        type=int,
+        default=1,
+        metavar="N",
+        help="cells at a time, each in a process of one thread; 1 (the default) leaves the number "
+        "of threads alone",
+    )
+    options.add_argument(
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="of detectors; auto takes detectron2 where it is installed",
+    )
     options.add_argument(
         "--cfg-options",
         nargs="+",
@@ -46,7 +70,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if len(set(args.seeds)) < len(args.seeds):
         raise UserError(f"--seeds must differ from each other, got {args.seeds}")
     work_dir = Path(args.work_dir or Path("work_dirs", Path(args.config).stem))
-    table = Table(work_dir, imports=args.imports)
-    comparison = Comparison.from_file(args.config, args.cfg_options or {}, table)
-    comparison.fill(args.seeds, args.variants or ())
+    if args.jobs < 1:
+        raise UserError(f"--jobs must be at least 1, got {args.jobs}")
+    threads = 1 if args.jobs > 1 else None
+    train = partial(train_in_a_process, threads=threads)
+    table = Table(work_dir, train, args.imports, threads)
+    options = args.cfg_options or {}
+    comparison = Comparison.from_file(args.config, options, table, lambda: _engine(args.engine))
+    comparison.fill(args.seeds, args.variants or (), args.jobs)
     print(table.text())
+
+
+def _engine(requested: str) -> str:
+    engine, reason = choose_engine(requested)
+    print(f"engine: {engine} ({reason})", flush=True)
+    return engine

@@ -2,53 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import resource
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
 from dynbackbones.errors import UserError
+from dynbackbones.experiments.processes import run_command
+from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint
 
 _CELL = "cell.json"
-_TRAIN = """
-from dynbackbones.cli.main import main
-main("train")
-"""
 
 
-def train_in_a_process(config: str, arguments: Sequence[str], folder: Path) -> None:
+def train_in_a_process(
+    config: str, arguments: Sequence[str], folder: Path, *, threads: int | None = None
+) -> float:
     """Trains as ``dynbackbones train`` does, in a process of its own.
 
     Args:
         config: file.
         arguments: of the command beside it.
         folder: for the output.
+        threads: of the process; by default what the environment says.
+
+    Returns:
+        Seconds of processor time.
 
     Raises:
         UserError: the training failed.
     """
-    log = folder / "output.txt"
-    with open(log, "a", encoding="utf-8") as file:
-        command = [sys.executable, "-c", _TRAIN, config, *arguments]
-        code = subprocess.run(command, stdout=file, stderr=file, check=False).returncode
-    if code:
-        raise UserError(
-            f"training of cell {folder} ended with exit code {code}{_reason(log)}; see {log}, then "
-            "run the same command again"
-        )
-
-
-def _reason(log: Path) -> str:
-    """The error in the last line of a training's output, if it is one of the user's."""
-    last = (log.read_text(encoding="utf-8", errors="replace").splitlines() or [""])[-1]
-    return f" ({last.removeprefix('error: ')})" if last.startswith("error: ") else ""
+    return run_command("train", [config, *arguments], folder, threads=threads)
 
 
 def trained_results(folder: Path) -> dict[str, Any]:
@@ -56,6 +46,33 @@ def trained_results(folder: Path) -> dict[str, Any]:
     checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
     metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))
     return {"checkpoint": checkpoint, "metrics": metrics}
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keeps a second program out of a folder of cells while this one fills it.
+
+    Raises:
+        UserError: another one is at work.
+    """
+    with open(folder / ".lock", "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(
+                f"cells in {folder} are being made by another process; wait for it, or name "
+                "another folder with --work-dir"
+            ) from error
+        yield
+
+
+def forget_torn_start(folder: Path) -> None:
+    """Removes checkpoints that a training cannot continue from, as it was killed at its first."""
+    try:
+        last_checkpoint(folder, "")
+    except UserError:
+        for file in (*folder.glob("*.pth"), folder / "last_checkpoint"):
+            file.unlink(missing_ok=True)
 
 
 class Clock:
@@ -88,6 +105,14 @@ def is_made(folder: Path) -> bool:
     return (folder / _CELL).exists()
 
 
+def read_cell(folder: Path, cfg: Config) -> dict[str, Any] | None:
+    """A finished cell; None where there is none, or one of other settings."""
+    if not is_made(folder):
+        return None
+    cell = json.loads((folder / _CELL).read_text(encoding="utf-8"))
+    return cell if cell["settings"] == settings_of(cfg) else None
+
+
 def made_once(
     folder: Path, cfg: Config, make: Callable[[], Mapping[str, Any]], title: str = ""
 ) -> dict[str, Any]:
@@ -102,22 +127,22 @@ def made_once(
     Raises:
         UserError: the folder has a cell of other settings.
     """
-    settings, file = settings_of(cfg), folder / _CELL
-    if is_made(folder):
-        cell = json.loads(file.read_text(encoding="utf-8"))
-        if cell["settings"] != settings:
-            raise UserError(
-                f"cell {folder} was made with other settings; name another folder with "
-                "--work-dir, or delete it"
-            )
+    cell = read_cell(folder, cfg)
+    if cell is not None:
         return cell
+    if is_made(folder):
+        raise UserError(
+            f"cell {folder} was made with other settings; name another folder with "
+            "--work-dir, or delete it"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     if title:
         print(title, flush=True)
     clock = Clock()
+    settings = settings_of(cfg)  # before the work, which may change the config
     content = make()
     cell = {"settings": settings, **clock.read(), **content}
     part = folder / f"{_CELL}.part"
     part.write_text(json.dumps(cell, indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
+    part.replace(folder / _CELL)
     return cell

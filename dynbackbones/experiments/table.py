@@ -23,11 +23,13 @@ class Table:
         work_dir: of all cells.
         train: what trains a cell; see `train_in_a_process`.
         imports: the user's own modules, which every training imports.
+        threads: of other processes than ``train`` starts; by default what the environment says.
     """
 
     work_dir: Path
-    train: Callable[[str, Sequence[str], Path], None] = train_in_a_process
+    train: Callable[[str, Sequence[str], Path], float | None] = train_in_a_process
     imports: Sequence[str] = ()
+    threads: int | None = None
 
     def folder(self, seed: int, name: str) -> Path:
         """Of a cell."""
@@ -54,19 +56,25 @@ class Table:
             UserError: the cell was made with other settings, or its training failed.
         """
         folder = self.folder(seed, name)
+        return made_once(folder, cfg, lambda: self.train_cell(folder, cfg, source), title)
 
-        def make() -> dict[str, Any]:
-            file, options = source or (os.fspath(folder / "cell.py"), ())
-            if source is None:
-                # Values such as tuples do not survive a command line.
-                cfg.dump(file)
-            arguments = ["--work-dir", os.fspath(folder), "--resume"]
-            arguments += [word for module in self.imports for word in ("--import", module)]
-            arguments += ["--cfg-options", *options] if options else []
-            self.train(file, arguments, folder)
-            return trained_results(folder)
+    def train_cell(
+        self, folder: Path, cfg: Config, source: tuple[str, Sequence[str]] | None = None
+    ) -> dict[str, Any]:
+        """Trains, or continues to; see `trained`."""
+        file, options = source or (os.fspath(folder / "cell.py"), ())
+        if source is None:
+            # Values such as tuples do not survive a command line.
+            cfg.dump(file)
+        arguments = ["--work-dir", os.fspath(folder), "--resume", *self.import_words()]
+        arguments += ["--cfg-options", *options] if options else []
+        seconds = self.train(file, arguments, folder)
+        used = {} if seconds is None else {"cpu_seconds": seconds}
+        return {**trained_results(folder), **used}
 
-        return made_once(folder, cfg, make, title)
+    def import_words(self) -> list[str]:
+        """The user's modules, as every command is told of them."""
+        return [word for module in self.imports for word in ("--import", module)]
 
     def write(self, content: Mapping[str, Any], lines: Iterable[str]) -> None:
         """Writes what there is so far, as ``table.json`` and ``table.md``."""

@@ -1,5 +1,6 @@
 """Trained networks made cheaper: thresholds moved, weights prepared."""
 
+from dynbackbones.inference.calibration import backbone_inputs as backbone_inputs
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.inference.optimization import fold_norms as fold_norms
 from dynbackbones.inference.optimization import optimize_for_inference as optimize_for_inference

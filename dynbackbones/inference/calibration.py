@@ -1,7 +1,7 @@
 """The spending knob: meet an activation rate or block usage in evaluation without retraining."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -81,6 +81,32 @@ def calibrate(
             stacklevel=3,  # `no_grad` is one of them
         )
     return reached
+
+
+@torch.no_grad()
+def backbone_inputs(net: DynamicBackbone, runs: Iterable[Callable[[], object]]) -> list[Tensor]:
+    """What the backbone of a whole model sees, as `calibrate` wants it: without padding.
+
+    Args:
+        net: the backbone.
+        runs: each runs the model, in evaluation mode, on an image.
+
+    Returns:
+        (1, in_channels, H, W) for each pass of each image.
+    """
+    inputs: list[Tensor] = []
+
+    def keep(_: object, args: tuple[Tensor, ...], __: object) -> None:
+        for image, (height, width) in zip(args[0], net.decisions.image_sizes, strict=True):
+            inputs.append(image[None, :, :height, :width].clone())
+
+    handle = net.register_forward_hook(keep)
+    try:
+        for run in runs:
+            run()
+    finally:
+        handle.remove()
+    return inputs
 
 
 def _bisect(

@@ -71,6 +71,15 @@ def get_key(cfg: CfgNode, key: str, default: Any = None) -> Any:
     return cfg
 
 
+def written_keys(config_file: str) -> dict[str, Any]:
+    """What a YAML file and its ``_BASE_`` files say, by dotted keys such as ``"MODEL.SAR.DEPTH"``.
+
+    Raises:
+        UserError: the file is missing or is not plain YAML.
+    """
+    return dict(_flat_items(_load_yaml(CfgNode, find_config(config_file))[0]))
+
+
 @contextmanager
 def _one_file(loaded: Mapping[str, Any]) -> Iterator[str]:
     """A file of what was read from several, as `CfgNode` itself finds no bases elsewhere."""
@@ -137,12 +146,12 @@ def _finding_bases(node: type[CfgNode]) -> Any:
     return Finding
 
 
-def _flat_keys(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _flat_items(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in mapping.items():
         if isinstance(value, Mapping) and value:
-            yield from _flat_keys(value, f"{prefix}{key}.")
+            yield from _flat_items(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 def _first_unknown_key(loaded: Mapping[str, Any], cfg: CfgNode, prefix: str = "") -> str | None:
@@ -166,7 +175,7 @@ def _one_line(error: Exception) -> str:
 
 def _unknown(key: str, cfg: CfgNode) -> str:
     """What to tell about an unknown key: the known one that looks most like it."""
-    keys = list(_flat_keys(cfg))
+    keys = [name for name, _ in _flat_items(cfg)]
     nearest = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
     first, node, *_ = f"{key}.".split(".")
     own = first == "MODEL" and not difflib.get_close_matches(node, cfg.MODEL, cutoff=0.7)

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 import dynbackbones
+from dynbackbones import inference
 from tests.messages import naming
 
 
@@ -87,3 +88,14 @@ def test_networks_without_decisions_are_refused():
         dynbackbones.calibrate(
             dynbackbones.build_backbone("resnet18"), torch.randn(1, 3, 64, 64), target_rate=0.5
         )
+
+
+def test_what_a_backbone_sees_is_without_padding():
+    net = dynbackbones.build_backbone("sar_resnet18", selector_margin=0).eval()
+    images = torch.rand(2, 3, 64, 96)
+    runs = [lambda: net(images, image_sizes=[(64, 96), (40, 50)]), lambda: net(images[:1])]
+    inputs = inference.backbone_inputs(net, runs)
+    assert [tuple(image.shape[2:]) for image in inputs] == [(64, 96), (40, 50), (64, 96)]
+    assert torch.equal(inputs[1][0], images[1, :, :40, :50])
+    net(images)
+    assert len(inputs) == 3

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from fvcore.common.config import CfgNode
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
-from dynbackbones.inference.calibration import calibrate
+from dynbackbones.inference.calibration import backbone_inputs, calibrate
 from dynbackbones.integrations.torchvision import data
 from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
 from dynbackbones.integrations.torchvision.model import DetectorModel
@@ -106,22 +107,16 @@ def _backbone_inputs(
     training = data.evaluation_set(cfg)
     if training is None:
         raise UserError("DATASETS.TRAIN names no dataset to calibrate on")
-    inputs: list[Tensor] = []
-    handle = backbone.register_forward_pre_hook(lambda _, args: inputs.append(args[0]))
-    sizes = []
-    try:
-        for index in range(min(count, len(training))):
-            batch = data.collate([training[index]])
-            model(batch["images"], batch["targets"], mode="predict")
-            sizes += backbone.decisions.image_sizes
-    finally:
-        handle.remove()
-    return [image[..., :h, :w] for image, (h, w) in zip(inputs, sizes, strict=True)]
+
+    def run(index: int) -> None:
+        batch = data.collate([training[index]])
+        model(batch["images"], batch["targets"], mode="predict")
+
+    indices = range(min(count, len(training)))
+    return backbone_inputs(backbone, [partial(run, index) for index in indices])
 
 
-def _point(
-    rate_name: str, target: float, metric: DetectionMetric, seconds: float
-) -> SpendingPoint:
+def _point(rate_name: str, target: float, metric: DetectionMetric, seconds: float) -> SpendingPoint:
     values = metric.compute_metrics(metric.results)
     rate, gmacs = values[f"backbone/{rate_name}"], values["backbone/gmacs"]
     return SpendingPoint(target, rate, values["bbox/AP"], values["bbox/AP50"], gmacs, seconds)
