@@ -49,7 +49,6 @@ variants = {
     "plain, 158 px": {**as_long, **at(158)},
     "SAR": sar,
     "SAR, guided": guided,
-    "SAR, guided by gain": {**sar, "_run_": False, "MODEL.SAR.GUIDANCE": "gain"},
     "plain, 140 px": {**as_long, **at(140), "_run_": False},
     "plain ResNet-34": {**common, **deeper},
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},

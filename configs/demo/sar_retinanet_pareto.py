@@ -37,7 +37,6 @@ variants = {
     "plain, 140 px": smaller(140),
     "SAR": sar,
     "SAR, guided": guided,
-    "SAR, guided by gain": {**sar, "_run_": False, "MODEL.SAR.GUIDANCE": "gain"},
     "plain, 125 px": {**smaller(125), "_run_": False},
     "plain ResNet-34": {**deeper, "SOLVER.CHECKPOINT_PERIOD": 650},
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},

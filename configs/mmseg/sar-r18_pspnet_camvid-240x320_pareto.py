@@ -64,7 +64,6 @@ variants = {
     "plain, 210 px": {**as_long, **at(210)},
     "SAR": sar,
     "SAR, guided": guided,
-    "SAR, guided by gain": {**sar, "_run_": False, "model.backbone.guidance": "gain"},
     "plain, 180 px": {**as_long, **at(180), "_run_": False},
     "plain ResNet-34": {**common, **deeper},
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},

@@ -20,6 +20,7 @@ from dynbackbones.experiments.processes import run_command
 from dynbackbones.experiments.rows import Row
 from dynbackbones.experiments.training import Trained, flat_metrics, spread_over
 from dynbackbones.integrations.config import num_classes
+from dynbackbones.integrations.datasets import find_dataset
 from dynbackbones.integrations.engine import import_engine
 from dynbackbones.integrations.yaml_files import written_keys
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
@@ -54,7 +55,7 @@ class DetectorTraining:
         cfg = import_engine(self.engine).setup(self.config, self._options(row, 0))
         if self.engine == "torchvision":  # detectron2 has catalogs of its own
             for name in (*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST):
-                coco.check(coco.resolve(name, cfg.DATASETS.COCO_FORMAT), num_classes(cfg))
+                coco.check(find_dataset(cfg, name), num_classes(cfg))
         start = self._overrides(row, 0).get("MODEL.WEIGHTS")
         if start and "://" not in start:
             checkpoints.load(start)
@@ -112,7 +113,9 @@ class DetectorNetwork:
         return [lambda image=image: self._predictor.predict(image) for image in images]
 
     def save(self, path: Path) -> None:
-        checkpoints.save(path, self._predictor.model.state_dict(), {})
+        meta = checkpoints.load(self._cfg.MODEL.WEIGHTS).get("meta")
+        kept = dict(meta) if isinstance(meta, Mapping) else {}
+        checkpoints.save(path, self._predictor.model.state_dict(), kept)
 
     def object_ratios(self) -> Mapping[str, float | None]:
         result = survey(self._predictor, self._samples(training=False), num_rows=0)
@@ -124,7 +127,7 @@ class DetectorNetwork:
 
     def _samples(self, training: bool) -> CocoSamples:
         names = self._cfg.DATASETS.TRAIN if training else self._cfg.DATASETS.TEST
-        source = coco.resolve(names[0], self._cfg.DATASETS.COCO_FORMAT)
+        source = find_dataset(self._cfg, names[0])
         return CocoSamples(source, coco.check(source, num_classes(self._cfg)))
 
 
