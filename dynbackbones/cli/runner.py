@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones.cli.arguments import add_verbose
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
 from dynbackbones.integrations.mmengine.checkpoint_loader import (
     PlainCheckpointHook,
     read_safely,
@@ -21,6 +22,7 @@ from dynbackbones.integrations.mmengine.checkpoint_loader import (
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
 from dynbackbones.integrations.openmmlab import checks
+from dynbackbones.integrations.openmmlab.class_agreement import ClassAgreementHook
 
 
 def parser(description: str) -> argparse.ArgumentParser:
@@ -100,13 +102,14 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
     """
     read_safely()
     try:
-        runner = (Runner if verbose else QuietRunner).from_cfg(cfg)
+        runner = (CheckedRunner if verbose else QuietRunner).from_cfg(cfg)
     except (KeyError, TypeError) as error:
         reason = checks.wrong_config(error)
         if reason is None:
             raise
         raise UserError(f"the config cannot be used: {reason}") from error
     runner.register_hook(PlainCheckpointHook())
+    runner.register_hook(ClassAgreementHook())
     runner.register_hook(ResultsHook(), priority="LOWEST")
     engine = cfg.get("default_scope") or "mmengine"
     runner.register_hook(ConsoleHook(engine, progress=not verbose), priority="LOWEST")

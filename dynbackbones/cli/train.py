@@ -44,6 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check_class_folders(cfg, ("train_dataloader", "val_dataloader"))
     if args.amp:
         _use_amp(cfg)
+    checks.check_precision(cfg)
     divide_batch(cfg, args.cfg_options or {})
     if choose_start(cfg, args.resume) is None and cfg.get("load_from"):
         cfg.load_from = local_file(cfg.load_from)

@@ -1,6 +1,7 @@
 """Class folders, ``ROOT/SPLIT/CLASS/*.jpg``: the layout of ImageNet.
 
-Names and numbers of classes are the folders'. Missing classes are found before training starts.
+Names and numbers of classes are the folders', but for those that tools hide. Missing classes are
+found before training starts.
 """
 
 import os
@@ -8,7 +9,7 @@ from pathlib import Path
 
 from dynbackbones.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".webp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _SHOWN = 3
 
 
@@ -24,13 +25,29 @@ def find_classes(root: str | os.PathLike, split: str) -> tuple[str, ...]:
             f"image folder {folder} does not exist; put the dataset (or a link to it) there, or "
             "change data_root"
         )
-    names = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir())
+    names = sorted(
+        entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)
+    )
     if len(names) < 2:
         raise UserError(
             f"image folder {folder} has {len(names)} class folders; it must hold a folder of "
             "images for each class, at least two"
         )
     return tuple(names)
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or folder is a tool's own, such as ``.ipynb_checkpoints`` and ``__MACOSX``.
+
+    Args:
+        path: relative to the images' folder; a hidden folder hides what is in it.
+    """
+    return any(part.startswith(".") or part == "__MACOSX" for part in Path(path).parts)
+
+
+def is_image(path: str) -> bool:
+    """Whether a file, relative to the images' folder, is an image by its name."""
+    return path.lower().endswith(EXTENSIONS) and not is_hidden(path)
 
 
 def check_classes(root: str | os.PathLike, split: str, classes: tuple[str, ...]) -> None:
@@ -56,5 +73,7 @@ def check_classes(root: str | os.PathLike, split: str, classes: tuple[str, ...])
 
 def _has_image(folder: Path) -> bool:
     return any(
-        name.lower().endswith(EXTENSIONS) for _, _, names in os.walk(folder) for name in names
+        is_image(os.path.relpath(os.path.join(parent, name), folder))
+        for parent, _, names in os.walk(folder)
+        for name in names
     )

@@ -52,6 +52,11 @@ def labels_of(names: Sequence[str], classes: Classes, where: str) -> list[int]:
     return [ours.index(name) for name in theirs]
 
 
+def same_names(names: Sequence[str], others: Sequence[str]) -> bool:
+    """Whether these are the same names, in whatever order."""
+    return sorted(_plain(names)) == sorted(_plain(others))
+
+
 def match_classes(content: dict[str, Any], classes: Classes, where: str) -> bool:
     """Gives a file's categories a model's names, and ids in the order of its labels.
 

@@ -50,9 +50,8 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
             "into parts, or remove it from the annotations"
         ) from error
     except Exception as error:  # decoders fed with arbitrary bytes raise anything
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"image {path} is truncated or not an image ({reason}); "
+            f"image {path} is truncated or not an image ({_reason(error)}); "
             "copy it again or remove it from the annotations"
         ) from error
     if size is not None and upright.size != size:
@@ -96,6 +95,26 @@ def turned_size(path: str | os.PathLike) -> tuple[int, int] | None:
         return None
 
 
+def why_unreadable(path: str | os.PathLike) -> str | None:
+    """What is wrong with a file that should be an image; None if nothing, or if it is no such.
+
+    Other than `read_image` it takes any depth, as files of labels have.
+    """
+    from PIL import Image
+
+    if not os.path.exists(path):
+        # What another reader finds elsewhere is not missed here.
+        return None if "://" in os.fspath(path) else "does not exist"
+    if os.path.splitext(path)[1].lower() not in Image.registered_extensions():
+        return None
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            image.load()
+    except Exception as error:
+        return f"is truncated or not an image ({_reason(error)})"
+    return None
+
+
 EXIF_REMEDY = (
     "they were made for the image as it lies in the file, which its EXIF orientation turns: remove "
     "that (exiftool -Orientation= FILE), or annotate the upright image"
@@ -134,6 +153,10 @@ def _upper_bits(values: np.ndarray, bits: int, path: str | os.PathLike) -> np.nd
             "would be black; scale it to its own range and convert it to 8 bits"
         )
     return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _other_size(

@@ -17,6 +17,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from dynbackbones.integrations.console import quieten, say
+from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.training import report
 
@@ -28,7 +29,7 @@ _PATIENCE = 20
 """Seconds of an evaluation between two lines."""
 
 
-class QuietRunner(Runner):
+class QuietRunner(CheckedRunner):
     """mmengine's Runner, whose console shows what a person reads; its log file has everything."""
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:

@@ -13,6 +13,8 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_data import guard, named_if_empty
+from dynbackbones.integrations.mmengine.label_maps import check_label_map
 from dynbackbones.integrations.mmengine.random_states import random_state_kept
 
 
@@ -56,8 +58,11 @@ class SeededDataset:
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
-        is_config = isinstance(dataset, Mapping)
-        self.dataset = DATASETS.build(dataset) if is_config else dataset
+        if isinstance(dataset, Mapping):
+            with named_if_empty(dataset, "dataset"):
+                dataset = DATASETS.build(dataset)
+        guard(dataset)
+        self.dataset = dataset
 
     @property
     def metainfo(self) -> dict:
@@ -88,7 +93,7 @@ class SeededDataset:
 
 @TRANSFORMS.register_module()
 class CheckLabels:
-    """Refuses label maps of another size than their image, or with values that are no class.
+    """Refuses label maps in colours, of another size than their image, or with other values.
 
     Stands right behind ``LoadAnnotations``. On a GPU such a value otherwise ends in an assertion of
     CUDA that names nothing; another size ends in crops that cannot be stacked, or in wrong labels.
@@ -103,12 +108,7 @@ class CheckLabels:
         self.ignore_index = ignore_index
 
     def __call__(self, results: dict) -> dict:
-        size, expected = results["gt_seg_map"].shape[:2], tuple(results["ori_shape"])
-        if size != expected:
-            raise UserError(
-                f"label map {results['seg_map_path']} has {size[0]} x {size[1]} pixels, its image "
-                f"{expected[0]} x {expected[1]}; leave it out of the dataset, or mend it"
-            )
+        check_label_map(results)
         labels = np.unique(results["gt_seg_map"])
         wrong = labels[(labels >= self.num_classes) & (labels != self.ignore_index)]
         if wrong.size:

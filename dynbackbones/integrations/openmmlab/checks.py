@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.device import (
+    is_cuda_available,
+    is_mlu_available,
+    is_musa_available,
+    is_npu_available,
+)
 from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -23,6 +29,7 @@ from torch import nn
 from dynbackbones import checkpoints
 from dynbackbones.adaptation import StyleGenerator, build_generator
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_data import datasets_in, type_name
 from dynbackbones.integrations.mmengine.config_file import read_config
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.weights import check_backbones
@@ -88,12 +95,12 @@ def check_datasets(cfg: Config, dataloaders: tuple[str, ...] = _DATALOADERS) -> 
     """
     for loader in dataloaders:
         for dataset in datasets_in((cfg.get(loader) or {}).get("dataset")):
-            check_dataset(dataset, f"{loader}: {dataset.get('type')}")
+            check_dataset(dataset, f"{loader}: {type_name(dataset)}")
     if "train_dataloader" not in dataloaders:
         return
     for hook in cfg.get("custom_hooks") or []:
         for dataset in datasets_in(hook.get("target_dataset")):
-            check_dataset(dataset, f"target_dataset: {dataset.get('type')}")
+            check_dataset(dataset, f"target_dataset: {type_name(dataset)}")
 
 
 def check_dataset(dataset: Mapping[str, Any], where: str) -> None:
@@ -102,20 +109,43 @@ def check_dataset(dataset: Mapping[str, Any], where: str) -> None:
     Raises:
         UserError: one is missing.
     """
-    root = dataset.get("data_root") or ""
+    root = os.fspath(dataset.get("data_root") or "")
+    if "://" in root:
+        return  # not on this disk
     if root and not Path(root).is_dir():
         raise UserError(
             f"{where}: data_root {root} does not exist; put the dataset (or a link to it) there, "
             "or change data_root"
         )
-    for key, value in (dataset.get("data_prefix") or {}).items():
-        folder = Path(root, value) if isinstance(value, str) else None
-        if folder is not None and not folder.is_dir():
-            raise UserError(f"{where}: the folder {folder} of data_prefix.{key} does not exist")
-    if dataset.get("ann_file"):
+    prefix = dataset.get("data_prefix") or {}
+    # mmpretrain takes a text for {"img_path": text}.
+    named = {} if isinstance(prefix, str) else prefix
+    folders = {f"data_prefix.{key}": value for key, value in named.items()}
+    if isinstance(prefix, str):
+        folders["data_prefix"] = prefix
+    for key, value in folders.items():
+        if isinstance(value, str) and "://" not in value:
+            folder = Path(root, os.path.expanduser(value))
+            if not folder.is_dir():
+                raise UserError(f"{where}: the folder {folder} of {key} does not exist")
+    if isinstance(dataset.get("ann_file"), str) and dataset["ann_file"]:
         file = Path(root, dataset["ann_file"])
         if not file.exists():
             raise UserError(f"{where}: the split file {file} of ann_file does not exist")
+
+
+def check_precision(cfg: Config) -> None:
+    """Makes sure that mixed precision, if a config asks for it, has a device that can do it.
+
+    Raises:
+        UserError: it has none.
+    """
+    devices = is_cuda_available(), is_npu_available(), is_mlu_available(), is_musa_available()
+    if "AmpOptimWrapper" in _types(cfg.to_dict().get("optim_wrapper")) and not any(devices):
+        raise UserError(
+            "optim_wrapper.type AmpOptimWrapper needs a CUDA device, and there is none; set it to "
+            "OptimWrapper"
+        )
 
 
 def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
@@ -133,7 +163,8 @@ def check_model(cfg: Config, checkpoint: str | None, *, whole: bool) -> None:
     model = build_model(cfg)
     check_heads(model)
     for transform in _transforms(cfg.to_dict(), "CheckLabels"):
-        check_classes(model, transform["num_classes"], "CheckLabels.num_classes")
+        if "num_classes" in transform:
+            check_classes(model, transform["num_classes"], "CheckLabels.num_classes")
     if checkpoint is None:
         return
     state = checkpoints.state_dict_of(checkpoints.load(checkpoint), checkpoint)
@@ -207,20 +238,10 @@ def _remedy(cfg: Config, reason: str) -> str:
     return "; if it is of the base config's backbone, add _delete_=True to yours"
 
 
-def datasets_in(dataset: Any) -> Iterator[Mapping[str, Any]]:
-    """The datasets inside wrappers such as ConcatDataset."""
-    if isinstance(dataset, Mapping):
-        inner = dataset.get("datasets") or dataset.get("dataset")
-        if inner is None:
-            yield dataset
-        for item in inner if isinstance(inner, list | tuple) else [inner]:
-            yield from datasets_in(item)
-
-
 def _transforms(value: Any, kind: str) -> Iterator[Mapping[str, Any]]:
     """All dicts of a type anywhere in a config."""
     if isinstance(value, Mapping):
-        if value.get("type") == kind:
+        if type_name(value) == kind:
             yield value
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -230,8 +251,8 @@ def _transforms(value: Any, kind: str) -> Iterator[Mapping[str, Any]]:
 
 def _types(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
-        if isinstance(value.get("type"), str):
-            yield value["type"].rpartition(".")[2]
+        if "type" in value:
+            yield type_name(value)
         for item in value.values():
             yield from _types(item)
     elif isinstance(value, list | tuple):

@@ -17,7 +17,7 @@ from mmengine.evaluator import Evaluator
 from mmengine.hooks import CheckpointHook, IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import IterBasedTrainLoop, LogProcessor, Runner, set_random_seed
+from mmengine.runner import IterBasedTrainLoop, LogProcessor, set_random_seed
 from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
 from torch.utils.data import DataLoader
 
@@ -28,6 +28,7 @@ from dynbackbones.integrations.config import check_policy_training
 from dynbackbones.integrations.console import quieten
 from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.engine import Launch
+from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
 from dynbackbones.integrations.mmengine.checkpoint_loader import read_safely
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
@@ -149,7 +150,7 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
     runner.val()
 
 
-class DetectionRunner(Runner):
+class DetectionRunner(CheckedRunner):
     """mmengine's Runner for models that are already where they belong."""
 
     def wrap_model(self, model_wrapper_cfg, model):

@@ -19,6 +19,7 @@ from dynbackbones.cli.train import main as train_command
 from dynbackbones.data import class_folders
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
+from dynbackbones.integrations.openmmlab.datasets.class_checks import check_class_folders
 from dynbackbones.integrations.openmmlab.datasets.image_folders import ImageFolders
 from dynbackbones.integrations.openmmlab.head_checks import check_heads
 from tests.messages import naming
@@ -306,6 +307,27 @@ def test_a_corrupt_image_is_replaced_by_the_next(class_root):
         truncate(file)
     with pytest.raises(UserError, match=naming("100 images", "truncated", class_root / "train")):
         dataset[0]
+
+
+def test_hidden_folders_and_files_are_left_out(class_root):
+    for split in ("train", "val"):
+        shutil.copytree(class_root / split / "a cat", class_root / split / ".ipynb_checkpoints")
+        inner = class_root / split / "a cat" / ".ipynb_checkpoints"
+        shutil.copytree(class_root / split / "n01440764", inner)
+        (class_root / split / "a cat" / "._0.jpg").touch()
+    train = ImageFolders(str(class_root), "train")
+    assert train.metainfo["classes"] == ("a cat", "n01440764", "Übung")
+    assert len(train) == 12
+    assert sorted({train.get_data_info(i)["gt_label"] for i in range(len(train))}) == [0, 1, 2]
+
+
+def test_a_hidden_folder_is_named_where_mmpretrain_takes_it_for_a_class(class_root):
+    dataset = {"type": "CustomDataset", "data_root": str(class_root), "data_prefix": "train"}
+    cfg = Config({"train_dataloader": {"dataset": dataset}})
+    check_class_folders(cfg, ("train_dataloader",))
+    (class_root / "train" / ".ipynb_checkpoints").mkdir()
+    with pytest.raises(UserError, match=naming(class_root, ".ipynb_checkpoints", "ImageFolders")):
+        check_class_folders(cfg, ("train_dataloader",))
 
 
 def test_labels_are_the_training_folders_in_order(class_root):

@@ -358,6 +358,35 @@ def test_mixed_precision_needs_cuda(refused, config_file, monkeypatch):
     assert names(refused(config, "--amp"), "--amp", "OptimWrapperDict")
 
 
+@pytest.mark.parametrize("kind", ["AmpOptimWrapper", "mmengine.AmpOptimWrapper"])
+def test_mixed_precision_in_a_config_needs_cuda_too(refused, config_file, monkeypatch, kind):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    config = config_file(optim_wrapper__type=kind)
+    assert names(refused(config), "optim_wrapper.type", "CUDA", "OptimWrapper")
+
+
+def test_a_training_set_without_images(refused, config_file, tiny_root):
+    config = config_file(train_dataloader__dataset__dataset__img_suffix=".jpeg")
+    assert names(refused(config), "empty", "img_suffix='.jpeg'", tiny_root / "camvid")
+
+
+@pytest.mark.parametrize("prefix", ["train", {"img_path": "train"}, "~", ""])
+def test_a_prefix_is_a_text_or_a_dict(tmp_path, monkeypatch, prefix):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    dataset = {"type": "CustomDataset", "data_root": str(tmp_path), "data_prefix": prefix}
+    (tmp_path / "train").mkdir()
+    checks.check_dataset(dataset, "train_dataloader: CustomDataset")
+    (tmp_path / "train").rmdir()
+    if "train" in (prefix, *prefix) or isinstance(prefix, dict):
+        with pytest.raises(UserError, match=naming(tmp_path / "train", "data_prefix")):
+            checks.check_dataset(dataset, "train_dataloader: CustomDataset")
+
+
+def test_data_that_are_not_on_this_disk_are_left_to_their_reader():
+    checks.check_dataset({"data_root": "s3://bucket/data", "data_prefix": "train"}, "dataset")
+    checks.check_dataset({"data_root": None, "data_prefix": {"img": "s3://bucket"}}, "dataset")
+
+
 def test_overrides_that_do_not_fit(refused, config_file, tool, capsys):
     config = config_file()
     line = refused(config, "--cfg-options", "train_dataloader.dataset.dataset.pipeline.9=1")

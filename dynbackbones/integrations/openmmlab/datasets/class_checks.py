@@ -10,11 +10,13 @@ from mmengine.config import Config
 
 from dynbackbones.data import class_folders
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.checks import datasets_in
+from dynbackbones.integrations.mmengine.checked_data import datasets_in, type_name
 
 
 def check_class_folders(cfg: Config, dataloaders: Sequence[str]) -> None:
     """Makes sure that the classes of `ImageFolders` are complete and that the head has as many.
+
+    mmpretrain's own ``CustomDataset`` of class folders must have none that it would not mean.
 
     Args:
         cfg: config of a run; one without such datasets passes.
@@ -25,8 +27,26 @@ def check_class_folders(cfg: Config, dataloaders: Sequence[str]) -> None:
     """
     for loader in dataloaders:
         for dataset in datasets_in((cfg.get(loader) or {}).get("dataset")):
-            if str(dataset.get("type")).rpartition(".")[2] == "ImageFolders":
+            if type_name(dataset) == "ImageFolders":
                 _check_folders(cfg, dataset)
+            if type_name(dataset) == "CustomDataset" and not dataset.get("ann_file"):
+                _check_hidden(dataset)
+
+
+def _check_hidden(dataset: Mapping[str, Any]) -> None:
+    prefix = dataset.get("data_prefix") or ""
+    folder = Path(
+        dataset.get("data_root") or "", prefix if isinstance(prefix, str) else prefix["img_path"]
+    ).expanduser()
+    if not dataset.get("with_label", True) or not folder.is_dir():
+        return
+    hidden = [path.name for path in folder.iterdir() if path.is_dir()]
+    hidden = [name for name in hidden if class_folders.is_hidden(name)]
+    if hidden:
+        raise UserError(
+            f"image folder {folder} has the hidden folder {hidden[0]}, which mmpretrain's "
+            "CustomDataset takes for a class: remove it, or take ImageFolders"
+        )
 
 
 def _check_folders(cfg: Config, dataset: Mapping[str, Any]) -> None:
@@ -53,7 +73,7 @@ def _most_guesses(metrics: Any) -> int:
     metrics = [metrics] if isinstance(metrics, Mapping) else metrics or []
     guesses = [1]
     for metric in metrics:
-        if metric.get("type") == "Accuracy":
+        if type_name(metric) == "Accuracy":
             given = metric.get("topk", 1)
             guesses += given if isinstance(given, list | tuple) else [given]
     return max(guesses)

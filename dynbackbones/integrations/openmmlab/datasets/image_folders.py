@@ -18,6 +18,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, TRANSFORMS
 from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
+from mmpretrain.datasets.custom import get_samples
 
 from dynbackbones.data import class_folders, read_image
 from dynbackbones.errors import UserError
@@ -102,6 +103,16 @@ class ImageFolders(CustomDataset):
             metainfo={**(metainfo or {}), "classes": classes},
         )
         self.corrupt = torch.zeros(len(self), dtype=torch.bool).share_memory_()
+
+    def is_valid_file(self, filename: str) -> bool:
+        """Whether a file, given relative to its class folder, is an image by its name."""
+        return class_folders.is_image(filename)
+
+    def _find_samples(self) -> list[tuple[str, int]]:
+        # mmpretrain takes every folder for a class.
+        self.folder_to_idx = {name: label for label, name in enumerate(self.CLASSES)}
+        samples, _ = get_samples(self.img_prefix, self.folder_to_idx, self.is_valid_file)
+        return samples
 
     def __getitem__(self, idx: int) -> Any:
         """The sample, or in training the next one that can be read.

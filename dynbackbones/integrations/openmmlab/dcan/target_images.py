@@ -18,9 +18,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_data import (
+    datasets_in,
+    empty,
+    named_if_empty,
+    type_name,
+)
 from dynbackbones.integrations.mmengine.random_states import random_state_kept
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset, SeededSampler
-from dynbackbones.integrations.openmmlab.checks import check_dataset, datasets_in
+from dynbackbones.integrations.openmmlab.checks import check_dataset
 
 _LOADS_LABELS = re.compile(r"Load\w*Ann")
 # Labels in a sample of any of OpenMMLab's libraries: gt_sem_seg, gt_label, gt_instances, ...
@@ -181,21 +187,18 @@ def _build(dataset: Mapping[str, Any]) -> SeededDataset:
         dataset = dataset["dataset"]
     check_unlabelled(dataset)
     for part in datasets_in(dataset):
-        check_dataset(part, f"target_dataset: {part.get('type')}")
+        check_dataset(part, f"target_dataset: {type_name(part)}")
     try:
-        built = DATASETS.build(dataset)
+        with named_if_empty(dataset, "target_dataset"):
+            built = DATASETS.build(dataset)
         size = len(built)
+    except UserError:
+        raise
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
-        if "at least one array to concatenate" not in first:
-            raise UserError(f"target_dataset cannot be built: {first}") from error
-        # That is how mmengine packs the list of an empty dataset.
-        size = 0
+        raise UserError(f"target_dataset cannot be built: {first}") from error
     if size == 0:
-        raise UserError(
-            f"target_dataset ({dataset['type']}) is empty: check data_root, data_prefix, ann_file "
-            "and img_suffix"
-        )
+        raise empty(dataset, "target_dataset")
     return SeededDataset(built)
 
 

@@ -1,0 +1,62 @@
+"""Whether data, other data and weights of a run mean the same classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from dynbackbones.checkpoints.classes import trained_classes
+from dynbackbones.data.classes import Classes, labels_of, same_names
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_data import classes_of
+
+
+class ClassAgreementHook(Hook):
+    """Refuses to evaluate or continue on classes that are those of the model in another order.
+
+    To OpenMMLab's libraries a class is its place in ``metainfo["classes"]``. Other names in the
+    same places may be other words for the same: of these a warning says so.
+    """
+
+    def __init__(self) -> None:
+        self._known: Classes | None = None
+        self._trains = False
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        names = trained_classes(checkpoint)
+        self._known = Classes(names, "the checkpoint") if names else None
+
+    def before_train(self, runner: Runner) -> None:
+        names = classes_of(runner.train_dataloader.dataset)
+        if runner.iter > 0:
+            self._compare(runner, names, "the training set")
+        self._trains, self._known = True, Classes(names, "the training set") if names else None
+        if runner.val_loop is not None:
+            self._compare(runner, classes_of(runner.val_dataloader.dataset), "the validation set")
+
+    def before_val(self, runner: Runner) -> None:
+        if not self._trains:
+            self._compare(runner, classes_of(runner.val_dataloader.dataset), "the validation set")
+
+    def before_test(self, runner: Runner) -> None:
+        self._compare(runner, classes_of(runner.test_dataloader.dataset), "the test set")
+
+    def _compare(self, runner: Runner, names: Sequence[str], where: str) -> None:
+        if self._known is None or not names or names == self._known.names:
+            return
+        if not same_names(names, self._known.names):
+            runner.logger.warning(
+                f"the classes of {where} are not those of {self._known.whose}: "
+                f"{', '.join(names[:5])}, ..., and {', '.join(self._known.names[:5])}, ...; they "
+                "are taken for the same where they stand in the same place"
+            )
+            return
+        if labels_of(names, self._known, where) != list(range(len(names))):
+            raise UserError(
+                f"the classes of {where} are those of {self._known.whose} in another order: "
+                f"{', '.join(names[:5])}, ..., and {', '.join(self._known.names[:5])}, ...; set "
+                "metainfo=dict(classes=...) in the dataset to the model's order"
+            )
