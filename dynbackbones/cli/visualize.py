@@ -21,6 +21,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import classes_of_weights, find_dataset
 from dynbackbones.integrations.engine import ENGINES
+from dynbackbones.training.results import results_table
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 # Images in a picture unless the command line says otherwise.
@@ -53,6 +54,14 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         type=Path,
         metavar="FILE.png",
         help="default: OUTPUT_DIR/regions.png, or blocks.png for BlockDrop",
+    )
+    parser.add_argument(
+        "--beside",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="OUTPUT_DIR of another run, such as the plain network's, for a table of both",
     )
     parser.add_argument(
         "opts",
@@ -195,4 +204,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures.parent.mkdir(parents=True, exist_ok=True)
     figures.write_text(json.dumps({"dataset": name, **result.to_dict()}, indent=2) + "\n")
     print(f"figures: {figures}")
+    if args.beside:
+        print(f"\n{results_table([*args.beside, Path(cfg.OUTPUT_DIR)])}")
 

@@ -7,7 +7,9 @@ import logging
 from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
-from dynbackbones.integrations.image_sizes import PassTransformedSizes, pass_image_sizes
+from dynbackbones.integrations.guidance import pass_guidance
+from dynbackbones.integrations.image_sizes import pass_image_sizes
+from dynbackbones.integrations.transformed import PassTransformed
 from dynbackbones.training.auxiliary import attach_auxiliary_losses
 from dynbackbones.training.handles import Handles
 
@@ -56,8 +58,9 @@ def attach(model: nn.Module) -> Handles:
     handles = [
         attach_auxiliary_losses(model),
         model.register_forward_pre_hook(pass_image_sizes, with_kwargs=True),
+        model.register_forward_pre_hook(pass_guidance, with_kwargs=True),
     ]
     transform = getattr(model, "transform", None)
     if isinstance(transform, nn.Module) and hasattr(transform, "image_mean"):
-        handles.append(transform.register_forward_hook(PassTransformedSizes(model.backbone)))
+        handles.append(transform.register_forward_hook(PassTransformed(model.backbone)))
     return Handles(handles)

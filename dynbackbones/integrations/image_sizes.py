@@ -25,25 +25,6 @@ def pass_image_sizes(model: nn.Module, args: tuple, kwargs: dict) -> None:
             backbone.set_image_sizes(sizes)
 
 
-class PassTransformedSizes:
-    """Forward hook of the transform in a torchvision detector, which pads the batch.
-
-    An object and not a closure, because a deep copy of the detector then refers to the copy of its
-    backbone.
-
-    Args:
-        body: module with the backbones.
-    """
-
-    def __init__(self, body: nn.Module) -> None:
-        self.body = body
-
-    def __call__(self, module: nn.Module, args: tuple, output: tuple) -> None:
-        images, _ = output
-        for backbone in find_backbones(self.body):
-            backbone.set_image_sizes(images.image_sizes)
-
-
 def forward_arguments(args: tuple, kwargs: dict) -> dict[str, Any]:
     """What a model of OpenMMLab's was called with: ``inputs``, ``data_samples``, ``mode``."""
     return {**dict(zip(("inputs", "data_samples", "mode"), args, strict=False)), **kwargs}

@@ -3,8 +3,21 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+from dynbackbones.errors import UserError
+
+RESULTS = "results.json"
+# What a table of runs shows: heading, part of the file, name there.
+_COLUMNS = (
+    ("AP", "bbox", "AP"),
+    ("AP50", "bbox", "AP50"),
+    ("GMACs", "backbone", "gmacs"),
+    ("activation rate", "backbone", "activation_rate"),
+    ("block usage", "backbone", "block_usage"),
+)
 
 
 def write_results(results: Mapping[str, Any], path: str | os.PathLike) -> None:
@@ -18,3 +31,45 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     return float(value) if value is not None and math.isfinite(value) else None
+
+
+def results_table(folders: Iterable[Path]) -> str:
+    """Runs of detectors, one a line: accuracy, and what the backbone spent.
+
+    Args:
+        folders: with the ``results.json`` of a run each, which a line is called after.
+
+    Raises:
+        UserError: a folder has none, or another kind of file in its place.
+    """
+    runs = {folder.name: _read(folder) for folder in folders}
+    values = {
+        heading: {name: run.get(part, {}).get(key) for name, run in runs.items()}
+        for heading, part, key in _COLUMNS
+    }
+    shown = {heading: v for heading, v in values.items() if any(x is not None for x in v.values())}
+    width = max(map(len, runs))
+    lines = ["  ".join(["run".ljust(width), *shown])]
+    for name in runs:
+        cells = [_cell(column[name]).rjust(len(heading)) for heading, column in shown.items()]
+        lines.append("  ".join([name.ljust(width), *cells]))
+    return "\n".join(lines)
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value < 10 else f"{value:.2f}"
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    file = folder / RESULTS
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): train that run first") from None
+    if not isinstance(results, Mapping) or not all(
+        isinstance(part, Mapping) for part in results.values()
+    ):
+        raise UserError(f"{file} does not hold the results of a detector")
+    return results
