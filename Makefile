@@ -3,7 +3,7 @@
 
 VENV ?= .venv
 FUZZ_FACTOR ?= 100
-DEMO_CONFIG := configs/demo/sar_retinanet.yaml
+DEMO := configs/demo/retinanet.yaml configs/demo/sar_retinanet.yaml
 
 ifdef PYTHON
 installed =
@@ -32,9 +32,11 @@ help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /  make \1\t/p' $(firstword $(MAKEFILE_LIST)) | expand -t 26
 	@echo "  PYTHON=python3 on any of them uses that interpreter instead of $(VENV)"
 
-demo: $(call installed,demo) ## train a SAR-RetinaNet on the demo dataset and draw what it looked at
-	$(PYTHON) tools/train_net.py --config-file $(DEMO_CONFIG) --resume
-	$(PYTHON) tools/visualize.py --config-file $(DEMO_CONFIG)
+demo: $(call installed,demo) ## train a detector, make it adaptive, draw what it looks at
+	set -e; for config in $(DEMO); do \
+		$(PYTHON) tools/train_net.py --config-file $$config --resume; \
+	done
+	$(PYTHON) tools/visualize.py --config-file $(lastword $(DEMO)) --beside output/demo/retinanet
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
 	$(PYTEST)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 FILE = ROOT / "tests" / "gated_backbone.py"
 IMPORT = ("--import", "tests.gated_backbone")
 YAML = f"""
-_BASE_: {ROOT}/configs/demo/sar_retinanet.yaml
+_BASE_: {ROOT}/configs/demo/sar_retinanet_scratch.yaml
 MODEL:
   BACKBONE: {{NAME: build_retinanet_gated_resnet18_fpn_backbone}}
   GATED: {{TARGET_RATE: 0.25, GROUPS: 2}}

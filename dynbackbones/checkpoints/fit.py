@@ -54,9 +54,10 @@ class LoadReport:
         """
         what = f"the {'model' if self.whole else 'backbone'} from " if self.place else ""
         inside = [key.removeprefix(self.place) for key in self.new if key.startswith(self.place)]
-        deciding = sorted({key.split(".")[0] for key in inside})
+        deciding = sorted({_part_name(key) for key in inside})
         parts = [f"loaded {what}{self.source}"]
-        parts += [f"the {name} network starts anew" for name in deciding]
+        if deciding:
+            parts.append(f"{', '.join(deciding)} start{'s' * (len(deciding) == 1)} anew")
         if self.place and not self.whole:
             parts.append(f"pyramid and heads {others}")
         if self.left_out:
@@ -79,6 +80,12 @@ class LoadReport:
 
     def __str__(self) -> str:
         return self.line()
+
+
+def _part_name(key: str) -> str:
+    """What a new weight of a backbone belongs to: ``"the policy network"``, ``"selectors"``."""
+    first, second, *_ = [*key.split("."), ""]
+    return second if first.startswith("layer") else f"the {first} network"
 
 
 def fit(

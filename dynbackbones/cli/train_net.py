@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     """detectron2's command line for training tools, and ``--engine``."""
     options = argparse.ArgumentParser(
         description="Train or evaluate a detector with a dynamic backbone.",
-        epilog="Example: %(prog)s --config-file configs/demo/sar_retinanet.yaml SEED 1",
+        epilog="Example: %(prog)s --config-file configs/demo/retinanet.yaml SEED 1",
     )
     options.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
     options.add_argument(

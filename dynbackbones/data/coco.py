@@ -32,7 +32,7 @@ _COCO_2017 = {
 _DIGITS = {f"digits_{split}": split for split in ("train", "val")}
 _ADVICE = (
     f"set {_ROOT_VARIABLE} to the folder that holds the datasets, or try "
-    "--config-file configs/demo/sar_retinanet.yaml, which makes its own"
+    "--config-file configs/demo/retinanet.yaml, which makes its own"
 )
 
 

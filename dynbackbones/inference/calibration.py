@@ -22,8 +22,8 @@ def calibrate(
 
     That is what `Decisions.rate` says: the activation rate of a SAR network, the block usage of a
     BlockDrop network. All of the network's thresholds (on a selector's logit difference, on the
-    policy network's logits) get the same value, found by bisection, so that computation is still
-    spent where the network was trained to. The threshold is saved with the weights.
+    policy network's logits) move by the same amount, found by bisection, so that computation is
+    still spent where the network was trained to. They are saved with the weights.
 
     Args:
         net: the backbone; its mode is restored, and where this fails its thresholds.
@@ -112,13 +112,19 @@ def backbone_inputs(net: DynamicBackbone, runs: Iterable[Callable[[], object]]) 
 def _bisect(
     net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
 ) -> float:
-    rates: dict[float, float] = {}  # by threshold
+    start = [threshold.clone() for threshold in net.thresholds()]
+    rates: dict[float, float] = {}  # by shift
 
-    def rate_at(threshold: float) -> float:
-        rates[threshold] = _rate_at(net, batches, threshold)
-        return rates[threshold]
+    def shift(by: float) -> None:
+        for threshold, value in zip(net.thresholds(), start, strict=True):
+            threshold.copy_(value + by)
 
-    low, high = -1.0, 1.0  # thresholds that select at least and at most the target
+    def rate_at(by: float) -> float:
+        shift(by)
+        rates[by] = _mean_rate(net, batches)
+        return rates[by]
+
+    low, high = -1.0, 1.0  # shifts that select at least and at most the target
     while rate_at(low) < target and low > -1e4:
         low *= 4
     while rate_at(high) > target and high < 1e4:
@@ -129,20 +135,14 @@ def _bisect(
         if abs(rate - target) <= tolerance:
             break
         low, high = (middle, high) if rate > target else (low, middle)
-    best = min(rates, key=lambda threshold: abs(rates[threshold] - target))
-    _set_threshold(net, best)
+    best = min(rates, key=lambda by: abs(rates[by] - target))
+    shift(best)
     return rates[best]
 
 
-def _rate_at(net: DynamicBackbone, batches: list[Tensor], threshold: float) -> float:
-    _set_threshold(net, threshold)
+def _mean_rate(net: DynamicBackbone, batches: list[Tensor]) -> float:
     rates = []
     for batch in batches:
         net(batch)
         rates.append(net.decisions.rate)
     return float(torch.cat(rates).mean())
-
-
-def _set_threshold(net: DynamicBackbone, threshold: float) -> None:
-    for value in net.thresholds():
-        value.fill_(threshold)

@@ -26,7 +26,7 @@ TINY = [
 def started(tmp_path):
     digits.write_digits(tmp_path / "datasets", num_train=8, num_val=2)
 
-    def run(*words, config="sar_retinanet"):
+    def run(*words, config="sar_retinanet_scratch"):
         command = [sys.executable, str(ROOT / "tools/train_net.py"), "--engine", "torchvision"]
         command += ["--config-file", str(ROOT / f"configs/demo/{config}.yaml"), *words]
         environment = {

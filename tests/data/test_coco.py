@@ -47,7 +47,7 @@ def test_a_sound_dataset_passes_and_its_annotations_are_returned(source):
 
 
 def test_a_missing_folder_or_file_is_named_with_a_way_to_try(source, tmp_path):
-    advice = ("DETECTRON2_DATASETS", "configs/demo/sar_retinanet.yaml")
+    advice = ("DETECTRON2_DATASETS", "configs/demo/retinanet.yaml")
     absent = coco.CocoSource("pets", source.annotations, tmp_path / "none")
     with pytest.raises(UserError, match=naming("pets", absent.images, *advice)):
         coco.check(absent, 2)

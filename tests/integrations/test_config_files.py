@@ -48,8 +48,9 @@ def test_baselines_differ_by_the_backbone_alone(dynamic, baseline):
 def test_variants_keep_the_target_rate():
     for name in ("sar_retinanet", "sar_faster_rcnn"):
         values, variant = flat(f"{name}.yaml"), flat(f"{name}_g2s4a1.yaml")
-        assert [values[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 2, 2]
-        assert [variant[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [2, 4, 1]
+        # 0 groups are the layout's own number, 2.
+        assert [values[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [0, 2, 2]
+        assert [variant[f"MODEL.SAR.{k}"] for k in ("GROUPS", "BASE_SCALE", "ALPHA")] == [0, 4, 1]
         assert values["MODEL.SAR.TARGET_RATE"] == variant["MODEL.SAR.TARGET_RATE"] == 0.5
 
 

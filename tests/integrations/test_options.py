@@ -14,11 +14,13 @@ from tests.messages import naming
 # Every key that configs have used, with its default: none may go or mean something else.
 KEYS = {
     "sar_resnet": {
-        "DEPTH": 50, "GROUPS": 2, "BASE_SCALE": 2, "ALPHA": 2, "BETA": 1, "CELL_SIZE": [4, 4, 7],
+        "DEPTH": 50, "GROUPS": 0, "BASE_SCALE": 2, "ALPHA": 2, "BETA": 1, "CELL_SIZE": [4, 4, 7],
         "GRID_SIZE": 0, "TARGET_RATE": 0.5, "TARGET_SCHEDULE": "ramp", "TEMPERATURE": [1.0, 0.01],
         "LOSS_WEIGHT": 1.0, "LOSS_REDUCTION": "batch", "SELECTOR_MARGIN": 9.0,
         "SELECTOR_LR_FACTOR": 1.0, "NORM": "BN", "OUTPUT_STRIDE": 32, "EXECUTION": "auto",
         "ACTIVATION_CHECKPOINTING": False, "SELECTION": "", "SELECTION_RATE": 0.5,
+        "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "LOSS_RATE": "sampled",
+        "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
     },
     "blockdrop_resnet": {
         "POLICY_SIZE": 224, "POLICY_TRAINING": "frozen", "SELECTION": "", "SELECTION_RATE": 0.5,

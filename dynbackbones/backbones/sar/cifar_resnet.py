@@ -48,7 +48,7 @@ class SARCifarResNet(SARBackbone):
         120
     """
 
-    @takes(SAROptions, groups=2, cell_size=(8, 4, 4), selector_margin=9.0)
+    @takes(SAROptions, groups=2, cell_size=(8, 4, 4))
     def __init__(
         self,
         depth: int,

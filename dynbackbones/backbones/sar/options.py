@@ -41,7 +41,7 @@ class SAROptions:
     track_target: bool = False
     guidance: str = "none"
     guidance_weight: float = 0.25
-    selector_margin: float | None = None
+    selector_margin: float = 9.0
 
     def __post_init__(self) -> None:
         check_choice("base_scale", self.base_scale, (2, 4))

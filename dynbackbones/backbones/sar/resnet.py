@@ -81,8 +81,8 @@ class SARResNet(SARBackbone):
         guidance_weight: of the loss that draws them there.
         selector_margin: how much a selector prefers "refine" at the start, as a difference of
             logits. 9, the authors', suits schedules of ImageNet's length; runs of a few thousand
-            iterations never leave rate 1 with it and want 2. None is 9, and 2 with a ResNet's
-            layout, which is for fine-tuning.
+            iterations never leave rate 1 with it and want 2, as does fine-tuning with a ResNet's
+            layout.
         output_stride: of res5: 32; 16 dilates stage 4; 8 also stage 3, whose regions then have
             twice as many feature pixels on a side.
         norm: ``"BN"``, ``"SyncBN"``, ``"FrozenBN"`` (fixed statistics, so only with trained
@@ -167,7 +167,7 @@ class SARResNet(SARBackbone):
             IMAGENET_STEM_CHANNELS,
             channels,
             counts,
-            with_defaults(options, groups=2, selector_margin=9.0),
+            with_defaults(options, groups=2),
             norm,
             first_beta=1,
             dilates=output_stride == 8,
@@ -216,7 +216,7 @@ def _of_resnet(options: SAROptions) -> SAROptions:
     Raises:
         ValueError: one of them has a value that only the paper's layout can have.
     """
-    options = with_defaults(options, groups=1, selector_margin=2.0)
+    options = with_defaults(options, groups=1)
     for name in ("groups", "beta"):
         if getattr(options, name) != 1:
             raise ValueError(

@@ -26,7 +26,7 @@ _RELATIVES = (
     (r"layer1\.0\.(attn|eca|aa|conv\d\.aa)\..*", "attention or anti-aliasing layers"),
 )
 # Beginnings of names that give a kind of network away, and what those of its backbones begin with.
-_GIVEN_AWAY = {"sar_": "layer1.transition.", "blockdrop_": "policy.", "": ""}
+_GIVEN_AWAY = {"sar_": "layer1.base.", "blockdrop_": "policy.", "": ""}
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def _family_of(state: Mapping[str, Tensor]) -> str:
 def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
     """A backbone, given the options that it knows; None if their values do not go together."""
     plain = Architecture(name)
-    known = plain.parameters - (set() if plain.bottlenecks else {"stride_in_1x1"})
+    strided = plain.bottlenecks or "layout" in options
+    known = plain.parameters - (set() if strided else {"stride_in_1x1"})
     arch = Architecture(name, {key: value for key, value in options.items() if key in known})
     try:
         arch.state()
@@ -192,8 +193,21 @@ def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     stem = state.get("conv1.weight")
     if stem is not None and stem.ndim == 4 and stem.shape[1] != 3:
         options["in_channels"] = stem.shape[1]
-    if any(key.startswith("layer1.transition.") for key in state):
+    if "layer1.fusion.scale" in state:
+        options.update(_around_resnet(state))
+    elif any(key.startswith("layer1.transition.") for key in state):
         options.update(_sar_options(state))
+    return options
+
+
+def _around_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Options of a SAR network around a ResNet."""
+    options: dict[str, Any] = {"layout": "resnet"}
+    projection = state.get("layer1.fusion.base_projection.0.weight")
+    if projection is not None:
+        options["alpha"] = projection.shape[0] // projection.shape[1]
+    if "layer1.selectors.0.bn.running_mean" not in state:
+        options["added_norm"] = "GN"
     return options
 
 

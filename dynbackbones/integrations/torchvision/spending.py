@@ -16,6 +16,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.inference.calibration import backbone_inputs, calibrate
+from dynbackbones.integrations.datasets import classes_of_weights
 from dynbackbones.integrations.torchvision import data
 from dynbackbones.integrations.torchvision.evaluation import DetectionMetric
 from dynbackbones.integrations.torchvision.model import DetectorModel
@@ -65,7 +66,7 @@ def spending_curve(
     Raises:
         UserError: there is no dataset to evaluate on, or the backbone is a static one.
     """
-    evaluation = data.evaluation_set(cfg)
+    evaluation = data.evaluation_set(cfg, classes_of_weights(cfg, cfg.MODEL.WEIGHTS))
     if evaluation is None:
         raise UserError("DATASETS.TEST names no dataset to evaluate on")
     (backbone,) = find_backbones(detector)
@@ -104,7 +105,7 @@ def _backbone_inputs(
     cfg = cfg.clone()
     cfg.defrost()
     cfg.DATASETS.TEST = cfg.DATASETS.TRAIN
-    training = data.evaluation_set(cfg)
+    training = data.evaluation_set(cfg, None)
     if training is None:
         raise UserError("DATASETS.TRAIN names no dataset to calibrate on")
 

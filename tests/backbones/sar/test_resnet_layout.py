@@ -145,12 +145,14 @@ def test_three_steps_from_frozen_norms_move_all_that_was_added():
         loss.backward()
         optimizer.step()
     for number, part in ((n, p) for n in (1, 2, 3) for p in ("base", "selectors", "fusion.scale")):
-        moved = [
-            not torch.equal(before[name], parameter)
+        inside = {
+            name: parameter
             for name, parameter in net.named_parameters()
             if name.startswith(f"layer{number}.{part}")
-        ]
-        assert moved and all(moved), (number, part)
+        }
+        # A step can be too small for a norm's weight of 1, but there is one.
+        assert all(parameter.grad.any() for parameter in inside.values()), (number, part)
+        assert any(not torch.equal(before[name], p) for name, p in inside.items()), (number, part)
     frozen = [n for n, p in net.named_parameters() if not p.requires_grad]
     assert all(torch.equal(before[n], dict(net.named_parameters())[n]) for n in frozen)
     assert any(n.startswith("layer1.0.") for n in frozen)

@@ -77,7 +77,7 @@ def test_detectron2s_analysis_takes_the_lazy_detector():
 
 def test_the_demo_config_finds_its_data_set(tmp_path, monkeypatch):
     monkeypatch.setenv("DETECTRON2_DATASETS", str(tmp_path))
-    cfg = load("demo/sar_retinanet.yaml")
+    cfg = load("demo/sar_retinanet_scratch.yaml")
     engine.check_datasets(cfg, cfg.DATASETS.TRAIN + cfg.DATASETS.TEST)
     records = DatasetCatalog.get("digits_val")
     assert {box["category_id"] for record in records for box in record["annotations"]} == set(
@@ -87,7 +87,7 @@ def test_the_demo_config_finds_its_data_set(tmp_path, monkeypatch):
 
 def test_ours_is_a_base_of_a_file_of_the_users(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    name = "configs/demo/sar_retinanet.yaml"
+    name = "configs/demo/sar_retinanet_scratch.yaml"
     (tmp_path / "a.yaml").write_text(f"_BASE_: {name}\nVERSION: 2\nMODEL: {{SAR: {{GROUPS: 4}}}}\n")
     cfg = engine.setup("a.yaml")
     whole = engine.setup(name, ["MODEL.SAR.GROUPS", "4"])

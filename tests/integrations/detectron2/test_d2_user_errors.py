@@ -42,7 +42,7 @@ def refused(run, *words):
         (["DATASETS.TRAIN", "('no_such_data',)"], ("'no_such_data'", "DATASETS.COCO_FORMAT")),
         (
             ["DATASETS.TRAIN", "('coco_2017_train',)"],
-            ("coco_2017_train", "configs/demo/sar_retinanet.yaml"),
+            ("coco_2017_train", "configs/demo/retinanet.yaml"),
         ),
         (["MODEL.WEIGHTS", "missing.pth"], ("missing.pth", "exist")),
     ],

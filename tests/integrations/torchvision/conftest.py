@@ -36,7 +36,7 @@ def datasets(digits_root, monkeypatch):
 def command(tmp_path):
     """Makes the command line of a run of seconds, with its output in `tmp_path / "out"`."""
 
-    def make(config="sar_retinanet", flags=(), options=()):
+    def make(config="sar_retinanet_scratch", flags=(), options=()):
         tiny = {
             "INPUT.MIN_SIZE_TRAIN": "(48,64)",
             "INPUT.MIN_SIZE_TEST": "64",
@@ -62,7 +62,7 @@ def tiny_config(command):
     from dynbackbones.cli import train_net
     from dynbackbones.integrations.torchvision.config import load_config
 
-    def make(config="sar_retinanet", **options):
+    def make(config="sar_retinanet_scratch", **options):
         options = {key.replace("__", "."): value for key, value in options.items()}
         args = train_net.parser().parse_args(command(config, options=options))
         return load_config(args.config_file, args.opts)

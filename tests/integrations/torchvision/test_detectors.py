@@ -11,7 +11,7 @@ from dynbackbones.integrations.torchvision.detectors import build_detector
 from dynbackbones.integrations.torchvision.heads import ClassificationHead, RegressionHead
 from tests.messages import naming
 
-CONFIGS = ["sar_retinanet", "sar_faster_rcnn", "retinanet"]
+CONFIGS = ["sar_retinanet_scratch", "sar_faster_rcnn", "retinanet"]
 
 
 def images(*sizes):
@@ -39,7 +39,7 @@ def test_training_gives_losses_with_gradients(tiny_config, config):
 @pytest.mark.parametrize("config", CONFIGS)
 def test_detections_lie_inside_their_images(tiny_config, config):
     torch.manual_seed(0)
-    key = "RETINANET" if config.endswith("retinanet") else "ROI_HEADS"
+    key = "RETINANET" if "retinanet" in config else "ROI_HEADS"
     model = build_detector(tiny_config(config, **{f"MODEL__{key}__SCORE_THRESH_TEST": "0.0"}))
     found = model.eval()(images((64, 80), (70, 52)))
     for detection, (height, width) in zip(found, [(64, 80), (70, 52)], strict=True):
@@ -75,7 +75,7 @@ def average(target, source):
         ours.copy_(0.9 * ours + 0.1 * theirs if ours.is_floating_point() else theirs)
 
 
-@pytest.mark.parametrize("config", ["sar_retinanet", "sar_faster_rcnn"])
+@pytest.mark.parametrize("config", ["sar_retinanet_scratch", "sar_faster_rcnn"])
 def test_copies_train_and_evaluate_independently(tiny_config, config):
     torch.manual_seed(0)
     model = build_detector(tiny_config(config))

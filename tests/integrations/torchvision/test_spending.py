@@ -24,7 +24,7 @@ def detector(tiny_config):
     return make
 
 
-@pytest.mark.parametrize("config", ["sar_retinanet", "blockdrop_retinanet"])
+@pytest.mark.parametrize("config", ["sar_retinanet_scratch", "blockdrop_retinanet"])
 def test_rates_are_met_and_cost_what_they_should(tiny_config, detector, config):
     cfg = tiny_config(config, MODEL__WEIGHTS="", MODEL__BLOCKDROP__POLICY_TRAINING="frozen")
     seen = []

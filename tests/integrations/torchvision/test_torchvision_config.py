@@ -9,7 +9,7 @@ from dynbackbones.integrations.torchvision.config import load_config
 from tests.messages import naming
 
 DEMO = Path(__file__).parents[3] / "configs" / "demo"
-RETINANET = str(DEMO / "sar_retinanet.yaml")
+RETINANET = str(DEMO / "sar_retinanet_scratch.yaml")
 FASTER_RCNN = str(DEMO / "sar_faster_rcnn.yaml")
 
 

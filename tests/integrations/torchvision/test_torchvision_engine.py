@@ -18,7 +18,7 @@ from tests.messages import names, naming
 def run(command, datasets):
     """Runs the training tool in this process; by keyword: flags, and config overrides."""
 
-    def call(config="sar_retinanet", flags=(), **options):
+    def call(config="sar_retinanet_scratch", flags=(), **options):
         options = {key.replace("__", "."): value for key, value in options.items()}
         train_net.main(command(config, flags, options))
 
@@ -70,7 +70,7 @@ def weights(folder):
 @pytest.mark.parametrize(
     ("config", "options"),
     [
-        ("sar_retinanet", {"DATALOADER__NUM_WORKERS": "1", "TEST__EVAL_PERIOD": "3"}),
+        ("sar_retinanet_scratch", {"DATALOADER__NUM_WORKERS": "1", "TEST__EVAL_PERIOD": "3"}),
         ("sar_faster_rcnn", {}),
     ],
 )
@@ -188,7 +188,7 @@ def test_checkpoints_load_safely_and_hold_random_states(run, tmp_path):
 def refused(run, capsys):
     """Runs into a mistake of the user; returns the one line that is printed."""
 
-    def call(config="sar_retinanet", flags=(), **options):
+    def call(config="sar_retinanet_scratch", flags=(), **options):
         with pytest.raises(SystemExit) as exit_:
             running.run(lambda: run(config, flags, **options))
         assert exit_.value.code == 2
@@ -250,7 +250,7 @@ def test_a_moved_run_resumes(run, tmp_path, losses):
     [
         (
             {"DATASETS__TRAIN": "('coco_2017_train',)"},
-            ("coco_2017_train", "configs/demo/sar_retinanet.yaml"),
+            ("coco_2017_train", "configs/demo/retinanet.yaml"),
         ),
         ({"DATASETS__TEST": "('dgits_val',)"}, ("'dgits_val'", "digits_val")),
         ({"MODEL__RETINANET__NUM_CLASSES": "4"}, ("NUM_CLASSES", "5 categories", 4)),
