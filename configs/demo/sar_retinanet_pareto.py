@@ -5,9 +5,9 @@ detector = "configs/demo/retinanet.yaml"
 
 as_long = {
     "_start_": "plain",
-    "SOLVER.MAX_ITER": 650,
+    "SOLVER.MAX_ITER": 600,
     "SOLVER.BASE_LR": 0.01,
-    "SOLVER.CHECKPOINT_PERIOD": 325,
+    "SOLVER.CHECKPOINT_PERIOD": 300,
 }
 sar = {
     **as_long,
@@ -15,6 +15,9 @@ sar = {
     "MODEL.BACKBONE.NAME": "build_retinanet_sar_resnet_fpn_backbone",
     "MODEL.SAR.LAYOUT": "resnet",
     "MODEL.SAR.TARGET_RATE": 0.3,
+    "MODEL.SAR.LOSS_RATE": "expected",
+    "MODEL.SAR.LOSS_WEIGHT": 2.0,
+    "MODEL.SAR.TRACK_TARGET": True,
 }
 guided = {**sar, "MODEL.SAR.GUIDANCE": "objects", "MODEL.SAR.GUIDANCE_WEIGHT": 0.25}
 deeper = {"_run_": False, "MODEL.RESNETS.DEPTH": 34, "MODEL.SAR.DEPTH": 34}
@@ -33,20 +36,20 @@ def smaller(size):
 
 variants = {
     "plain, as long": as_long,
-    "plain": {"SOLVER.CHECKPOINT_PERIOD": 650},
+    "plain": {"SOLVER.CHECKPOINT_PERIOD": 500},
     "plain, 140 px": smaller(140),
     "SAR": sar,
     "SAR, guided": guided,
     "plain, 125 px": {**smaller(125), "_run_": False},
-    "plain ResNet-34": {**deeper, "SOLVER.CHECKPOINT_PERIOD": 650},
+    "plain ResNet-34": {**deeper, "SOLVER.CHECKPOINT_PERIOD": 500},
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},
     "SAR ResNet-34, guided": {**guided, **deeper, "_start_": "plain ResNet-34"},
     "SAR, paper's layout from scratch": {
         "_run_": False,
         "_rates_": [0.3, 0.5],
         "MODEL.BACKBONE.NAME": "build_retinanet_sar_resnet_fpn_backbone",
-        "SOLVER.MAX_ITER": 1950,
-        "SOLVER.CHECKPOINT_PERIOD": 650,
+        "SOLVER.MAX_ITER": 1600,
+        "SOLVER.CHECKPOINT_PERIOD": 800,
     },
 }
 variant_metrics = [

@@ -53,6 +53,9 @@ sar = {
     "model.backbone.type": "SARResNet",
     "model.backbone.layout": "resnet",
     "model.backbone.target_rate": 0.3,
+    "model.backbone.loss_rate": "expected",
+    "model.backbone.loss_weight": 2.0,
+    "model.backbone.track_target": True,
     "model.backbone.selector_margin": 2,
 }
 guided = {**sar, "model.backbone.guidance": "borders", "model.backbone.guidance_weight": 0.25}
