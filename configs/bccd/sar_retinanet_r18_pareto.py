@@ -30,18 +30,21 @@ as_long = {
     "SOLVER.BASE_LR": 0.0075,
     "SOLVER.CHECKPOINT_PERIOD": 75,
 }
-sar = {
-    **as_long,
+paper = {
     "_rates_": [0.3, 0.5],
     "MODEL.BACKBONE.NAME": "build_retinanet_sar_resnet_fpn_backbone",
     "MODEL.SAR.DEPTH": 18,
+    "MODEL.SAR.SELECTOR_MARGIN": 2.0,
+    "MODEL.SAR.SELECTOR_LR_FACTOR": 10.0,
+}
+sar = {
+    **as_long,
+    **paper,
     "MODEL.SAR.LAYOUT": "resnet",
     "MODEL.SAR.TARGET_RATE": 0.3,
     "MODEL.SAR.LOSS_RATE": "expected",
     "MODEL.SAR.LOSS_WEIGHT": 2.0,
     "MODEL.SAR.TRACK_TARGET": True,
-    "MODEL.SAR.SELECTOR_MARGIN": 2.0,
-    "MODEL.SAR.SELECTOR_LR_FACTOR": 10.0,
 }
 guided = {**sar, "MODEL.SAR.GUIDANCE": "objects", "MODEL.SAR.GUIDANCE_WEIGHT": 0.25}
 deeper = {"_run_": False, "MODEL.RESNETS.DEPTH": 34, "MODEL.SAR.DEPTH": 34}
@@ -57,11 +60,10 @@ variants = {
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},
     "SAR ResNet-34, guided": {**guided, **deeper, "_start_": "plain ResNet-34"},
     "SAR, paper's layout from scratch": {
-        **{key: value for key, value in sar.items() if key not in ("_start_", "MODEL.SAR.LAYOUT")},
+        **common,
+        **paper,
         "_run_": False,
         "SOLVER.MAX_ITER": 450,
-        "SOLVER.BASE_LR": 0.015,
-        "SOLVER.CHECKPOINT_PERIOD": 150,
     },
 }
 variant_metrics = [
