@@ -14,7 +14,7 @@ OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"
 DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
 # The tests run both engines on the demo dataset, so they need what the demo needs.
-DEV = [*DEMO, *OPENMMLAB, "pytest>=7", "pytest-xdist", "hypothesis", "ruff"]
+DEV = [*DEMO, *OPENMMLAB, "pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
 
 setup(
     name="dynbackbones",

@@ -28,6 +28,7 @@ _PARALLEL = "module."
 _WRAPPED = re.compile(
     r"(?:(?<=\.)|^)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+"
 )
+_REPEATED = 2**20
 # torch.optim.swa_utils.AveragedModel's, beside the model as its `module`.
 _COUNTER = "n_averaged"
 
@@ -100,7 +101,7 @@ def state_dict_of(
         path.append(inner)
         weights = weights[inner]
     state = {str(name): _as_tensor(value) for name, value in weights.items()}
-    tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    tensors = {name: value for name, value in state.items() if _is_dense(value)}
     strange = [name for name in state if name not in tensors and not _plain(state[name])]
     if strange or not tensors:
         raise UserError(_nothing(source, weights, strange if tensors else list(state)))
@@ -190,6 +191,15 @@ def _unwrapped(state: dict[str, Tensor]) -> Weights:
     while all(key.startswith(_PARALLEL) for key in found):
         found = found.without(_PARALLEL)
     return found
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether this is an ordinary tensor, which has as many values as it says."""
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+        return False
+    # A view can repeat one value without end.
+    stored = value.untyped_storage().nbytes() // value.element_size()
+    return not value.is_meta and value.numel() <= max(stored, _REPEATED)
 
 
 def _plain(value: Any) -> bool:

@@ -66,7 +66,7 @@ def _read(path: Path, head: bytes) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         # In memory, since torch would unpack a file that it takes for a tar archive.
-        file = io.BytesIO(path.read_bytes())
+        file = path if head.startswith(_ZIP) else io.BytesIO(path.read_bytes())
         return torch.load(file, map_location="cpu", weights_only=False, pickle_module=unpickling)
 
 
@@ -125,6 +125,11 @@ def _explain(path: Path, head: bytes, error: Exception) -> str:
             f"checkpoint {path} holds more than weights ({error}) and was not loaded, because that "
             "would run code from the file; save its state_dict alone"
         )
+    if "pickle_module" in str(error):
+        return (
+            f"checkpoint {path} holds more than weights, which TORCH_FORCE_WEIGHTS_ONLY_LOAD "
+            "forbids to read; unset it, or save the state_dict alone"
+        )
     other = ""
     with contextlib.suppress(Exception):  # a damaged archive may not even be listed
         other = _other_format(path, head)
@@ -141,7 +146,7 @@ def _other_format(path: Path, head: bytes) -> str:
         with zipfile.ZipFile(path) as archive:
             names = [name.rpartition("/")[2] for name in archive.namelist()]
         if "constants.pkl" in names:
-            return "a TorchScript program; save its state_dict: torch.jit.load(...).state_dict()"
+            return "a TorchScript program; save the state_dict of what torch.jit.load gives"
         if "data.pkl" not in names:
             return "a zip archive of other files; unpack it, and name one of them"
     if head.startswith(b"\x89HDF"):

@@ -9,6 +9,7 @@ for its weights' sake.
 """
 
 import _compat_pickle
+import builtins
 import io
 import itertools
 import pickle
@@ -28,9 +29,8 @@ _DATA_MODULES = {
     *("pathlib", "typing", "uuid", "zoneinfo"),
 }
 _DATA = {
-    *("builtins.bool", "builtins.dict", "builtins.float", "builtins.getattr", "builtins.int"),
-    *("builtins.list", "builtins.object", "builtins.range", "builtins.slice", "builtins.str"),
-    *("builtins.tuple", "functools.partial", "random.Random", "re._compile", "time.struct_time"),
+    *(f"builtins.{name}" for name, value in vars(builtins).items() if isinstance(value, type)),
+    *("builtins.getattr", "functools.partial", "random.Random", "re._compile", "time.struct_time"),
     *("types.MappingProxyType", "types.SimpleNamespace"),
 }
 # How many objects of an array's state may stand between the array's own place in the memo and that.
