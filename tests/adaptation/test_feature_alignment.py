@@ -14,6 +14,7 @@ from tests.messages import naming
 NEXT = {
     "resnet18": "layer3",
     "sar_resnet18": "layer2.transition",
+    "around": "layer3",
     "blockdrop_resnet18": "layer3",
     "torchvision": "layer3",
 }
@@ -23,6 +24,8 @@ def build(name="resnet18", **options):
     torch.manual_seed(0)
     if name == "torchvision":
         return pytest.importorskip("torchvision").models.resnet18(weights=None)
+    if name == "around":
+        return build_backbone("sar_resnet18", layout="resnet", **options)
     return build_backbone(name, **options)
 
 

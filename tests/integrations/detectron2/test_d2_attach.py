@@ -8,6 +8,7 @@ import torch
 
 pytest.importorskip("detectron2")
 
+from detectron2.checkpoint import DetectionCheckpointer  # noqa: E402
 from detectron2.data import detection_utils  # noqa: E402
 from detectron2.modeling import build_model  # noqa: E402
 from detectron2.structures import Boxes, Instances  # noqa: E402
@@ -182,3 +183,40 @@ def test_a_log_of_the_users_stays(config, loggers):
     before = list(ours.handlers)
     detector(config)
     assert ours.handlers == before
+
+
+LAYOUT = ("MODEL.SAR.LAYOUT", "resnet", "MODEL.SAR.GUIDANCE", "objects")
+PLAIN = (
+    *("MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone", "MODEL.RESNETS.DEPTH", "18"),
+    *("MODEL.RESNETS.RES2_OUT_CHANNELS", "64", "MODEL.RESNETS.NORM", "BN"),
+    *("MODEL.RESNETS.STRIDE_IN_1X1", "False"),
+)
+LOW = ("MODEL.RETINANET.SCORE_THRESH_TEST", "0.0")
+
+
+@torch.no_grad()
+def test_a_plain_detectors_weights_give_its_detections_digit_for_digit(config, tmp_path):
+    torch.manual_seed(0)
+    plain = build_model(config(*PLAIN, *LOW)).eval()
+    for child in plain.modules():
+        if hasattr(child, "running_mean"):
+            child.running_mean.normal_(std=0.1)
+            child.running_var.uniform_(0.5, 2.0)
+    file = tmp_path / "plain.pth"
+    torch.save({"model": plain.state_dict()}, file)
+    model = detector(config, *LAYOUT, *LOW).eval()
+    DetectionCheckpointer(model).load(str(file))
+    inputs = training_inputs((64, 96), (90, 64))
+    for found, expected in zip(model(inputs), plain(inputs), strict=True):
+        found, expected = found["instances"], expected["instances"]
+        assert len(expected) and torch.equal(found.scores, expected.scores)
+        assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+
+
+def test_boxes_guide_the_selectors(config):
+    model = detector(config, *LAYOUT)
+    losses = step(model, training_inputs((64, 96), (90, 64)))
+    assert "loss_guidance" in losses
+    assert losses["loss_guidance"].requires_grad
+    model.eval()(training_inputs((64, 96)))
+    assert backbone_of(model).auxiliary_losses() == {}

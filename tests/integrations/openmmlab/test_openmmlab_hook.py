@@ -7,6 +7,7 @@ from mmengine.hooks import Hook
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
 
+import dynbackbones
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook
 from tests.messages import naming
 
@@ -145,3 +146,32 @@ def test_two_processes(config_file, two_processes, tmp_path):
     assert not torch.equal(first["torch"], second["torch"])
     results = json.loads((tmp_path / "work" / "results.json").read_text())
     assert results["gmacs"] > 0
+
+
+FINETUNE = "mmseg/sar-r18_pspnet_1xb4-3k_camvid-240x320_finetune.py"
+
+
+def test_borders_of_the_labels_guide(tiny_config):
+    runner, spy = run(tiny_config(FINETUNE))
+    assert len(spy.outputs) == 2
+    assert all(outputs["loss_guidance"] >= 0 for outputs in spy.outputs)
+    assert runner.model.backbone.decisions.rate.min() > 0.9, "selectors start with everything"
+
+
+@torch.no_grad()
+def test_a_plain_segmentors_weights_give_its_maps_digit_for_digit(tiny_config, tmp_path):
+    init_default_scope("mmseg")
+    models = []
+    for name in ("mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py", FINETUNE):
+        torch.manual_seed(0)
+        models.append(MODELS.build(tiny_config(name).model).eval())
+    plain, model = models
+    for child in plain.modules():
+        if hasattr(child, "running_mean"):
+            child.running_mean.normal_(std=0.1)
+            child.running_var.uniform_(0.5, 2.0)
+    file = tmp_path / "plain.pth"
+    torch.save({"state_dict": plain.state_dict()}, file)
+    dynbackbones.load_weights(model, file)
+    images = torch.rand(2, 3, 65, 81)
+    assert torch.equal(model(images), plain(images))

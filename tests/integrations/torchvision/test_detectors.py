@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+import dynbackbones
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -247,3 +248,50 @@ def test_smooth_l1_loss(beta):
     assert loss.item() == pytest.approx(
         F.smooth_l1_loss(offsets[0, 0], wanted, beta=beta, reduction="sum").item(), rel=1e-5
     )
+
+
+def with_statistics(model):
+    """Norm layers as training leaves them."""
+    generator = torch.Generator().manual_seed(0)
+    for child in model.modules():
+        if hasattr(child, "running_mean"):
+            with torch.no_grad():
+                child.running_mean.normal_(std=0.1, generator=generator)
+                child.running_var.uniform_(0.5, 2.0, generator=generator)
+    return model
+
+
+def test_a_plain_detectors_weights_give_its_detections_digit_for_digit(tiny_config, tmp_path):
+    low = {"MODEL__RETINANET__SCORE_THRESH_TEST": "0.0"}
+    torch.manual_seed(0)
+    plain = with_statistics(build_detector(tiny_config("retinanet", **low))).eval()
+    file = tmp_path / "plain.pth"
+    torch.save({"model": plain.state_dict()}, file)
+    model = build_detector(tiny_config("sar_retinanet", **low)).eval()
+    report = dynbackbones.load_weights(model, file)
+    assert report.whole and not report.left_out
+    assert "base, fusion, selectors start anew" in str(report)
+    batch = images((64, 80), (70, 52))  # padded
+    for found, expected in zip(model(batch), plain(batch), strict=True):
+        assert len(expected["boxes"]) and all(torch.equal(found[k], expected[k]) for k in expected)
+    (body,) = find_backbones(model)
+    assert body.decisions.rate.tolist() == [1.0, 1.0]
+
+
+def test_boxes_guide_where_the_transform_has_put_them(tiny_config, monkeypatch):
+    model = build_detector(tiny_config("sar_retinanet"))
+    (body,) = find_backbones(model)
+    given = []
+    monkeypatch.setattr(body, "set_guidance", lambda boxes: given.append(boxes))
+    resize = model.transform.resize
+
+    def half(image, target):
+        image, _ = resize(image[:, ::2, ::2], None)
+        return image, target and {**target, "boxes": target["boxes"] / 2}
+
+    monkeypatch.setattr(model.transform, "resize", half)
+    model(images((64, 80)), targets(1))
+    assert torch.equal(given[0][0], targets(1)[0]["boxes"] / 2)
+    monkeypatch.undo()
+    assert model(images((64, 80)), targets(1))["loss_guidance"].requires_grad
+    model.eval()(images((64, 80)))
