@@ -1,16 +1,22 @@
 """From a classifier's checkpoint to a detector, directly and through the converter."""
 
 import logging
+import pickle
 
 import pytest
 import torch
 
 pytest.importorskip("detectron2")
 
+from detectron2.modeling import build_model
+
 import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.checkpoints.conversion import convert
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from tests.messages import naming
 
 pytestmark = pytest.mark.detectron2
 
@@ -69,7 +75,6 @@ def bottom_up_state(model):
 def test_a_classifier_starts_a_detector(
     config, classifier, tmp_path, caplog, monkeypatch, name, options, converted
 ):
-    from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
     from dynbackbones.integrations.detectron2.trainer import Trainer
 
     backbone, path = classifier(name)
@@ -150,9 +155,6 @@ def test_caffe2s_names_are_matched_as_detectron2_does(tmp_path):
 
 
 def test_weights_for_other_pixels_are_named(config, tmp_path, caplog):
-    from detectron2.modeling import build_model
-
-    from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 
     model = build_model(config("INPUT.FORMAT", "BGR"))
     path, meta = tmp_path / "rgb.pth", {"cfg": "data_preprocessor = dict(to_rgb=True)"}
@@ -161,3 +163,40 @@ def test_weights_for_other_pixels_are_named(config, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         CheckedCheckpointer(model).load(str(path))
     assert f"{path} was trained on RGB images, and INPUT.FORMAT is BGR" in caplog.text
+
+
+class Extra:
+    """What somebody's code keeps beside the weights."""
+
+    def __init__(self):
+        self.rates = [0.5]
+
+    def __setstate__(self, state):
+        raise AssertionError("run")
+
+
+@pytest.mark.parametrize("suffix", [".pkl", ".pth"])
+def test_objects_beside_the_weights_are_left_out_and_not_run(config, tmp_path, caplog, suffix):
+    cfg = config()
+    trained, model = build_model(cfg), build_model(cfg)
+    path = tmp_path / f"a{suffix}"
+    if suffix == ".pkl":
+        weights = {key: value.numpy() for key, value in trained.state_dict().items()}
+        content = {"model": weights, "__author__": "somebody", "extra": Extra()}
+        path.write_bytes(pickle.dumps(content))
+    else:
+        wrapped = {f"module._orig_mod.{k}": v for k, v in trained.state_dict().items()}
+        torch.save({"net": wrapped, "acc": 0.5, "extra": Extra()}, path)
+    with caplog.at_level(logging.INFO):
+        CheckedCheckpointer(model).load(str(path))
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in trained.state_dict().items())
+    assert f"not loaded: {__name__}.Extra" in caplog.text
+
+
+def test_a_detector_of_the_other_engine_names_it(config, tmp_path):
+    model = build_model(config())
+    state = {k.replace(".bottom_up.net.", ".body."): v for k, v in model.state_dict().items()}
+    checkpoints.save(tmp_path / "a.pth", state, {"engine": "torchvision"})
+    with pytest.raises(UserError, match=naming("a.pth", "--engine torchvision", "convert")):
+        CheckedCheckpointer(model, allow_other_heads=True).load(str(tmp_path / "a.pth"))
