@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS
 from torch import nn
 
 from dynbackbones import checkpoints
 from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.checked_data import build_dataset
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.pictures import add_title, overlay_labels
 
@@ -66,7 +66,7 @@ def before_and_after(cfg: Config, before: str, after: str, num_images: int) -> n
         UserError: a checkpoint is of another network.
     """
     model = checks.build_model(cfg)
-    dataset = DATASETS.build(cfg.test_dataloader.dataset)
+    dataset = build_dataset(cfg.test_dataloader.dataset)
     last = len(dataset) - 1
     chosen = sorted({round(x) for x in np.linspace(0, last, num_images)})
     batches = [pseudo_collate([dataset[index]]) for index in chosen]

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS
 
 from dynbackbones import checkpoints
 from dynbackbones.analysis.latency import backbone_of
@@ -23,6 +22,7 @@ from dynbackbones.experiments.rows import Row
 from dynbackbones.experiments.table import Table
 from dynbackbones.experiments.training import Trained, flat_metrics, spread_over
 from dynbackbones.integrations.attach import attach
+from dynbackbones.integrations.mmengine.checked_data import build_dataset
 from dynbackbones.integrations.openmmlab import checks
 
 _CONFIG = "cell.py"
@@ -102,7 +102,7 @@ class MmengineNetwork:
         self.backbone = backbone_of(self._model)
 
     def runs(self, count: int, *, training: bool = False) -> list[Callable[[], object]]:
-        dataset = DATASETS.build(self._dataset(training))
+        dataset = build_dataset(self._dataset(training))
         batches = [pseudo_collate([dataset[index]]) for index in spread_over(len(dataset), count)]
         return [lambda batch=batch: self._model.test_step(batch) for batch in batches]
 

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mmengine.registry import DATASETS
+
 from dynbackbones.data import images
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.label_maps import check_depth, check_label_map
@@ -14,6 +16,24 @@ from dynbackbones.integrations.mmengine.label_maps import check_depth, check_lab
 _EMPTY = ("at least one array to concatenate", "Found 0 files")
 _PLACES = ("data_root", "data_prefix", "ann_file", "img_suffix", "seg_map_suffix")
 _FILES = {"img_path": "image", "seg_map_path": "label map"}
+
+
+def build_dataset(config: Any, where: str = "dataset") -> Any:
+    """A dataset whose files are named where they are broken.
+
+    Args:
+        config: of the dataset.
+        where: says what it is for.
+
+    Raises:
+        UserError: it is empty.
+    """
+    with named_if_empty(config, where):
+        dataset = DATASETS.build(config)
+    if len(dataset) == 0:
+        raise empty(config, where)
+    guard(dataset)
+    return dataset
 
 
 @contextlib.contextmanager

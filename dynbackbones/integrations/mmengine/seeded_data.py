@@ -13,7 +13,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.checked_data import guard, named_if_empty
+from dynbackbones.integrations.mmengine.checked_data import build_dataset, guard
 from dynbackbones.integrations.mmengine.label_maps import check_label_map
 from dynbackbones.integrations.mmengine.random_states import random_state_kept
 
@@ -58,11 +58,9 @@ class SeededDataset:
     """
 
     def __init__(self, dataset: Mapping[str, Any] | Any) -> None:
-        if isinstance(dataset, Mapping):
-            with named_if_empty(dataset, "dataset"):
-                dataset = DATASETS.build(dataset)
-        guard(dataset)
-        self.dataset = dataset
+        is_config = isinstance(dataset, Mapping)
+        self.dataset = build_dataset(dataset) if is_config else dataset
+        guard(self.dataset)
 
     @property
     def metainfo(self) -> dict:

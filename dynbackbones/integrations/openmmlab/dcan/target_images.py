@@ -12,18 +12,12 @@ import torch
 from mmengine.dataset import pseudo_collate
 from mmengine.dist import broadcast_object_list
 from mmengine.hooks import Hook
-from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.mmengine.checked_data import (
-    datasets_in,
-    empty,
-    named_if_empty,
-    type_name,
-)
+from dynbackbones.integrations.mmengine.checked_data import build_dataset, datasets_in, type_name
 from dynbackbones.integrations.mmengine.random_states import random_state_kept
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset, SeededSampler
 from dynbackbones.integrations.openmmlab.checks import check_dataset
@@ -189,17 +183,12 @@ def _build(dataset: Mapping[str, Any]) -> SeededDataset:
     for part in datasets_in(dataset):
         check_dataset(part, f"target_dataset: {type_name(part)}")
     try:
-        with named_if_empty(dataset, "target_dataset"):
-            built = DATASETS.build(dataset)
-        size = len(built)
+        return SeededDataset(build_dataset(dataset, "target_dataset"))
     except UserError:
         raise
     except (AssertionError, KeyError, OSError, TypeError, ValueError) as error:
         first = (str(error).splitlines() or [""])[0]
         raise UserError(f"target_dataset cannot be built: {first}") from error
-    if size == 0:
-        raise empty(dataset, "target_dataset")
-    return SeededDataset(built)
 
 
 def _transforms(value: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
