@@ -4,14 +4,13 @@ Files of our own are `.pth` files `{"model": state_dict, "meta": {...}}`.
 """
 
 import os
-import uuid
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.errors import UserError
 
 _SHOWN = 3
@@ -111,17 +110,12 @@ def save(
 
     Raises:
         TypeError: `meta` holds something that `load` would refuse to read back.
+        UserError: there is no room, or writing is not allowed.
     """
     _check_plain(meta, "meta")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {key: value.detach().cpu() for key, value in state_dict.items()}
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        torch.save({weights_key: weights, "meta": meta}, temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        torch.save({weights_key: weights, "meta": meta}, file)
 
 
 def _check_plain(value: Any, where: str) -> None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.checkpoints.files import listed
+from dynbackbones.checkpoints.finite import check_finite
 from dynbackbones.checkpoints.unpickling import Foreign
 from dynbackbones.errors import UserError
 
@@ -93,7 +94,8 @@ def state_dict_of(
         key: that they are under, with dots between several; found out if None.
 
     Raises:
-        UserError: no weights are found or several, or something among them is not a tensor.
+        UserError: no weights are found or several, or something among them is not a tensor, or
+            not finite.
     """
     path = [] if key is None else key.split(".") if key else []
     weights = _at(checkpoint, path, source)
@@ -106,6 +108,7 @@ def state_dict_of(
     if strange or not tensors:
         raise UserError(_nothing(source, weights, strange if tensors else list(state)))
     found = _unwrapped(tensors)
+    check_finite(found, source)
     found.key = ".".join(path)
     found.foreign = tuple(foreign_names(checkpoint))
     return found

@@ -90,6 +90,16 @@ def _import_scope(scope: str | None, config: str) -> None:
         importlib.import_module(f"{scope}.datasets")
 
 
+def is_main_process(launcher: str) -> bool:
+    """Whether this is the first of a run's processes, before they know of each other.
+
+    Args:
+        launcher: what started them.
+    """
+    ranks = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
+    return int(os.environ.get(ranks.get(launcher, ""), 0)) == 0
+
+
 def build_runner(cfg: Config, verbose: bool = False) -> Runner:
     """The Runner of a config, which writes its metrics into the work dir too.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from mmengine.config import Config
@@ -14,8 +15,10 @@ from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.start import choose_start
 from dynbackbones.integrations.mmengine.total_batch import divide_batch
+from dynbackbones.integrations.mmengine.training import train
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.datasets.class_checks import check_class_folders
+from dynbackbones.training.run_lock import locked
 
 
 def parser() -> argparse.ArgumentParser:
@@ -50,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.load_from = local_file(cfg.load_from)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
     checks.check_generators(cfg)
-    runner.build_runner(cfg, args.verbose).train()
+    with locked(cfg.work_dir) if runner.is_main_process(args.launcher) else nullcontext():
+        train(runner.build_runner(cfg, args.verbose))
 
 
 def _use_amp(cfg: Config) -> None:

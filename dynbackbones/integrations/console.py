@@ -13,6 +13,8 @@ import sys
 import warnings
 from collections.abc import Callable
 
+from dynbackbones.errors import UserError
+
 TO_CONSOLE = {"console": True}
 """``extra`` of an information for the log that a person reads; the others are for the file."""
 
@@ -76,6 +78,8 @@ class _ForPeople(logging.Filter):
         self._shown = shown
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info and isinstance(record.exc_info[1], UserError):
+            return False  # the command says it in one line
         if record.levelno >= logging.WARNING:
             return not record.getMessage().startswith(_RECORDS)
         return getattr(record, "console", False) or bool(self._shown and self._shown(record))

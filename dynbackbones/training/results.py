@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.errors import UserError
 
 RESULTS = "results.json"
@@ -22,9 +23,8 @@ _COLUMNS = (
 
 def write_results(results: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Writes metrics as JSON; a metric that is not a number (AP without detections) is null."""
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(_plain(results), file, indent=2)
-        file.write("\n")
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(_plain(results), indent=2)}\n".encode())
 
 
 def _plain(value: Any) -> Any:

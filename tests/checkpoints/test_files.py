@@ -47,7 +47,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, network, m
     checkpoints.save(path, network.state_dict(), {"run": 1})
 
     def interrupted(data, file):
-        file.write_bytes(b"half")
+        file.write(b"half")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", interrupted)

@@ -1,23 +1,31 @@
 """detectron2's checkpointer, with every file checked before it is loaded."""
 
 import logging
+import os
 import re
+from pathlib import Path
 from typing import Any
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling.backbone.resnet import ResNet
 from torch import nn
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone
+from dynbackbones.checkpoints.finite import check_finite, not_finite
 from dynbackbones.checkpoints.fit import fit
+from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.console import TO_CONSOLE
 from dynbackbones.integrations.engine import naming_the_engine
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
+from dynbackbones.training.faults import weights_diverged
+from dynbackbones.training.run_folder import checkpoint_to_resume
 
 # What detectron2 would unpickle by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")
+_NO_LAST = "write the name of the one to continue from into it, or name another folder"
 # What old checkpoints of detectron2's keep and its models no longer do.
 _OBSOLETE = re.compile(r"anchor_generator\.cell_anchors|^pixel_(mean|std)$")
 
@@ -46,11 +54,44 @@ class CheckedCheckpointer(DetectionCheckpointer):
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.allow_other_heads = allow_other_heads
-        self._file = ""
+        self._file = self._said = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
-        """Saves the model and the checkpointables, with ``meta`` beside them."""
-        super().save(name, meta={"engine": "detectron2"}, **kwargs)
+        """Saves the model and the checkpointables, with ``meta`` beside them.
+
+        As the base class does, but the file is there whole or not at all.
+
+        Raises:
+            UserError: the weights are not finite, or the file cannot be written.
+        """
+        if not (self.save_dir and self.save_to_disk):
+            return
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        data = {"model": self.model.state_dict(), **parts, "meta": {"engine": "detectron2"}}
+        names = not_finite(data["model"])
+        if names:
+            done = kwargs.get("iteration", -1) + 1
+            raise weights_diverged(self.save_dir, done, names, len(data["model"]))
+        path = Path(self.save_dir, f"{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
+        with whole_file(path) as file:
+            torch.save(data | kwargs, file)
+        self.tag_last_checkpoint(path.name)
+
+    def get_checkpoint_file(self) -> str:
+        """The last whole checkpoint; empty where there is none.
+
+        Raises:
+            UserError: see `checkpoint_to_resume`.
+        """
+        path, word = checkpoint_to_resume(self.save_dir, _NO_LAST)
+        if word and word != self._said:
+            self._said = word
+            logging.getLogger("dynbackbones").warning(word)
+        return "" if path is None else os.fspath(path)
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         self._file = filename
@@ -66,6 +107,8 @@ class CheckedCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: dict[str, Any]) -> Any:
         if checkpoint.get("matching_heuristics", False):
+            self._convert_ndarray_to_tensor(checkpoint["model"])
+            check_finite(checkpoint["model"], f"checkpoint {self._file}")
             incompatible = super()._load_model(checkpoint)
             self._check_matched(incompatible.missing_keys)
             return incompatible

@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -37,6 +38,8 @@ from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
 from dynbackbones.integrations.yaml_files import merge_config
 from dynbackbones.training.run_folder import check_output_folder
+from dynbackbones.training.run_lock import locked
+from dynbackbones.training.stopping import StopRequest
 
 
 def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
@@ -90,7 +93,20 @@ def main(cfg: CfgNode, launch: Launch) -> None:
     names = cfg.DATASETS.TEST if launch.eval_only else cfg.DATASETS.TRAIN + cfg.DATASETS.TEST
     _check_weights(cfg)
     sizes = check_datasets(cfg, names, _known_classes(cfg, launch))
+    trains_here = not launch.eval_only and launch.machine_rank == 0
     try:
+        with locked(cfg.OUTPUT_DIR) if trains_here else nullcontext():
+            _launch(cfg, launch, sizes)
+    except ProcessRaisedException as error:
+        mistake = mistake_in(str(error))
+        if mistake is None:
+            raise
+        raise UserError(mistake) from error
+
+
+def _launch(cfg: CfgNode, launch: Launch, sizes: Mapping[str, int]) -> None:
+    several = launch.num_gpus > 1
+    with StopRequest(cfg.OUTPUT_DIR, forward=True) if several else nullcontext():
         launch_processes(
             _run,
             launch.num_gpus,
@@ -99,11 +115,6 @@ def main(cfg: CfgNode, launch: Launch) -> None:
             dist_url=launch.dist_url,
             args=(cfg, launch, sizes),
         )
-    except ProcessRaisedException as error:
-        mistake = mistake_in(str(error))
-        if mistake is None:
-            raise
-        raise UserError(mistake) from error
 
 
 def load_predictor(cfg: CfgNode) -> Predictor:

@@ -3,6 +3,7 @@
 import logging
 
 import torch
+from detectron2.checkpoint import Checkpointer
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter, get_event_storage
@@ -10,6 +11,7 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.training.loop import PREFIX, RateWatch, decision_tensors, set_progress
+from dynbackbones.training.stopping import Stopped, StopRequest
 
 
 class DynamicBackboneHook(HookBase):
@@ -41,6 +43,30 @@ class DynamicBackboneHook(HookBase):
     def after_train(self) -> None:
         for message in self._watch.finish():
             logging.getLogger("dynbackbones").warning(message)
+
+
+class StopHook(HookBase):
+    """Ends a training after the step in which a signal came to any of its processes.
+
+    Register it last: the checkpoint that it writes has what all other hooks did. An evaluation
+    goes on to its end.
+
+    Args:
+        request: notes the signals of this process.
+        checkpointer: of the run.
+    """
+
+    def __init__(self, request: StopRequest, checkpointer: Checkpointer) -> None:
+        self._request = request
+        self._checkpointer = checkpointer
+
+    def after_step(self) -> None:
+        number = max(comm.all_gather(self._request.number))
+        if number:
+            done = self.trainer.iter
+            self._checkpointer.save(f"model_{done:07d}", iteration=done)
+            comm.synchronize()  # or a process that ends could end the one that writes
+            raise Stopped(number, self._checkpointer.save_dir)
 
 
 def decision_scalars(model: nn.Module) -> dict[str, float]:

@@ -22,11 +22,17 @@ from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import CheckedMapper
 from dynbackbones.integrations.detectron2.evaluation import BackboneCostEvaluator
-from dynbackbones.integrations.detectron2.hooks import ActivationRatePrinter, DynamicBackboneHook
+from dynbackbones.integrations.detectron2.hooks import (
+    ActivationRatePrinter,
+    DynamicBackboneHook,
+    StopHook,
+)
 from dynbackbones.training import report
 from dynbackbones.training.auxiliary import own_parameters
+from dynbackbones.training.faults import diverged, named_faults
 from dynbackbones.training.policy import attach_policy_training, one_image_loss
 from dynbackbones.training.results import write_results
+from dynbackbones.training.stopping import StopRequest
 
 
 class Trainer(DefaultTrainer):
@@ -35,7 +41,8 @@ class Trainer(DefaultTrainer):
     - collects the backbone's auxiliary losses, drives its schedules and logs its decisions;
     - trains a policy where ``POLICY_TRAINING`` of the backbone's node says so;
     - reports what the backbone cost per image, and writes ``results.json``;
-    - checks every checkpoint before it is loaded, and names images that cannot be read.
+    - checks every checkpoint before it is loaded, and names images that cannot be read;
+    - stops where it diverges, and with a checkpoint when Ctrl-C or SIGTERM comes.
     """
 
     @classmethod
@@ -74,6 +81,26 @@ class Trainer(DefaultTrainer):
 
     def build_writers(self) -> list[EventWriter]:
         return [*super().build_writers(), ActivationRatePrinter(self.model)]
+
+    def run_step(self) -> None:
+        try:
+            super().run_step()
+        except FloatingPointError as error:
+            # detectron2's, before the step is made. Its last line names the losses.
+            losses = str(error).splitlines()[-1]
+            raise diverged(self.cfg.OUTPUT_DIR, self.iter + 1, losses) from error
+
+    def train(self) -> dict[str, Any] | None:
+        """Trains, and ends well, however it ends.
+
+        Raises:
+            UserError: it diverged, the disk is full, or a process that loads data died.
+            Stopped: Ctrl-C or SIGTERM came, and a checkpoint was written.
+        """
+        folder = self.cfg.OUTPUT_DIR
+        with StopRequest(folder) as request, named_faults(folder):
+            self.register_hooks([StopHook(request, self.checkpointer)])
+            return super().train()
 
     def resume_or_load(self, resume: bool = True) -> None:
         # A run's own checkpoint fits exactly; only weights to start from may have other heads.

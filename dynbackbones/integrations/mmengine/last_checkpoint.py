@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
+
+from mmengine.dist import is_main_process
 
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints.finding import foreign_names
 from dynbackbones.errors import UserError
-from dynbackbones.training.run_folder import has_checkpoints
+from dynbackbones.integrations.console import say
+from dynbackbones.training.run_folder import checkpoint_to_resume
 
 # What mmengine's Runner reads of a checkpoint in any case.
 _NEEDED = ("meta", "state_dict", "optimizer", "message_hub")
@@ -19,7 +21,9 @@ _STATES = ("state_dict", "optimizer", "param_schedulers")
 
 
 def last_checkpoint(folder: str | os.PathLike, remedy: str) -> str | None:
-    """The last checkpoint of the run in a folder; None where no run was.
+    """The last whole checkpoint of the run in a folder; None where the run has none.
+
+    Files that were not written whole, or were damaged since, are passed over with a word.
 
     Args:
         folder: the run's work dir.
@@ -28,18 +32,10 @@ def last_checkpoint(folder: str | os.PathLike, remedy: str) -> str | None:
     Raises:
         UserError: there are checkpoints, and nothing says which of them is the last.
     """
-    folder = Path(folder)
-    if not has_checkpoints(folder):
-        return None
-    pointer = folder / "last_checkpoint"
-    # By its name alone: the folder may have been moved.
-    name = Path(pointer.read_text(encoding="utf-8").strip()).name if pointer.exists() else ""
-    if not (name and (folder / name).is_file()):
-        raise UserError(
-            f"folder {folder} holds checkpoints, but its file last_checkpoint names none of them: "
-            f"{remedy}"
-        )
-    return os.fspath(folder / name)
+    path, word = checkpoint_to_resume(folder, remedy)
+    if word and is_main_process():
+        say(word)
+    return None if path is None else os.fspath(path)
 
 
 def load_resumable(

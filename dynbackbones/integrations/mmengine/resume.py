@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 from mmengine.runner import IterBasedTrainLoop, Runner
@@ -17,6 +18,10 @@ from dynbackbones.integrations.mmengine.random_states import (
     set_random_state,
 )
 from dynbackbones.integrations.mmengine.run_config import RUN_CONFIG, describe
+from dynbackbones.integrations.mmengine.seeded_data import SeededEpochSampler
+
+# How far an epoch was, in samples of all processes: the batch may be divided otherwise later.
+_SAMPLES_DONE = "samples_of_epoch"
 
 
 @HOOKS.register_module()
@@ -35,18 +40,28 @@ class RandomStateHook(Hook):
     def __init__(self) -> None:
         self._states = RandomStates()
         self._before_val: dict[str, Any] | None = None
+        self._epoch_began: int | None = None
+        self._samples_done = 0
 
     def before_train(self, runner: Runner) -> None:
         if runner.iter == 0:
             # Weights to start from are no run to continue.
             self._states.read({})
-        if not isinstance(runner.train_loop, IterBasedTrainLoop):
+            self._samples_done = 0
+        if not isinstance(runner.train_loop, IterBasedTrainLoop) and not self._samples_done:
             # Each epoch draws a number for its data loader, a resumed one too.
             self._states.restore(runner)
 
+    def before_train_epoch(self, runner: Runner) -> None:
+        samples, self._samples_done = self._samples_done, 0
+        sampler = runner.train_dataloader.sampler
+        if isinstance(sampler, SeededEpochSampler):
+            sampler.skip(samples // get_world_size())
+            self._epoch_began = runner.iter - samples // _samples_per_iteration(runner)
+
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
-        # Not earlier: the one data loader of such a run draws when it is resumed, which the
-        # uninterrupted run did at its start.
+        # Not earlier: a data loader that is in use when a run stops, as the one of a run without
+        # epochs, draws when it is resumed, which the uninterrupted run did when its use began.
         self._states.restore(runner)
 
     def after_train_iter(
@@ -60,16 +75,21 @@ class RandomStateHook(Hook):
             self._states.collect()
 
     def after_train_epoch(self, runner: Runner) -> None:
+        self._epoch_began = None
         self._states.collect()
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.write(checkpoint)
         forget_logs(checkpoint)
+        if self._epoch_began is not None:
+            done = checkpoint["meta"]["iter"] - self._epoch_began
+            checkpoint[_SAMPLES_DONE] = done * _samples_per_iteration(runner)
         if runner.cfg.get("model") is not None:  # else the runner was made without a config
             checkpoint[RUN_CONFIG] = describe(runner.cfg)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         self._states.read(checkpoint)
+        self._samples_done = checkpoint.get(_SAMPLES_DONE, 0)
         _stay_in(runner.work_dir, checkpoint)
 
     def before_val(self, runner: Runner) -> None:
@@ -84,6 +104,10 @@ class RandomStateHook(Hook):
     def before_val_epoch(self, runner: Runner) -> None:
         # For the checkpoint of the best result, which is written after validation.
         self._states.collect()
+
+
+def _samples_per_iteration(runner: Runner) -> int:
+    return runner.train_dataloader.batch_size * get_world_size()
 
 
 def _stay_in(work_dir: str | os.PathLike, checkpoint: dict) -> None:

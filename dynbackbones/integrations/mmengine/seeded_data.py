@@ -37,9 +37,16 @@ class SeededSampler(InfiniteSampler):
 class SeededEpochSampler(DefaultSampler):
     """As `SeededSampler`, for training by epochs: mmengine's `DefaultSampler` with seeds."""
 
+    _start = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Leaves out as many samples of the next epoch, which the run to continue has had."""
+        self._start = num_samples
+
     def __iter__(self) -> Iterator[tuple[int, int]]:
         first = self.epoch * self.total_size + self.rank
-        for number, index in enumerate(super().__iter__()):
+        numbered = enumerate(super().__iter__())
+        for number, index in itertools.islice(numbered, self._start, None):
             yield index, _sample_seed(self.seed, first + number * self.world_size)
 
 

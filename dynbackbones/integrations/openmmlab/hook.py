@@ -15,6 +15,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.attach import attach
 from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
 from dynbackbones.integrations.mmengine.decision_meter import DecisionMeterHook
+from dynbackbones.integrations.mmengine.divergence import DivergenceHook
 from dynbackbones.integrations.mmengine.hook_group import HookGroup
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.runner import unwrap_model
@@ -30,7 +31,7 @@ class DynamicBackboneHook(HookGroup):
 
     Stands in ``custom_hooks``. Rates of each stage go into the log, those of each selector to the
     visualiser's backends; validation and test add mean MACs (``gmacs``) and rates per image to the
-    metrics. Checkpoints are those of `RandomStateHook`.
+    metrics. Checkpoints are those of `RandomStateHook`. A training that diverges stops.
 
     Args:
         by_epoch: move the schedules once per epoch instead of every iteration.
@@ -53,6 +54,7 @@ class DynamicBackboneHook(HookGroup):
             _LossHook(policy),
             _HeadCheckHook(),
             _WeightCheckHook(),
+            DivergenceHook(),
             RandomStateHook(),
             ScheduleHook(by_epoch),
             DecisionLogHook(selector_interval),

@@ -12,6 +12,7 @@ from torch import multiprocessing
 from dynbackbones.errors import UserError, mistake_in
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
+from dynbackbones.training.stopping import StopRequest
 
 Work = Callable[[CfgNode, Launch], None]
 
@@ -26,6 +27,7 @@ def start(work: Work, cfg: CfgNode, launch: Launch) -> None:
 
     Raises:
         UserError: fewer GPUs than processes, or what ``work`` raised.
+        Stopped: a signal ended them.
     """
     cuda = cfg.MODEL.DEVICE != "cpu" and torch.cuda.is_available()
     if cuda and launch.num_gpus > torch.cuda.device_count():
@@ -36,7 +38,8 @@ def start(work: Work, cfg: CfgNode, launch: Launch) -> None:
         work(cfg, launch)
         return
     try:
-        multiprocessing.spawn(_process, nprocs=launch.num_gpus, args=(work, cfg, launch, cuda))
+        with StopRequest(cfg.OUTPUT_DIR, forward=True):
+            multiprocessing.spawn(_process, nprocs=launch.num_gpus, args=(work, cfg, launch, cuda))
     except multiprocessing.ProcessRaisedException as error:
         mistake = mistake_in(str(error))
         if mistake is None:

@@ -8,13 +8,14 @@ import secrets
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
 from fvcore.common.config import CfgNode
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
 from mmengine.evaluator import Evaluator
-from mmengine.hooks import CheckpointHook, IterTimerHook, LoggerHook, ParamSchedulerHook
+from mmengine.hooks import IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
 from mmengine.runner import IterBasedTrainLoop, LogProcessor, set_random_seed
@@ -36,6 +37,8 @@ from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, 
 from dynbackbones.integrations.mmengine.results import ResultsHook
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.schedules import ScheduleHook
+from dynbackbones.integrations.mmengine.training import train as train_runner
+from dynbackbones.integrations.mmengine.whole_checkpoints import WholeCheckpointHook
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
 from dynbackbones.integrations.torchvision import data, distributed, solver, weights
 from dynbackbones.integrations.torchvision.config import load_config
@@ -47,6 +50,7 @@ from dynbackbones.integrations.torchvision.predictor import Predictor as Predict
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
 from dynbackbones.training import report, run_folder
+from dynbackbones.training.run_lock import locked
 
 LOG_INTERVAL = 20
 _NO_LAST = "write the name of the one to continue from into it, or name another folder"
@@ -77,7 +81,11 @@ def main(cfg: CfgNode, launch: Launch) -> None:
             f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among "
             f"{launch.processes} processes; make it a multiple"
         )
-    distributed.start(evaluate if launch.eval_only else train, cfg, launch)
+    if launch.eval_only:
+        distributed.start(evaluate, cfg, launch)
+        return
+    with locked(cfg.OUTPUT_DIR) if launch.machine_rank == 0 else nullcontext():
+        distributed.start(train, cfg, launch)
 
 
 def train(cfg: CfgNode, launch: Launch) -> None:
@@ -122,7 +130,7 @@ def train(cfg: CfgNode, launch: Launch) -> None:
         resume=resume_from is not None,
     )
     runner.logger.info(f"Config:\n{cfg.dump()}")
-    runner.train()
+    train_runner(runner)
 
 
 def evaluate(cfg: CfgNode, launch: Launch) -> None:
@@ -275,7 +283,7 @@ def _common_options(cfg: CfgNode, seed: int, launch: Launch) -> dict:
             "timer": IterTimerHook(),
             "logger": LoggerHook(interval=LOG_INTERVAL, log_metric_by_epoch=False),
             "param_scheduler": ParamSchedulerHook(),
-            "checkpoint": CheckpointHook(interval=period, by_epoch=False),
+            "checkpoint": WholeCheckpointHook(interval=period, by_epoch=False),
             "sampler_seed": None,
         },
         "custom_hooks": [

@@ -16,14 +16,14 @@ def test_no_run_yet(tmp_path):
 @pytest.mark.parametrize("before", ["", "/somewhere/else/", "../"])
 def test_the_last_one_is_found_wherever_the_folder_was(tmp_path, before):
     for name in ("iter_1.pth", "iter_2.pth"):
-        (tmp_path / name).touch()
+        torch.save({}, tmp_path / name)
     (tmp_path / "last_checkpoint").write_text(f"{before}iter_1.pth\n")
     assert last_checkpoint(tmp_path, "") == str(tmp_path / "iter_1.pth")
 
 
 @pytest.mark.parametrize("pointer", [None, "", "iter_2.pth", "."])
 def test_checkpoints_of_which_none_is_said_to_be_the_last(tmp_path, pointer):
-    (tmp_path / "iter_1.pth").touch()
+    (tmp_path / "iter_1.pth").write_text("precious")
     if pointer is not None:
         (tmp_path / "last_checkpoint").write_text(pointer)
     with pytest.raises(UserError, match=naming(tmp_path, "last_checkpoint", "do this")):
