@@ -34,7 +34,12 @@ class DecisionMeter:
         self._policies = PolicyStatistics()
 
     def update(self, decisions: Decisions) -> None:
-        """Adds the decisions of a forward pass."""
+        """Adds the decisions of a forward pass.
+
+        Raises:
+            UserError: they come of values that are not finite.
+        """
+        decisions.check_finite()
         self.passes += decisions.batch.num_images
         if decisions.rate_name is not None:
             self._rate_names[decisions.rate_name] = None

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from dynbackbones.errors import UserError
 from dynbackbones.layers.regions import activation_rates
 
 Size = tuple[int, int]
@@ -57,6 +58,7 @@ class Regions:
             unless the decisions are overridden.
         row_edges, col_edges: (rows + 1,), (cols + 1,) borders of the cells in input pixels.
         areas: (N or 1, rows, cols) feature pixels of each cell inside its image.
+        finite: (N,) bool, whether the logits that the masks come of are; None if there are none.
     """
 
     masks: Tensor
@@ -64,6 +66,7 @@ class Regions:
     row_edges: Tensor
     col_edges: Tensor
     areas: Tensor
+    finite: Tensor | None = None
 
     @property
     def valid(self) -> Tensor:
@@ -132,6 +135,25 @@ class Decisions:
     def rate(self) -> Tensor | None:
         """(N,) share of what could be computed that was; None where nothing is chosen."""
         return None
+
+    @property
+    def finite(self) -> Tensor | None:
+        """(N,) bool, whether what the choices come of is finite; None where nothing is chosen."""
+        return None
+
+    def check_finite(self) -> None:
+        """Makes sure that the choices come of numbers, not of NaN or infinity.
+
+        Raises:
+            UserError: they do not, so that neither they nor what they cost mean anything.
+        """
+        if self.finite is not None and not self.finite.all():
+            count = int((~self.finite).sum())
+            raise UserError(
+                f"the decisions of {count} of {len(self.finite)} images come of values that are "
+                "not finite: the weights are of a training that diverged, or the images hold NaN; "
+                "use an earlier checkpoint"
+            )
 
     def figures(self) -> dict[str, Figure]:
         """Named figures of each image, for logs and reports.

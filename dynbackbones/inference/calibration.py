@@ -39,6 +39,7 @@ def calibrate(
     Raises:
         ValueError: an argument is out of range, there are no images, the decisions are
             overridden, or the network takes none.
+        UserError: weights or images hold NaN or infinity.
 
     Example:
         >>> import dynbackbones, torch
@@ -144,5 +145,6 @@ def _mean_rate(net: DynamicBackbone, batches: list[Tensor]) -> float:
     rates = []
     for batch in batches:
         net(batch)
+        net.decisions.check_finite()
         rates.append(net.decisions.rate)
     return float(torch.cat(rates).mean())

@@ -242,8 +242,11 @@ class RegionSelector(nn.Module):
         return gumbel_select(logits, temperature)
 
     def decide(self, logits: Tensor) -> Tensor:
-        """Deterministic decisions for evaluation: (N, G, R, S, 2) to bool (N, G, R, S)."""
-        return (logits[..., 1] - logits[..., 0]).float() > self.threshold
+        """Deterministic decisions for evaluation: (N, G, R, S, 2) to bool (N, G, R, S).
+
+        NaN selects: skipping would look like a decision that saves.
+        """
+        return ~((logits[..., 1] - logits[..., 0]).float() <= self.threshold)
 
     def macs(self, height: int, width: int, cells: int) -> int:
         """Multiply-accumulates for a base map of this size in pixels and a number of cells."""

@@ -26,8 +26,11 @@ def bound_probabilities(probabilities: Tensor, alpha: float = 0.8) -> Tensor:
 
 
 def greedy_actions(probabilities: Tensor, threshold: float | Tensor = 0.5) -> Tensor:
-    """The actions that are more probable than ``threshold``: (N, K) to (N, K) bool."""
-    return probabilities.detach() > threshold
+    """The actions that are more probable than ``threshold``: (N, K) to (N, K) bool.
+
+    Where a probability is NaN the action is taken: the block runs.
+    """
+    return ~(probabilities.detach() <= threshold)
 
 
 def sample_actions(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -3,6 +3,8 @@ import torch
 
 import dynbackbones
 from dynbackbones import inference
+from dynbackbones.analysis.costs import DecisionMeter
+from dynbackbones.errors import UserError
 from tests.messages import naming
 
 
@@ -99,3 +101,18 @@ def test_what_a_backbone_sees_is_without_padding():
     assert torch.equal(inputs[1][0], images[1, :, :40, :50])
     net(images)
     assert len(inputs) == 3
+
+
+@pytest.mark.parametrize("name", ["sar_resnet18", "blockdrop_resnet18"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_decisions_that_come_of_no_numbers_are_refused(name, value):
+    net = dynbackbones.build_backbone(name).eval()
+    images = torch.rand(2, 3, 64, 64)
+    images[1] = value
+    with pytest.raises(UserError, match=naming("1 of 2 images", "finite")):
+        dynbackbones.calibrate(net, images, target_rate=0.5)
+    # What is no number looks like the most expensive network, not the cheapest.
+    net(torch.full((1, 3, 64, 64), torch.nan))
+    assert net.decisions.rate == 1
+    with pytest.raises(UserError, match=naming("1 of 1 images", "finite")):
+        DecisionMeter().update(net.decisions)

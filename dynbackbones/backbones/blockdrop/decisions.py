@@ -43,6 +43,10 @@ class BlockDropDecisions(Decisions):
     def rate(self) -> Tensor:
         return self.block_usage
 
+    @property
+    def finite(self) -> Tensor | None:
+        return None if self.probabilities is None else self.probabilities.isfinite().all(dim=1)
+
     def figures(self) -> dict[str, Figure]:
         figures = super().figures()
         for name, kept in zip(self.block_names, self.policy.float().unbind(1), strict=True):

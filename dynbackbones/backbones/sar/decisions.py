@@ -51,6 +51,11 @@ class SARDecisions(Decisions):
     def rate(self) -> Tensor:
         return self.activation_rate
 
+    @property
+    def finite(self) -> Tensor | None:
+        known = [stage.finite for stage in self.stages.values() if stage.finite is not None]
+        return torch.stack(known).all(dim=0) if known else None
+
     def region_edges(self, name: str) -> tuple[Tensor, Tensor]:
         """Borders of a stage's rows and columns of cells, in input pixels of the batch."""
         return self.stages[name].row_edges, self.stages[name].col_edges

@@ -273,6 +273,7 @@ class SARBackbone(DynamicBackbone):
                 row_edges=rows.clamp(max=batch.size[0]),
                 col_edges=columns.clamp(max=batch.size[1]),
                 areas=output.grid.areas,
+                finite=output.finite,
             )
         sampled = any(output.trained for output in outputs.values())
         return SARDecisions(batch, self._count_macs, regions, sampled)
