@@ -8,7 +8,7 @@ TESTS = Path(__file__).parent
 PACKAGE = Path(dynbackbones.__file__).parent
 
 # What is about the package as a whole lies on top, and what is about the tests.
-WHOLE = {"docs", "docstrings", "import", "readme", "registered_backbone", "rooms", "wheel"}
+WHOLE = {"docs", "docstrings", "doors", "import", "readme", "registered_backbone", "rooms", "wheel"}
 TOOLS = {"layout", "messages"}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-import dynbackbones.integrations.openmmlab  # noqa: F401  (registers)
 from dynbackbones.cli.arguments import add_verbose
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
@@ -21,7 +20,7 @@ from dynbackbones.integrations.mmengine.checkpoint_loader import (
 )
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
-from dynbackbones.integrations.openmmlab import checks
+from dynbackbones.integrations.openmmlab import DynamicBackboneHook, checks
 from dynbackbones.integrations.openmmlab.class_agreement import ClassAgreementHook
 
 
@@ -119,7 +118,8 @@ def build_runner(cfg: Config, verbose: bool = False) -> Runner:
             raise
         raise UserError(f"the config cannot be used: {reason}") from error
     runner.register_hook(PlainCheckpointHook())
-    runner.register_hook(ClassAgreementHook())
+    if not any(isinstance(hook, DynamicBackboneHook) for hook in runner.hooks):  # which has it
+        runner.register_hook(ClassAgreementHook())
     runner.register_hook(ResultsHook(), priority="LOWEST")
     engine = cfg.get("default_scope") or "mmengine"
     runner.register_hook(ConsoleHook(engine, progress=not verbose), priority="LOWEST")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fvcore.common.config import CfgNode
@@ -24,6 +24,14 @@ def find_dataset(cfg: CfgNode, name: str) -> coco.CocoSource:
     """
     source = coco.resolve(name, cfg.DATASETS.COCO_FORMAT)
     return dataclasses.replace(source, anywhere=cfg.DATASETS.IMAGES_ANYWHERE)
+
+
+def no_boxes(names: Iterable[str]) -> UserError:
+    """The error for training sets without a box outside of crowds."""
+    return UserError(
+        f"{', '.join(names)}: no image has a box; set DATALOADER.FILTER_EMPTY_ANNOTATIONS False to "
+        "train on background alone"
+    )
 
 
 def classes_of_weights(cfg: CfgNode, path: str) -> Classes | None:

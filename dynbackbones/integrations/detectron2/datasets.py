@@ -14,7 +14,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from dynbackbones.data import coco, images
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
-from dynbackbones.integrations.datasets import find_dataset
+from dynbackbones.integrations.datasets import find_dataset, no_boxes
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -53,7 +53,7 @@ def check_datasets(
     Raises:
         UserError: see `dynbackbones.data.coco.check`.
     """
-    sizes = {}
+    sizes, bare = {}, []
     for name in dict.fromkeys(names):
         metadata = MetadataCatalog.get(name)
         annotations, folder = metadata.get("json_file"), metadata.get("image_root")
@@ -75,6 +75,10 @@ def check_datasets(
             )
         _keep_copy(cfg, source, reading if ours else None)
         sizes[name] = len(reading.content["images"])
+        if name in cfg.DATASETS.TRAIN and all(a["iscrowd"] for a in reading.content["annotations"]):
+            bare.append(name)
+    if cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS and bare and set(bare) == set(cfg.DATASETS.TRAIN):
+        raise no_boxes(bare)
     return sizes
 
 

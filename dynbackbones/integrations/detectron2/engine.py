@@ -81,6 +81,9 @@ def main(cfg: CfgNode, launch: Launch) -> None:
         raise UserError(
             f"--num-gpus is {launch.num_gpus}, but this machine has {devices}; lower it"
         )
+    part, aim = ("TEST", "evaluate") if launch.eval_only else ("TRAIN", "train")
+    if not cfg.DATASETS[part]:
+        raise UserError(f"DATASETS.{part} names no dataset to {aim} on")
     if launch.eval_only:
         _check_has_weights(cfg, launch.resume)
     else:

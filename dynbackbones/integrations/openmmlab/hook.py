@@ -20,6 +20,7 @@ from dynbackbones.integrations.mmengine.hook_group import HookGroup
 from dynbackbones.integrations.mmengine.resume import RandomStateHook
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.mmengine.schedules import ScheduleHook
+from dynbackbones.integrations.openmmlab.class_agreement import ClassAgreementHook
 from dynbackbones.integrations.openmmlab.head_checks import check_classes, check_heads
 from dynbackbones.integrations.openmmlab.segmentation_policy import learn_policy
 from dynbackbones.integrations.openmmlab.weights import check_backbones
@@ -55,6 +56,7 @@ class DynamicBackboneHook(HookGroup):
             _HeadCheckHook(),
             _WeightCheckHook(),
             DivergenceHook(),
+            ClassAgreementHook(),
             RandomStateHook(),
             ScheduleHook(by_epoch),
             DecisionLogHook(selector_interval),

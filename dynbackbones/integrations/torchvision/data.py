@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
-from dynbackbones.integrations.datasets import find_dataset
+from dynbackbones.integrations.datasets import find_dataset, no_boxes
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -148,10 +148,7 @@ class CocoDetection(Dataset):
             "classes": self.classes.names,
         }
         if not self._images:
-            raise UserError(
-                f"{', '.join(source.name for source in sources)}: no image has a box; "
-                "set DATALOADER.FILTER_EMPTY_ANNOTATIONS False to train on background alone"
-            )
+            raise no_boxes(source.name for source in sources)
         # Few large arrays: worker processes share their memory, that of many small ones not.
         self._starts = np.cumsum([0, *map(len, boxes)])
         self._boxes = np.concatenate(boxes)
