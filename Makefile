@@ -3,6 +3,9 @@
 
 VENV ?= .venv
 FUZZ_FACTOR ?= 100
+KINDS ?= detection segmentation pretraining dcan
+KILLS ?= 20
+FOLDER ?= /tmp/dynbackbones-faults
 DEMO := configs/demo/retinanet.yaml configs/demo/sar_retinanet.yaml
 
 ifdef PYTHON
@@ -25,7 +28,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo test test-detectron2 test-slow fuzz lint docs bench
+.PHONY: help demo test test-detectron2 test-slow fuzz faults lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -51,6 +54,9 @@ test-slow: $(call installed,dev) ## run the tests that take minutes
 
 fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inputs, anew each time
 	FUZZ_FACTOR=$(FUZZ_FACTOR) $(PYTEST) -m fuzz
+
+faults: $(call installed,dev) ## kill trainings of KINDS (all but detectron2) KILLS times and compare
+	OMP_NUM_THREADS=1 $(PYTHON) -m tests.faults.kills $(KINDS) --kills $(KILLS) --folder $(FOLDER)
 
 lint: $(call installed,dev) ## check style
 	$(PYTHON) -m ruff check .
