@@ -255,6 +255,22 @@ def nothing_empty(entrance, door, engine):
     return lambda: call("DATASETS.TEST", "()", engine=engine), ("DATASETS.TEST",)
 
 
+def calls_with_weights(entrance, engine):
+    """A call of each door that takes the file of weights."""
+    weights = ("MODEL.WEIGHTS", entrance.weights)
+    return {
+        "train-net": lambda: entrance.train_net(*weights, engine=engine),
+        "train-net --eval-only": lambda: entrance.evaluate(engine=engine),
+        "train": lambda: entrance.train(f"load_from={entrance.weights}"),
+        "test": entrance.test,
+        "visualize": lambda: entrance.visualize(engine=engine),
+        "convert": entrance.convert,
+        "benchmark": entrance.benchmark,
+        "load_predictor": lambda: entrance.predictor(*weights, engine=engine),
+        "load_weights": entrance.load_weights,
+    }
+
+
 class Hostile:
     """Writes a file when somebody unpickles it."""
 
@@ -269,19 +285,23 @@ def nothing_runs(entrance, door, engine):
     """Weights that are a program."""
     canary = entrance.root / "was here"
     entrance.weights.write_bytes(pickle.dumps(Hostile(canary)))
-    weights = ("MODEL.WEIGHTS", entrance.weights)
-    calls = {
-        "train-net": lambda: entrance.train_net(*weights, engine=engine),
-        "train-net --eval-only": lambda: entrance.evaluate(engine=engine),
-        "train": lambda: entrance.train(f"load_from={entrance.weights}"),
-        "test": entrance.test,
-        "visualize": lambda: entrance.visualize(engine=engine),
-        "convert": entrance.convert,
-        "benchmark": entrance.benchmark,
-        "load_predictor": lambda: entrance.predictor(*weights, engine=engine),
-        "load_weights": entrance.load_weights,
-    }
-    return calls[door], (entrance.weights,)
+    return calls_with_weights(entrance, engine)[door], (entrance.weights,)
+
+
+def nothing_but_numbers(entrance, door, engine):
+    """Weights of a training that diverged."""
+    if door in ("train", "test"):
+        entrance.save_segmentor("x", "a")
+    elif door in ("convert", "load_weights"):
+        entrance.save_weights(dynbackbones.build_backbone("resnet18"), ())
+    else:
+        entrance.save_detector("cat", "dog", engine=engine)
+    content = torch.load(entrance.weights, weights_only=True)
+    for value in content["state_dict"].values():
+        if value.is_floating_point():
+            value.view(-1)[0] = float("nan")
+    torch.save(content, entrance.weights)
+    return calls_with_weights(entrance, engine)[door], (entrance.weights, "finite")
 
 
 RULES = {
@@ -289,6 +309,7 @@ RULES = {
     "sizes agree": no_other_sizes,
     "not empty": nothing_empty,
     "safe file": nothing_runs,
+    "finite": nothing_but_numbers,
 }
 DOES_NOT_APPLY = {
     ("convert", "classes agree"): "it reads no data",

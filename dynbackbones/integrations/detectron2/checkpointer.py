@@ -25,7 +25,7 @@ from dynbackbones.training.run_folder import checkpoint_to_resume
 
 # What detectron2 would unpickle by itself; everything else goes through `_torch_load`.
 _UNPICKLED = (".pkl", ".pyth")
-_NO_LAST = "write the name of the one to continue from into it, or name another folder"
+NO_LAST = "write the name of the one to continue from into it, or name another folder"
 # What old checkpoints of detectron2's keep and its models no longer do.
 _OBSOLETE = re.compile(r"anchor_generator\.cell_anchors|^pixel_(mean|std)$")
 
@@ -42,6 +42,9 @@ class CheckedCheckpointer(DetectionCheckpointer):
         save_dir: folder of the checkpoints.
         allow_other_heads: see `dynbackbones.load_weights`.
         checkpointables: see `DetectionCheckpointer`.
+
+    Attributes:
+        meta: what files are to say of the model beside its weights.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
     ) -> None:
         super().__init__(model, save_dir, **checkpointables)
         self.allow_other_heads = allow_other_heads
+        self.meta: dict[str, Any] = {"engine": "detectron2"}
         self._file = self._said = ""
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -67,7 +71,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         if not (self.save_dir and self.save_to_disk):
             return
         parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
-        data = {"model": self.model.state_dict(), **parts, "meta": {"engine": "detectron2"}}
+        data = {"model": self.model.state_dict(), **parts, "meta": self.meta}
         names = not_finite(data["model"])
         if names:
             done = kwargs.get("iteration", -1) + 1
@@ -84,7 +88,7 @@ class CheckedCheckpointer(DetectionCheckpointer):
         Raises:
             UserError: see `checkpoint_to_resume`.
         """
-        path, word = checkpoint_to_resume(self.save_dir, _NO_LAST)
+        path, word = checkpoint_to_resume(self.save_dir, NO_LAST)
         if word and word != self._said:
             self._said = word
             logging.getLogger("dynbackbones").warning(word)

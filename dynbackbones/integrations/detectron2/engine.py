@@ -4,7 +4,6 @@ import difflib
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 
 import torch
 from detectron2.config import CfgNode, get_cfg
@@ -26,7 +25,7 @@ from dynbackbones.integrations.config import (
 )
 from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.detectron2 import console
-from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from dynbackbones.integrations.detectron2.checkpointer import NO_LAST, CheckedCheckpointer
 from dynbackbones.integrations.detectron2.datasets import (
     check_datasets,
     register_datasets,
@@ -37,7 +36,7 @@ from dynbackbones.integrations.detectron2.trainer import Trainer
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
 from dynbackbones.integrations.yaml_files import merge_config
-from dynbackbones.training.run_folder import check_output_folder
+from dynbackbones.training.run_folder import check_output_folder, checkpoint_to_resume
 from dynbackbones.training.run_lock import locked
 from dynbackbones.training.stopping import StopRequest
 
@@ -175,10 +174,9 @@ def _check_has_weights(cfg: CfgNode, resume: bool) -> None:
 
 def _known_classes(cfg: CfgNode, launch: Launch) -> Classes | None:
     """What the outputs of the detector stand for that is evaluated, or trained further."""
-    last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
-    if launch.resume and last.is_file():
-        file = last.with_name(last.read_text(encoding="utf-8").strip())
-        return classes_in(cfg, checkpoints.load(file), str(file))
+    last = checkpoint_to_resume(cfg.OUTPUT_DIR, NO_LAST)[0] if launch.resume else None
+    if last is not None:
+        return classes_in(cfg, checkpoints.load(last), str(last))
     return classes_of_weights(cfg, cfg.MODEL.WEIGHTS) if launch.eval_only else None
 
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
+from detectron2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import DefaultTrainer, HookBase
 from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvaluators
 from detectron2.utils import comm
@@ -76,6 +80,9 @@ class Trainer(DefaultTrainer):
         self.checkpointer = CheckedCheckpointer(
             self.model, self.cfg.OUTPUT_DIR, allow_other_heads=True, trainer=weakref.proxy(self)
         )
+        classes = MetadataCatalog.get(self.cfg.DATASETS.TRAIN[0]).get("thing_classes")
+        if classes:
+            self.checkpointer.meta["classes"] = list(classes)
         # First, so that it reads the decisions of the step before an evaluation replaces them.
         return [DynamicBackboneHook(self.model), *super().build_hooks()]
 

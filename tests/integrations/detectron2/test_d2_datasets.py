@@ -13,6 +13,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog  # noqa: E402
 from detectron2.data.datasets import register_coco_instances  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from dynbackbones import checkpoints  # noqa: E402
 from dynbackbones.errors import UserError  # noqa: E402
 from dynbackbones.integrations.detectron2.datasets import (  # noqa: E402
     CheckedMapper,
@@ -122,3 +123,29 @@ def test_the_mapper_names_exif_where_it_turns_an_image(config, tiny):
     with pytest.raises(UserError, match=naming(path, "replace")) as caught:
         mapper(record)
     assert "EXIF" not in str(caught.value)
+
+
+def test_a_runs_weights_name_their_classes(trained):
+    assert checkpoints.load(trained / "model_final.pth")["meta"]["classes"] == ["red", "green"]
+
+
+def test_weights_of_other_classes_are_refused(a_run, trained, tiny):
+    weights = trained / "model_final.pth"
+    edit(tiny / "instances.json", lambda content: content["categories"][0].update(name="blue"))
+    with pytest.raises(UserError, match=naming("'blue'", weights, "red, green")):
+        a_run("MODEL.WEIGHTS", weights, eval_only=True).main()
+
+
+def test_training_sets_without_boxes_are_named(config, tiny):
+    edit(tiny / "instances.json", lambda content: content.update(annotations=[]))
+    cfg = config()
+    with pytest.raises(UserError, match=naming("tiny", "DATALOADER.FILTER_EMPTY_ANNOTATIONS")):
+        check_datasets(cfg, cfg.DATASETS.TRAIN)
+    cfg = config("DATALOADER.FILTER_EMPTY_ANNOTATIONS", False)
+    assert check_datasets(cfg, cfg.DATASETS.TRAIN) == {"tiny": 4}
+
+
+def test_mixed_precision_needs_cuda(a_run, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match=naming("SOLVER.AMP.ENABLED", "CUDA")):
+        a_run("SOLVER.AMP.ENABLED", True).main()

@@ -75,7 +75,7 @@ def test_results_hold_detection_and_cost(trained):
 def test_final_checkpoint_is_plain_weights_and_loads_again(trained, a_run, config):
     path = trained / "model_final.pth"
     checkpoint = checkpoints.load(path)
-    assert checkpoint["meta"] == {"engine": "detectron2"}
+    assert checkpoint["meta"] == {"engine": "detectron2", "classes": ["red", "green"]}
     predictor = engine.load_predictor(config("MODEL.WEIGHTS", path))
     state = predictor.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in checkpoint["model"].items())
