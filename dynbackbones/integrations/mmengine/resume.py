@@ -75,6 +75,8 @@ class RandomStateHook(Hook):
             self._states.collect()
 
     def after_train_epoch(self, runner: Runner) -> None:
+        # Of a checkpoint at the end of an epoch, in which nothing was left to do.
+        self._states.restore(runner)
         self._epoch_began = None
         self._states.collect()
 

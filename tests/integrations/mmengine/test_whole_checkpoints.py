@@ -1,6 +1,7 @@
 """A small model on mmengine's Runner, killed where it hurts."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def run(tmp_path):
         torch.manual_seed(0)
         loop = {"type": "IterBasedTrainLoop", "max_iters": 8}
         sampler = "SeededEpochSampler" if epochs else "SeededSampler"
-        options = {"interval": interval, "by_epoch": bool(epochs), **checkpoint}
+        options = {"interval": interval, "by_epoch": bool(epochs)} | checkpoint
         runner = CheckedRunner(
             Model(),
             os.fspath(tmp_path / folder),
@@ -161,3 +162,13 @@ def test_a_signal_leaves_a_checkpoint_that_continues_exactly(run, tmp_path, epoc
     cut = run("cut", resume=last, **options)
     name = "epoch_2.pth" if epochs else "iter_8.pth"
     assert same(whole / name, cut / name)
+
+
+# Of iteration 4 an epoch is at its end, and the next one has not begun.
+@pytest.mark.parametrize("iteration", [2, 4, 6, 8])
+def test_checkpoints_within_epochs_continue_exactly(run, tmp_path, iteration):
+    options = {"epochs": 2, "by_epoch": False}
+    whole = run("whole", **options)
+    shutil.copytree(whole, tmp_path / "cut")
+    cut = run("cut", resume=tmp_path / "cut" / f"iter_{iteration}.pth", **options)
+    assert same(whole / "iter_8.pth", cut / "iter_8.pth")
