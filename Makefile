@@ -6,7 +6,7 @@ FUZZ_FACTOR ?= 100
 KINDS ?= detection segmentation pretraining dcan
 KILLS ?= 20
 FOLDER ?= /tmp/dynbackbones-faults
-DEMO := configs/demo/retinanet.yaml configs/demo/sar_retinanet.yaml
+DEMO := configs/demo
 
 ifdef PYTHON
 installed =
@@ -36,10 +36,11 @@ help: ## show this list
 	@echo "  PYTHON=python3 on any of them uses that interpreter instead of $(VENV)"
 
 demo: $(call installed,demo) ## train a detector, make it adaptive, draw what it looks at
-	set -e; for config in $(DEMO); do \
-		$(PYTHON) tools/train_net.py --config-file $$config --resume; \
-	done
-	$(PYTHON) tools/visualize.py --config-file $(lastword $(DEMO)) --beside output/demo/retinanet
+	$(PYTHON) tools/train_net.py --config-file $(DEMO)/retinanet.yaml --resume
+	$(PYTHON) tools/train_net.py --config-file $(DEMO)/sar_retinanet.yaml --resume \
+		MODEL.WEIGHTS output/demo/retinanet/model_final.pth
+	$(PYTHON) tools/visualize.py --config-file $(DEMO)/sar_retinanet.yaml \
+		--beside output/demo/retinanet
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
 	$(PYTEST)

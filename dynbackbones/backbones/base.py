@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Batch, Decisions, Size, sizes_macs
 from dynbackbones.backbones.traces import Traces
+from dynbackbones.layers.stem import stem_layers
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -112,14 +113,14 @@ class Backbone(nn.Module):
 
         A part whose modules contain those of others gets the time that these leave.
         """
-        stem = [self.conv1, self.bn1, self.maxpool]
+        stem = [*stem_layers(self), self.maxpool]
         stages = [(n, m) for n, m in self.named_children() if n.startswith("layer")]
         return {"stem": stem, **{name: [stage] for name, stage in stages}}
 
     def parts(self) -> list[list[nn.Module]]:
         """The modules of stem, stage 1, stage 2, ... in the order in which they freeze."""
         stages = [child for name, child in self.named_children() if name.startswith("layer")]
-        return [[self.conv1, self.bn1], *([stage] for stage in stages)]
+        return [stem_layers(self), *([stage] for stage in stages)]
 
     def freeze(self, freeze_at: int) -> None:
         """Freezes the parameters and the norm statistics of the first parts, for good.

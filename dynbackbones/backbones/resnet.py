@@ -142,6 +142,7 @@ class ResNet(StaticResNet):
             so on.
         stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
             converted from Caffe expect.
+        deep_stem: three 3x3 convolutions in place of the first 7x7 one, as ResNetV1c has them.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them.
 
@@ -164,6 +165,7 @@ class ResNet(StaticResNet):
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
         stride_in_1x1: bool = False,
+        deep_stem: bool = False,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(in_channels)
@@ -171,7 +173,7 @@ class ResNet(StaticResNet):
         self.title = f"ResNet-{depth}"
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         make_norm = norm_layer(norm)
-        add_imagenet_stem(self, in_channels, make_norm)
+        add_imagenet_stem(self, in_channels, make_norm, deep_stem)
         self.feature_info = add_stages(
             self,
             depth,

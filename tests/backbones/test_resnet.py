@@ -60,3 +60,29 @@ def test_decisions_hold_the_cost_of_each_image():
     net(torch.randn(2, 3, 64, 64), image_sizes=[(64, 64), (33, 50)])
     assert net.decisions.macs.tolist() == [net.macs(64, 64), net.macs(33, 50)]
     assert list(net.decisions.figures()) == ["gmacs"]
+
+
+def test_a_deep_stem_equals_resnetv1cs():
+    """mmpretrain's, whose dilated stages are mmseg's `contract_dilation` ones."""
+    ResNetV1c = pytest.importorskip("mmpretrain.models").ResNetV1c
+    torch.manual_seed(0)
+    reference = ResNetV1c(depth=50, out_indices=(0, 1, 2, 3)).eval()
+    net = dynbackbones.build_backbone("resnet50", deep_stem=True).eval()
+    net.load_state_dict(reference.state_dict())
+    around = dynbackbones.SARResNet(50, layout="resnet", deep_stem=True).eval()
+    dynbackbones.checkpoints.load_state(around, reference.state_dict(), "V1c")
+    images = torch.randn(1, 3, 65, 97)
+    with torch.no_grad():
+        expected, found = reference(images), list(net(images).values())
+        assert all(torch.equal(a, b) for a, b in zip(found, around(images).values(), strict=True))
+    for feature, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(feature, wanted)
+    count = sum(p.numel() for p in net.stem.parameters() if p.dim() == 4)
+    stem = net.macs(64, 64) - dynbackbones.build_backbone("resnet50").macs(64, 64)
+    assert stem == (count - 64 * 3 * 49) * 32 * 32
+
+
+def test_a_deep_stem_freezes_like_another():
+    net = dynbackbones.ResNet(18, deep_stem=True, freeze_at=1)
+    assert not any(p.requires_grad for p in net.stem.parameters())
+    assert all(p.requires_grad for p in net.layer1.parameters())

@@ -4,6 +4,7 @@ import re
 import pytest
 import torch
 
+import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.checkpoints.conversion import TARGETS, convert
@@ -211,3 +212,18 @@ def test_one_of_several_networks_is_named(file, small):
         assert torch.equal(state["conv1.weight"], teacher["conv1.weight"])
     with pytest.raises(UserError, match=naming("--from-prefix 'x'", "in.pth", "student.")):
         convert(file(both), "dynbackbones", source_prefix="x")
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"alpha": 4, "deep_stem": True}, {"added_norm": "GN", "in_channels": 4}]
+)
+def test_a_network_around_a_resnet_is_known_and_gives_its_resnet_back(tmp_path, options):
+    net = dynbackbones.SARResNet(18, layout="resnet", **options)
+    file = tmp_path / "around.pth"
+    torch.save(net.state_dict(), file)
+    found = convert(file, "dynbackbones").architecture
+    assert found.name == "sar_resnet18"
+    assert found.options == {"layout": "resnet", "alpha": 2, **options}
+    plain = convert(file, "dynbackbones", backbone="resnet18")
+    assert plain.architecture.plain
+    assert plain.state().keys() == net.state_dict().keys() - net.decision_keys()

@@ -20,13 +20,13 @@ KEYS = {
         "SELECTOR_LR_FACTOR": 1.0, "NORM": "BN", "OUTPUT_STRIDE": 32, "EXECUTION": "auto",
         "ACTIVATION_CHECKPOINTING": False, "SELECTION": "", "SELECTION_RATE": 0.5,
         "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "LOSS_RATE": "sampled",
-        "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
+        "DEEP_STEM": False, "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
     },
     "blockdrop_resnet": {
         "POLICY_SIZE": 224, "POLICY_TRAINING": "frozen", "SELECTION": "", "SELECTION_RATE": 0.5,
         "EXECUTION": "auto", "GAMMA": 5.0, "LOSS_TOLERANCE": 0.1, "ALPHA": 0.8,
         "ENTROPY_WEIGHT": 0.0, "CURRICULUM": 0.5, "LOSS_WEIGHT": 1.0, "POLICY_LR_FACTOR": 0.01,
-        "ACTIVATION_CHECKPOINTING": False,
+        "ACTIVATION_CHECKPOINTING": False, "DEEP_STEM": False,
     },
 }  # fmt: skip
 

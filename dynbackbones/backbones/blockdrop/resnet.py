@@ -37,6 +37,7 @@ class BlockDropResNet(BlockDropBackbone):
             `norm_layer`. The policy network always has plain batch norm.
         freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
             so on.
+        deep_stem: three 3x3 convolutions in place of the first 7x7 one, as ResNetV1c has them.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them; the policy network's are kept.
         stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
@@ -76,6 +77,7 @@ class BlockDropResNet(BlockDropBackbone):
         activation_checkpointing: bool = False,
         stride_in_1x1: bool = False,
         dilate_first: bool = False,
+        deep_stem: bool = False,
         policy_size: int | None = 224,
         policy_training: str = "frozen",
         execution: str = "auto",
@@ -89,7 +91,7 @@ class BlockDropResNet(BlockDropBackbone):
             raise ValueError(f"policy_size must be a positive integer or None, got {policy_size!r}")
         self.policy_size = policy_size
         make_norm = norm_layer(norm)
-        add_imagenet_stem(self, in_channels, make_norm)
+        add_imagenet_stem(self, in_channels, make_norm, deep_stem)
         self.feature_info = add_stages(
             self,
             depth,

@@ -21,7 +21,7 @@ def global_mean(value: Tensor) -> Tensor:
     return value + (mean - value.detach())
 
 
-def rates_of(output: StageOutput, kind: str = "sampled") -> Tensor:
+def rates_of(output: StageOutput, kind: str = "sampled", by_group: bool = False) -> Tensor:
     """(blocks, N) activation rates of a stage in training, with their gradient.
 
     Args:
@@ -29,10 +29,13 @@ def rates_of(output: StageOutput, kind: str = "sampled") -> Tensor:
         kind: of `LOSS_RATES`: ``"sampled"``, of the masks that the pass used, or ``"expected"``,
             without their noise: of the probabilities at temperature 1, whose gradient stays where
             that of the samples vanishes.
+        by_group: each channel group counts for itself, as if it were a block.
     """
     masks = output.choice.sampled
     if kind == "expected":
         masks = output.choice.logits.float().sigmoid() * output.grid.valid[:, None, None]
+    if by_group:
+        masks = masks.flatten(1, 2).unsqueeze(2)
     return activation_rates(masks, output.grid.valid).transpose(0, 1)
 
 
@@ -40,12 +43,12 @@ def activation_rate_loss(rates: Tensor, target_rate: float, reduction: str = "ba
     """Squared distance of activation rates from their target.
 
     SAR, eq. 10 (``"batch"``: the mean rate over the global batch, for each block) and eq. 11
-    (``"sample"``: the rate of each sample).
+    (``"sample"``: the rate of each sample). ``"group"`` is ``"batch"`` for rates of groups.
 
     Args:
         rates: (blocks, N) activation rates in [0, 1].
         target_rate: t, in [0, 1].
-        reduction: ``"batch"`` or ``"sample"``.
+        reduction: ``"batch"``, ``"group"`` or ``"sample"``.
 
     Returns:
         A scalar, the mean over blocks.
@@ -57,8 +60,8 @@ def activation_rate_loss(rates: Tensor, target_rate: float, reduction: str = "ba
         raise ValueError(f"rates must be (blocks, images) and not empty, got {tuple(rates.shape)}")
     if not 0 <= target_rate <= 1:
         raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
-    if reduction == "batch":
+    if reduction in ("batch", "group"):
         return (global_mean(rates.mean(dim=1)) - target_rate).square().mean()
     if reduction == "sample":
         return (rates - target_rate).square().mean()
-    raise ValueError(f"reduction must be 'batch' or 'sample', got {reduction!r}")
+    raise ValueError(f"reduction must be 'batch', 'group' or 'sample', got {reduction!r}")

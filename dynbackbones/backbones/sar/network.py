@@ -238,7 +238,8 @@ class SARBackbone(DynamicBackbone):
         if not trained:
             return {}
         target = self.scheduled_target_rate
-        rates = [rates_of(output, self.loss_rate) for output in trained.values()]
+        by_group = self.loss_reduction == "group"
+        rates = [rates_of(output, self.loss_rate, by_group) for output in trained.values()]
         loss = activation_rate_loss(torch.cat(rates), target, self.loss_reduction)
         losses = {"loss_activation_rate": self.loss_weight * loss}
         if guidance is not None and self.guidance_weight:

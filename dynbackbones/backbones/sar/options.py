@@ -9,7 +9,7 @@ from dynbackbones.backbones.guidance import KINDS as GUIDANCE_KINDS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.schedules import TARGET_SCHEDULES
 
-LOSS_REDUCTIONS = ("batch", "sample")
+LOSS_REDUCTIONS = ("batch", "sample", "group")
 LOSS_RATES = ("sampled", "expected")
 
 

@@ -70,7 +70,8 @@ class SARResNet(SARBackbone):
             between; fine-tuning from trained selectors wants (0.1, 0.01).
         loss_weight: lambda, the weight of the activation-rate loss.
         loss_reduction: what meets the target: the rate of the whole ``"batch"``, over all processes
-            (SAR, eq. 10), or that of every ``"sample"`` (eq. 11).
+            (SAR, eq. 10), that of every ``"sample"`` (eq. 11), or the batch's rate of every channel
+            ``"group"``, so that none refines everything and another nothing.
         loss_rate: the rate that the loss sees: of the masks as they were ``"sampled"`` (SAR, eq.
             7), or the ``"expected"`` one, without their noise.
         track_target: move the selectors' thresholds in training, so that the rate in evaluation
@@ -89,6 +90,7 @@ class SARResNet(SARBackbone):
             weights), ``"GN"`` or a constructor; see `norm_layer`.
         added_norm: of what a ResNet's layout adds to the ResNet, whose norm layers may be frozen.
         stride_in_1x1: of a ResNet's layout; see `ResNet`.
+        deep_stem: three 3x3 convolutions in place of the first 7x7 one, as ResNetV1c has them.
         freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
             so on; what a ResNet's layout adds never is.
         activation_checkpointing: compute the blocks' activations a second time in the backward
@@ -126,6 +128,7 @@ class SARResNet(SARBackbone):
         norm: str | NormLayer = "BN",
         added_norm: str | NormLayer = "BN",
         stride_in_1x1: bool = False,
+        deep_stem: bool = False,
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
         execution: str = "auto",
@@ -138,7 +141,7 @@ class SARResNet(SARBackbone):
         check_choice("depth", depth, DEPTHS)
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         make_norm = norm_layer(norm)
-        add_imagenet_stem(self, in_channels, make_norm)
+        add_imagenet_stem(self, in_channels, make_norm, deep_stem)
         if layout == "resnet":
             self.holds_resnet = True
             self.feature_info = add_stages(

@@ -21,7 +21,7 @@ from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS
 
 # Relatives of the ResNets that this package does not have: what gives them away, what it is.
 _RELATIVES = (
-    (r"(conv1|stem)\.0\.weight", "a stem of three convolutions (resnet50d and the like, V1c)"),
+    (r"conv1\.0\.weight", "a stem of three convolutions under conv1 (resnet50d and the like)"),
     (r"layer1\.0\.se\..*", "squeeze-and-excitation layers"),
     (r"layer1\.0\.(attn|eca|aa|conv\d\.aa)\..*", "attention or anti-aliasing layers"),
 )
@@ -190,7 +190,9 @@ def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
 def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Options that names and shapes show, where they are not the default."""
     options: dict[str, Any] = {}
-    stem = state.get("conv1.weight")
+    stem = state.get("conv1.weight", state.get("stem.0.weight"))
+    if "stem.0.weight" in state:
+        options["deep_stem"] = True
     if stem is not None and stem.ndim == 4 and stem.shape[1] != 3:
         options["in_channels"] = stem.shape[1]
     if "layer1.fusion.scale" in state:

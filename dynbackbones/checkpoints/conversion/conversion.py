@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,6 +92,10 @@ class Conversion:
             raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
+# What networks around a ResNet add to it.
+_DECIDING = re.compile(r"policy\.|layer\d\.(base|selectors|fusion)\.")
+
+
 def convert(
     path: str | os.PathLike,
     target: str,
@@ -112,7 +117,7 @@ def convert(
         source_key: that its weights are under, with dots between several; found out if None.
         source_prefix: of the backbone's names in it; found out if None.
         backbone: name in `list_backbones`; found out if None. A plain network's name takes it out
-            of a BlockDrop network, without the policy.
+            of one that decides, such as a BlockDrop network.
         prefix: of the backbone's new names; the usual one of the library if None.
         classifier: keep the last layer of a classification network.
         stride_in_1x1: the network has the strides of its bottlenecks in the first 1x1 convolution,
@@ -124,7 +129,7 @@ def convert(
     """
     source = read_source(path, source_key, source_prefix)
     _check_format(source, source_format)
-    _drop_policy(source, backbone)
+    _drop_what_decides(source, backbone)
     known = _known_options(source, stride_in_1x1)
     architecture = find_architecture(source.backbone, source.path, backbone, known)
     if stride_in_1x1 and "stride_in_1x1" not in architecture.options:
@@ -159,13 +164,13 @@ def _check_format(source: Source, said: str | None) -> None:
     source.format = said
 
 
-def _drop_policy(source: Source, backbone: str | None) -> None:
+def _drop_what_decides(source: Source, backbone: str | None) -> None:
     if backbone is None or not backbone.removeprefix("cifar_").startswith("resnet"):
         return
-    policy = [key for key, name in source.names.items() if name.startswith("policy.")]
-    source.report.drop(f"the policy network, which a {backbone} does not have", policy)
-    source.names = {key: name for key, name in source.names.items() if key not in policy}
-    source.added = {k: v for k, v in source.added.items() if not k.startswith("policy.")}
+    added = [key for key, name in source.names.items() if _DECIDING.match(name)]
+    source.report.drop(f"what decides, which a {backbone} does not have", added)
+    source.names = {key: name for key, name in source.names.items() if key not in added}
+    source.added = {k: v for k, v in source.added.items() if not _DECIDING.match(k)}
 
 
 def _known_options(source: Source, stride_in_1x1: bool) -> dict[str, Any]:

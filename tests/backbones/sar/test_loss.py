@@ -1,6 +1,9 @@
+import math
+
 import pytest
 import torch
 
+import dynbackbones
 from dynbackbones.backbones.sar.loss import activation_rate_loss
 from tests.messages import naming
 
@@ -15,6 +18,37 @@ def test_sample_loss_is_equation_11():
     rates = torch.tensor([[0.2, 0.6], [1.0, 0.0]])
     expected = (0.3**2 + 0.1**2 + 0.5**2 + 0.5**2) / 4
     assert activation_rate_loss(rates, 0.5, "sample").item() == pytest.approx(expected)
+
+
+def test_groups_meet_the_target_each_for_itself():
+    torch.manual_seed(0)
+    net = dynbackbones.build_backbone("sar_resnet18", loss_reduction="group")
+    net.set_progress(1.0)
+    # One group refines everything, the other nothing: a rate of one half for the batch.
+    with torch.no_grad():
+        for stage in net.stages().values():
+            for selector in stage.selectors:
+                selector.fc.weight.zero_()
+                selector.fc.bias.copy_(torch.tensor([-50.0, 50.0, 50.0, -50.0]))
+    images = torch.rand(2, 3, 64, 64)
+    net(images)
+    assert net.auxiliary_losses()["loss_activation_rate"].item() == pytest.approx(0.25)
+    net.loss_reduction = "batch"
+    net(images)
+    assert net.auxiliary_losses()["loss_activation_rate"].item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_expected_rate_is_that_of_the_probabilities():
+    torch.manual_seed(0)
+    net = dynbackbones.build_backbone("sar_resnet18", loss_rate="expected", selector_margin=1.0)
+    net.set_progress(1.0)
+    for stage in net.stages().values():
+        for selector in stage.selectors:
+            torch.nn.init.zeros_(selector.fc.weight)
+    net(torch.rand(2, 3, 64, 64))
+    probability = 1 / (1 + math.exp(-1))
+    found = net.auxiliary_losses()["loss_activation_rate"].item()
+    assert found == pytest.approx((probability - 0.5) ** 2)
 
 
 def test_gradient_pulls_towards_the_target():
