@@ -31,7 +31,39 @@ def train(runner: Runner) -> None:
     with StopRequest(runner.work_dir) as request, named_faults(runner.work_dir):
         runner.register_hook(DivergenceHook())
         runner.register_hook(StopHook(request))
+        runner.register_hook(LastValidationHook())
         runner.train()
+
+
+class LastValidationHook(Hook):
+    """Validates in a run that is continued after its last iteration.
+
+    mmengine does not, and a run that was killed in its last validation had the results of an
+    earlier one for good.
+    """
+
+    # Before the state of training is given up (VERY_HIGH).
+    priority = "HIGHEST"
+
+    def __init__(self) -> None:
+        self._due = True
+
+    def before_train(self, runner: Runner) -> None:
+        self._due = True
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._due = False
+
+    def before_val(self, runner: Runner) -> None:
+        self._due = False
+
+    def after_train(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        last = runner.iter if isinstance(loop, IterBasedTrainLoop) else runner.epoch
+        if self._due and runner.val_loop is not None and last >= loop.val_begin:
+            runner.val_loop.run()
 
 
 class StopHook(Hook):

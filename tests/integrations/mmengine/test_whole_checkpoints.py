@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from torch.utils.data import Dataset
@@ -38,7 +39,16 @@ class Data(Dataset):
         return 8
 
     def __getitem__(self, index):
-        return {"inputs": torch.tensor([float(index[0]), 1.0])}  # of an index and its seed
+        index = index[0] if isinstance(index, tuple) else index  # of an index and its seed
+        return {"inputs": torch.tensor([float(index), 1.0])}
+
+
+class Count(BaseMetric):
+    def process(self, data_batch, data_samples):
+        self.results += [1] * len(data_samples)
+
+    def compute_metrics(self, results):
+        return {"count": len(results)}
 
 
 class At(Hook):
@@ -57,20 +67,23 @@ def run(tmp_path):
     """Trains for 8 iterations, of which checkpoints are written after every second."""
     count = iter(range(99))
 
-    def call(folder, *hooks, epochs=0, resume=None, lr=0.01, interval=2, **checkpoint):
+    def call(
+        folder, *hooks, epochs=0, resume=None, lr=0.01, interval=2, validates=False, **checkpoint
+    ):
         torch.manual_seed(0)
+        loader = {"dataset": Data(), "batch_size": 2, "collate_fn": {"type": "default_collate"}}
+        validation = {
+            "val_dataloader": {**loader, "sampler": {"type": "DefaultSampler", "shuffle": False}},
+            "val_cfg": {},
+            "val_evaluator": [Count()],
+        }
         loop = {"type": "IterBasedTrainLoop", "max_iters": 8}
         sampler = "SeededEpochSampler" if epochs else "SeededSampler"
         options = {"interval": interval, "by_epoch": bool(epochs)} | checkpoint
         runner = CheckedRunner(
             Model(),
             os.fspath(tmp_path / folder),
-            train_dataloader={
-                "dataset": Data(),
-                "batch_size": 2,
-                "sampler": {"type": sampler},
-                "collate_fn": {"type": "default_collate"},
-            },
+            train_dataloader={**loader, "sampler": {"type": sampler}},
             train_cfg={"by_epoch": True, "max_epochs": epochs} if epochs else loop,
             optim_wrapper={"optimizer": {"type": "SGD", "lr": lr, "momentum": 0.9}},
             default_hooks={"checkpoint": {"type": "CheckpointHook", **options}},
@@ -79,6 +92,7 @@ def run(tmp_path):
             experiment_name=f"{tmp_path.name}-{next(count)}",
             load_from=resume and os.fspath(resume),
             resume=resume is not None,
+            **(validation if validates else {}),
         )
         train(runner)
         return tmp_path / folder
@@ -172,3 +186,20 @@ def test_checkpoints_within_epochs_continue_exactly(run, tmp_path, iteration):
     shutil.copytree(whole, tmp_path / "cut")
     cut = run("cut", resume=tmp_path / "cut" / f"iter_{iteration}.pth", **options)
     assert same(whole / "iter_8.pth", cut / "iter_8.pth")
+
+
+class Validations(Hook):
+    def __init__(self):
+        self.metrics = []
+
+    def after_val_epoch(self, runner, metrics=None):
+        self.metrics.append((runner.iter, metrics["count"]))
+
+
+@pytest.mark.parametrize("options", [{}, {"epochs": 2, "interval": 1}])
+def test_a_run_that_was_killed_in_its_last_validation_validates(run, options):
+    whole, again = Validations(), Validations()
+    folder = run("work", whole, validates=True, **options)
+    last = Path((folder / "last_checkpoint").read_text())
+    run("work", again, validates=True, resume=last, **options)
+    assert again.metrics == whole.metrics[-1:] == [(8, 8)]
