@@ -63,13 +63,15 @@ def test_decisions_hold_the_cost_of_each_image():
 
 
 def test_a_deep_stem_equals_resnetv1cs():
-    """mmpretrain's, whose dilated stages are mmseg's `contract_dilation` ones."""
-    ResNetV1c = pytest.importorskip("mmpretrain.models").ResNetV1c
+    """mmseg's, dilated as its configs have it."""
+    ResNetV1c = pytest.importorskip("mmseg.models.backbones").ResNetV1c
     torch.manual_seed(0)
-    reference = ResNetV1c(depth=50, out_indices=(0, 1, 2, 3)).eval()
-    net = dynbackbones.build_backbone("resnet50", deep_stem=True).eval()
+    dilated = {"dilations": (1, 1, 2, 4), "strides": (1, 2, 1, 1), "contract_dilation": True}
+    reference = ResNetV1c(depth=50, **dilated)
+    reference.eval()
+    net = dynbackbones.build_backbone("resnet50", deep_stem=True, output_stride=8).eval()
     net.load_state_dict(reference.state_dict())
-    around = dynbackbones.SARResNet(50, layout="resnet", deep_stem=True).eval()
+    around = dynbackbones.SARResNet(50, layout="resnet", deep_stem=True, output_stride=8).eval()
     dynbackbones.checkpoints.load_state(around, reference.state_dict(), "V1c")
     images = torch.randn(1, 3, 65, 97)
     with torch.no_grad():
@@ -78,7 +80,8 @@ def test_a_deep_stem_equals_resnetv1cs():
     for feature, wanted in zip(found, expected, strict=True):
         torch.testing.assert_close(feature, wanted)
     count = sum(p.numel() for p in net.stem.parameters() if p.dim() == 4)
-    stem = net.macs(64, 64) - dynbackbones.build_backbone("resnet50").macs(64, 64)
+    usual = dynbackbones.build_backbone("resnet50", output_stride=8)
+    stem = net.macs(64, 64) - usual.macs(64, 64)
     assert stem == (count - 64 * 3 * 49) * 32 * 32
 
 

@@ -16,7 +16,6 @@ import zipfile
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,6 +27,8 @@ from dynbackbones.errors import UserError
 from tests.fuzzing import fuzz
 from tests.messages import naming
 from tests.watch import watched
+
+safetensors_torch = pytest.importorskip("safetensors.torch")  # of the dev extra
 
 
 def torch_file(content, zipped=True):
@@ -43,7 +44,7 @@ FILES = {
     "zip with others": torch_file({**WEIGHTS, "extra": nn.ReLU()}),
     "legacy with others": torch_file({**WEIGHTS, "extra": nn.ReLU()}, zipped=False),
     "pickle": pickle.dumps({"w": WEIGHTS["model"]["conv.weight"].numpy()}),
-    "safetensors": safetensors.torch.save(WEIGHTS["model"]),
+    "safetensors": safetensors_torch.save(WEIGHTS["model"]),
 }
 SUFFIXES = [".pth", ".pkl", ".safetensors", ".t7"]
 
@@ -353,7 +354,7 @@ def test_no_safetensors_file_does_anything(tmp_path, header, length, body):
 
 def test_safetensors_are_read(tmp_path, monkeypatch):
     net = dynbackbones.build_backbone("cifar_resnet20")
-    safetensors.torch.save_file(net.state_dict(), tmp_path / "a.safetensors")
+    safetensors_torch.save_file(net.state_dict(), tmp_path / "a.safetensors")
     other = dynbackbones.build_backbone("cifar_resnet20")
     dynbackbones.load_weights(other, tmp_path / "a.safetensors")
     assert torch.equal(other.conv1.weight, net.conv1.weight)

@@ -94,7 +94,7 @@ def test_ours_is_a_base_of_a_yaml_file(elsewhere, base):
     write(elsewhere / "mine" / "between.yaml", f"_BASE_: {NAME}\nSEED: 9\n")
     mine = write(elsewhere / "mine" / "a.yaml", f"_BASE_: {base}\nMODEL: {{SAR: {{GROUPS: 4}}}}\n")
     cfg, whole = load_config(str(mine)), load_config(NAME)
-    assert (cfg.MODEL.SAR.GROUPS, whole.MODEL.SAR.GROUPS) == (4, 2)
+    assert (cfg.MODEL.SAR.GROUPS, whole.MODEL.SAR.GROUPS) == (4, 0)
     whole.defrost()
     whole.MODEL.SAR.GROUPS = 4
     whole.SEED = cfg.SEED

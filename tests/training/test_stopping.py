@@ -23,10 +23,15 @@ def test_a_signal_is_noted_and_the_block_goes_on(tmp_path, number):
 
 def test_a_second_ctrl_c_ends_the_process_as_usual(tmp_path, monkeypatch):
     monkeypatch.setattr(stopping, "_REPEATED", 0)
-    with pytest.raises(KeyboardInterrupt), StopRequest(tmp_path):
-        os.kill(os.getpid(), signal.SIGINT)
-        time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGINT)
+    # Tests that a shell started in the background ignore Ctrl-C.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), StopRequest(tmp_path):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_an_error_after_a_signal_is_the_signals(tmp_path):

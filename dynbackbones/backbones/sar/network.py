@@ -162,7 +162,7 @@ class SARBackbone(DynamicBackbone):
             "selectors": [selector for stage in stages for selector in stage.selectors],
             "projection shortcuts": [module for module in shortcuts if module is not None],
             "fusion": [stage.fusion for stage in stages],
-            "whole blocks": [block for stage in stages for block in stage.whole_blocks()],
+            stages[0].whole_name: [block for stage in stages for block in stage.whole_blocks()],
             "refinement": stages,
             **rest,
         }

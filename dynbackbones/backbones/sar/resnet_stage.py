@@ -27,6 +27,8 @@ class ResNetStage(SARStage):
         norm: constructor of the norm layers of the base branch, the selectors and the fusion.
     """
 
+    whole_name = "first blocks"
+
     def __init__(
         self,
         blocks: Sequence[ResidualBlock],

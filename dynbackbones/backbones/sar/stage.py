@@ -85,6 +85,7 @@ class SARStage(nn.Module):
         selectors: one for each block of the refinement branch, reading the base block beside it.
         fusion: of both branches' outputs.
         first_stride: of what stands before both branches.
+        whole_name: what `whole_blocks` are called where their time is shown.
     """
 
     base_pool: nn.Module
@@ -92,6 +93,7 @@ class SARStage(nn.Module):
     selectors: nn.ModuleList
     fusion: nn.Module
     first_stride = 1
+    whole_name = "transition"
 
     def __init__(
         self, *, groups: int, base_scale: int, cell_size: int | None, grid_size: int | None

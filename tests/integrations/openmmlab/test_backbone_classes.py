@@ -22,7 +22,9 @@ LARGE = {
 }  # fmt: skip
 SMALL = {"out_indices": (2,)}
 SAR = {
-    "groups": 2, "base_scale": 2, "alpha": 2, "beta": 1, "grid_size": None, "target_rate": 0.5,
+    "groups": 2, "guidance": "none", "guidance_weight": 0.25, "loss_rate": "sampled",
+    "track_target": False, "base_scale": 2, "alpha": 2, "beta": 1, "grid_size": None,
+    "target_rate": 0.5,
     "target_schedule": "ramp", "temperature": (1.0, 0.01), "loss_weight": 1.0,
     "loss_reduction": "batch", "selector_margin": 9.0, "execution": "auto", "selection": None,
     "selection_rate": 0.5,
@@ -32,10 +34,14 @@ BLOCKDROP = {
 }  # fmt: skip
 # Every option that configs have used, with its default, beside the depth.
 OPTIONS = {
-    "StaticResNet": {**LARGE, "stride_in_1x1": False},
-    "SARResNet": {**LARGE, **SAR, "cell_size": (4, 4, 7)},
+    "StaticResNet": {**LARGE, "stride_in_1x1": False, "deep_stem": False},
+    "SARResNet": {
+        **LARGE, **SAR, "cell_size": (4, 4, 7), "groups": None, "layout": "paper",
+        "added_norm": "BN", "stride_in_1x1": False, "deep_stem": False,
+    },
     "BlockDropResNet": {
         **LARGE, **BLOCKDROP, "stride_in_1x1": False, "dilate_first": False, "policy_size": 224,
+        "deep_stem": False,
     },
     "CifarResNet": SMALL,
     "SARCifarResNet": {**SMALL, **SAR, "cell_size": (8, 4, 4), "width": 2, "branches": "both"},

@@ -100,7 +100,8 @@ def test_a_segmentor_trains_on_a_small_image(name):
 @pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("2-adaptation")])
 def test_variants(name):
     comparison = Comparison.from_file(CONFIGS / f"{name}.py", {}, Table(Path("absent")))
-    cells = {variant: comparison.cfg_of(variant, 1) for variant in comparison.variants}
+    settings = comparison.training.settings
+    cells = {variant: settings(row, 1) for variant, row in comparison.rows.items()}
     for variant, cfg in cells.items():
         hooks = [hook for hook in cfg.custom_hooks if hook.type == "DCANHook"]
         assert bool(hooks) == (variant not in ("source only", "oracle"))
