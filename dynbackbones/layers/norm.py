@@ -1,6 +1,5 @@
 """Normalisation layers by name."""
 
-import math
 from collections.abc import Callable
 
 from torch import Tensor, nn
@@ -11,8 +10,8 @@ NORMS = ("BN", "SyncBN", "FrozenBN", "GN")
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """A group norm with 32 groups, or fewer where these would have less than 4 channels."""
-    return nn.GroupNorm(math.gcd(32, max(channels // 4, 1)), channels)
+    """A group norm with 32 groups, as detectron2's, or one where 32 do not divide the channels."""
+    return nn.GroupNorm(1 if channels % 32 else 32, channels)
 
 
 def norm_layer(norm: str | NormLayer) -> NormLayer:

@@ -343,7 +343,7 @@ def test_lazy_config_builds_the_same_network_as_the_registry(top_block):
     ("opts", "words"),
     [
         (("MODEL.RESNETS.DEPTH", 152), ("MODEL.RESNETS", "depth", 152, "18, 34, 50, 101")),
-        (("MODEL.RESNETS.NORM", "GN"), ("MODEL.RESNETS", "norm", "'GN'", "BN, SyncBN, FrozenBN")),
+        (("MODEL.RESNETS.NORM", "LN"), ("MODEL.RESNETS", "norm", "'LN'", "BN, SyncBN, FrozenBN")),
         (("MODEL.RESNETS.NUM_GROUPS", 32), ("MODEL.RESNETS.NUM_GROUPS", 32, 1)),
         (("MODEL.RESNETS.RES5_DILATION", 4), ("MODEL.RESNETS.RES5_DILATION", 4, "1 or 2")),
         (
