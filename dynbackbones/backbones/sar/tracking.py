@@ -26,9 +26,12 @@ def follow_target(thresholds: Sequence[Tensor], output: StageOutput, target: flo
         output: of a training pass.
         target: the rate to meet.
     """
-    logits, valid = output.choice.logits.detach().float(), output.grid.valid[:, None]
-    for index, threshold in enumerate(thresholds):
-        own = logits[:, index]
-        rate = activation_rates((own > threshold) & valid, output.grid.valid).mean()
-        spread = own.std() if own.numel() > 1 else own.sum() * 0
-        threshold += STEP * global_mean(spread) * (global_mean(rate) - target)
+    logits, valid = output.choice.logits.detach().float(), output.grid.valid
+    limits = torch.stack(list(thresholds)).view(-1, 1, 1, 1)
+    rates = activation_rates((logits > limits) & valid[:, None, None], valid).mean(dim=0)
+    own = logits.transpose(0, 1).flatten(1)
+    spreads = own.std(dim=1) if own.shape[1] > 1 else torch.zeros_like(rates)
+    # All selectors of a stage wait for other processes once.
+    rates, spreads = global_mean(torch.stack([rates, spreads]))
+    for threshold, step in zip(thresholds, STEP * spreads * (rates - target), strict=True):
+        threshold += step
