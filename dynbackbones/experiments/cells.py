@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from mmengine.config import Config
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.processes import run_command
 from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint
+from dynbackbones.training.results import read_results
 
 _CELL = "cell.json"
 
@@ -44,26 +43,7 @@ def train_in_a_process(
 def trained_results(folder: Path) -> dict[str, Any]:
     """What a training left in its work dir: its last ``checkpoint`` and its ``metrics``."""
     checkpoint = (folder / "last_checkpoint").read_text(encoding="utf-8").strip()
-    metrics = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    return {"checkpoint": checkpoint, "metrics": metrics}
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keeps a second program out of a folder of cells while this one fills it.
-
-    Raises:
-        UserError: another one is at work.
-    """
-    with open(folder / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise UserError(
-                f"cells in {folder} are being made by another process; wait for it, or name "
-                "another folder with --work-dir"
-            ) from error
-        yield
+    return {"checkpoint": checkpoint, "metrics": read_results(folder)}
 
 
 def forget_torn_start(folder: Path) -> None:

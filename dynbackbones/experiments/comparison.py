@@ -30,7 +30,6 @@ from mmengine.config import Config
 from dynbackbones.errors import UserError
 from dynbackbones.experiments import comparison_report
 from dynbackbones.experiments.cells import (
-    alone_in,
     forget_torn_start,
     is_made,
     made_once,
@@ -47,6 +46,7 @@ from dynbackbones.experiments.timing import MILLISECONDS, with_milliseconds
 from dynbackbones.experiments.training import Training, ask
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.shipped_configs import find_config
+from dynbackbones.training.run_lock import locked
 
 _KEYS = ("variants", "variant_metrics")
 _DETECTOR = "detector"
@@ -138,8 +138,7 @@ class Comparison:
         for name in wanted:
             if not all(is_made(self._folder(rows[name], seed)) for seed in seeds):
                 self.training.check(rows[name])
-        self.table.work_dir.mkdir(parents=True, exist_ok=True)
-        with alone_in(self.table.work_dir):
+        with locked(self.table.work_dir):
             self._fill(seeds, wanted, jobs)
 
     def _fill(self, seeds: Sequence[int], wanted: Sequence[str], jobs: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Mapping
@@ -23,6 +22,7 @@ from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import find_dataset
 from dynbackbones.integrations.engine import import_engine
 from dynbackbones.integrations.yaml_files import written_keys
+from dynbackbones.training.results import read_results
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 _PLACES = ("OUTPUT_DIR",)
@@ -132,7 +132,7 @@ class DetectorNetwork:
 
 
 def _metrics(folder: Path) -> dict[str, float]:
-    return flat_metrics(json.loads((folder / "results.json").read_text(encoding="utf-8")))
+    return flat_metrics(read_results(folder))
 
 
 def _without_places(written: Mapping[str, Any]) -> dict[str, Any]:

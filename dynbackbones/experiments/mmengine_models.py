@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from dynbackbones.experiments.training import Trained, flat_metrics, spread_over
 from dynbackbones.integrations.attach import attach
 from dynbackbones.integrations.mmengine.checked_data import build_dataset
 from dynbackbones.integrations.openmmlab import checks
+from dynbackbones.training.results import TEST_RESULTS, read_results
 
 _CONFIG = "cell.py"
 
@@ -74,8 +74,8 @@ class MmengineTraining:
         cfg.dump(file)
         words = [file, weights, "--work-dir", os.fspath(folder), *self.table.import_words()]
         seconds = run_command("test", words, folder, threads=self.threads)
-        results = json.loads((folder / "test_results.json").read_text(encoding="utf-8"))
-        return {"metrics": flat_metrics(results), "cpu_seconds": seconds}
+        metrics = flat_metrics(read_results(folder, TEST_RESULTS))
+        return {"metrics": metrics, "cpu_seconds": seconds}
 
     def trained(self, row: Row, seed: int, weights: str, folder: Path) -> Trained:
         file = folder / f"trained_{_CONFIG}"

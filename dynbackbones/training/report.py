@@ -14,12 +14,13 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.training.results import RESULTS, TEST_RESULTS
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 WIDTH = 160
 """Columns that a line of progress fits into."""
 
-_FILES = (FINAL_WEIGHTS, "results.json", "test_results.json", "config.yaml")
+_FILES = (FINAL_WEIGHTS, RESULTS, TEST_RESULTS, "config.yaml")
 
 
 def heading(

@@ -11,6 +11,7 @@ from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.errors import UserError
 
 RESULTS = "results.json"
+TEST_RESULTS = "test_results.json"
 # What a table of runs shows: heading, part of the file, name there.
 _COLUMNS = (
     ("AP", "bbox", "AP"),
@@ -42,7 +43,7 @@ def results_table(folders: Iterable[Path]) -> str:
     Raises:
         UserError: a folder has none, or another kind of file in its place.
     """
-    runs = {folder.name: _read(folder) for folder in folders}
+    runs = {folder.name: _of_detector(folder) for folder in folders}
     values = {
         heading: {name: run.get(part, {}).get(key) for name, run in runs.items()}
         for heading, part, key in _COLUMNS
@@ -62,14 +63,24 @@ def _cell(value: float | None) -> str:
     return f"{value:.3f}" if value < 10 else f"{value:.2f}"
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
-    file = folder / RESULTS
+def read_results(folder: Path, name: str = RESULTS) -> Mapping[str, Any]:
+    """What `write_results` wrote into the folder of a run.
+
+    Raises:
+        UserError: there is no such file, or it holds something else.
+    """
+    file = folder / name
     try:
         results = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}): train that run first") from None
-    if not isinstance(results, Mapping) or not all(
-        isinstance(part, Mapping) for part in results.values()
-    ):
-        raise UserError(f"{file} does not hold the results of a detector")
+    if not isinstance(results, Mapping):
+        raise UserError(f"{file} does not hold the results of a run")
+    return results
+
+
+def _of_detector(folder: Path) -> Mapping[str, Mapping[str, Any]]:
+    results = read_results(folder)
+    if not all(isinstance(part, Mapping) for part in results.values()):
+        raise UserError(f"{folder / RESULTS} does not hold the results of a detector")
     return results

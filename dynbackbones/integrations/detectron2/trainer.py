@@ -35,7 +35,7 @@ from dynbackbones.training import report
 from dynbackbones.training.auxiliary import own_parameters
 from dynbackbones.training.faults import diverged, named_faults
 from dynbackbones.training.policy import attach_policy_training, one_image_loss
-from dynbackbones.training.results import write_results
+from dynbackbones.training.results import RESULTS, write_results
 from dynbackbones.training.stopping import StopRequest
 
 
@@ -125,7 +125,7 @@ class Trainer(DefaultTrainer):
             evaluators = [cls._evaluator(cfg, model, name) for name in cfg.DATASETS.TEST]
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            write_results(results, os.path.join(cfg.OUTPUT_DIR, "results.json"))
+            write_results(results, os.path.join(cfg.OUTPUT_DIR, RESULTS))
             table = report.table(results)
             logging.getLogger("dynbackbones").info(f"evaluation\n{table}", extra=TO_CONSOLE)
         return results

@@ -10,7 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from dynbackbones.training.results import write_results
+from dynbackbones.training.results import RESULTS, TEST_RESULTS, write_results
 
 
 class ResultsHook(Hook):
@@ -33,10 +33,10 @@ class ResultsHook(Hook):
         self._table = table
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._write(runner, "results.json", metrics)
+        self._write(runner, RESULTS, metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._write(runner, "test_results.json", metrics)
+        self._write(runner, TEST_RESULTS, metrics)
 
     def _write(self, runner: Runner, name: str, metrics: dict[str, float] | None) -> None:
         if not metrics or not is_main_process():
