@@ -5,7 +5,7 @@ VENV ?= .venv
 FUZZ_FACTOR ?= 100
 KINDS ?= detection segmentation pretraining dcan
 KILLS ?= 20
-FOLDER ?= /tmp/dynbackbones-faults
+FOLDER ?= output/faults
 DEMO := configs/demo
 
 ifdef PYTHON

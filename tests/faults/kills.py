@@ -1,6 +1,6 @@
 """Kills trainings with -9 at random moments, and holds them against a run that nobody killed.
 
-    python -m tests.faults.kills detection --kills 20 --folder /tmp/kills
+    python -m tests.faults.kills detection --kills 20 --folder output/kills
 
 Each life of a run ends by ``kill -9``: half of them at any moment of training, half while a
 checkpoint is being written. The next one has ``--resume``. After each, every checkpoint that has
@@ -337,7 +337,7 @@ def run_kinds() -> None:
     args = parser.parse_args()
     failed = False
     for kind in args.kinds:
-        tally = torment(kind, args.kills, args.folder / kind, args.seed)
+        tally = torment(kind, args.kills, args.folder.resolve() / kind, args.seed)
         failed |= bool(tally.faults)
         print(
             f"{kind}: {tally.kills} kills, {tally.writing} of them while a checkpoint was written, "
