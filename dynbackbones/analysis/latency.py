@@ -95,6 +95,7 @@ def measure(
     warmup: int = 3,
     synchronize: Callable[[], None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
+    stopwatch: Callable[[Callable[[], object]], float] | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> list[list[float]]:
     """Times candidates in turn, one forward of each per round.
@@ -106,6 +107,8 @@ def measure(
         warmup: rounds before them, not measured.
         synchronize: waits for the device's pending work; called before each reading of the clock.
         clock: returns seconds.
+        stopwatch: runs what it is given and returns its seconds, in place of the clock; for example
+            `event_seconds`.
         progress: wraps the sequence of rounds, for example to display it.
 
     Returns:
@@ -123,14 +126,28 @@ def measure(
         for offset in range(len(candidates)):
             index = (turn + offset) % len(candidates)
             with candidates[index].context():
-                synchronize()
-                start = clock()
-                candidates[index].forward()
-                synchronize()
-                elapsed = clock() - start
+                if stopwatch is not None:
+                    elapsed = stopwatch(candidates[index].forward)
+                else:
+                    synchronize()
+                    start = clock()
+                    candidates[index].forward()
+                    synchronize()
+                    elapsed = clock() - start
             if turn >= warmup:
                 seconds[index].append(elapsed)
     return seconds
+
+
+def event_seconds(run: Callable[[], object]) -> float:
+    """Seconds that a call keeps the current CUDA device busy, from an idle device to its end."""
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    start.record()
+    run()
+    end.record()
+    end.synchronize()
+    return start.elapsed_time(end) / 1e3
 
 
 def candidates_of(

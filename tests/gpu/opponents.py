@@ -1,0 +1,137 @@
+"""Times plain and dynamic networks side by side on a GPU, the strongest plain ones among them.
+
+    python -m tests.gpu.opponents --json output/gpu/opponents.json --limit 300 --only A B8
+
+Networks are float16 and channels-last, batch norms folded. All contestants of a group take turns
+on the same images; ratios are to the fastest plain one. Whatever fails is named and stops nothing.
+``--device cpu --tiny`` runs everything in small, to find mistakes without a GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+START = time.perf_counter()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--json", type=Path, required=True, metavar="FILE")
+    options.add_argument("--limit", type=float, default=600, help="seconds for the whole run")
+    options.add_argument("--only", nargs="+", metavar="GROUP", help="names, or first letters")
+    options.add_argument(
+        "--max-autotune", nargs="*", default=["A"], metavar="GROUP", help="groups that have it"
+    )
+    options.add_argument("--seconds", type=float, default=8, help="of timing a group")
+    options.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    options.add_argument("--tiny", action="store_true", help="small images and networks")
+    options.add_argument("--execution", default="auto", choices=["auto", "sparse", "masked"])
+    options.add_argument(
+        "--profile", action="store_true", help="also write the kernels of group A, beside FILE"
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs the groups in order of importance as far as time allows; returns what FILE holds."""
+    args = parser().parse_args(arguments)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    _settings(args)
+    # Imported once the compiler's settings are in the environment.
+    from tests.gpu import groups, report, timing
+    from tests.gpu.contestants import Preparation
+    from tests.gpu.networks import Place
+
+    dtype = torch.float16 if args.device == "cuda" else torch.float32
+    place = Place(torch.device(args.device), dtype)
+    start = time.perf_counter() if arguments is not None else START
+
+    def seconds_left() -> float:
+        return args.limit - (time.perf_counter() - start)
+
+    preparation = Preparation(place, seconds_left)
+    result = report.header(args)
+    with torch.no_grad():
+        result["ceilings"] = timing.ceilings(place)
+        for group in groups.GROUPS:
+            if args.only and not _named(group.name, args.only):
+                continue
+            if seconds_left() < 30 and not args.tiny:
+                result["left_out"].append({"what": group.title, "why": "no time left"})
+                continue
+            if _named(group.name, args.max_autotune):
+                group = groups.with_autotuning(group)
+            group = groups.tiny(group) if args.tiny else group
+            begun = time.perf_counter()
+            entry = _run_group(group, preparation, args, result["left_out"])
+            entry["seconds"] = round(time.perf_counter() - begun, 1)
+            result["groups"].append(entry)
+            result["seconds"] = round(time.perf_counter() - start, 1)
+            args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+            print(report.table(entry), flush=True)
+    for left in result["left_out"]:
+        print(f"left out: {left['what']}: {left['why']}")
+    args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return result
+
+
+def _named(name: str, names: Sequence[str]) -> bool:
+    return any(name == one or name[0] == one for one in names)
+
+
+def _settings(args: argparse.Namespace) -> None:
+    folder = args.json.parent.absolute() / "inductor"
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(min(os.cpu_count() or 1, 16)))
+    torch.backends.cudnn.benchmark = True
+    torch._dynamo.config.recompile_limit = 64
+
+
+def _run_group(group, preparation, args: argparse.Namespace, left_out: list) -> dict[str, Any]:
+    from tests.gpu import groups, profiles, timing
+    from tests.gpu.checks import check
+    from tests.gpu.contestants import Contestant, one_line
+
+    contestants = []
+    try:
+        for one in groups.prepared(group, preparation, args.execution):
+            if isinstance(one, Contestant):
+                contestants.append(one)
+                result = one.error or f"{one.seconds:.1f} s"
+                print(f"{group.name} {one.label}: {result}", flush=True)
+            else:
+                left_out.append({"what": f"{group.name}: {one[0]}", "why": one[1]})
+        check(contestants)
+    except Exception as error:  # the other groups go on
+        left_out.append({"what": group.title, "why": one_line(error)})
+    entry = {
+        "group": group.name,
+        "title": group.title,
+        "size": list(group.size),
+        "batch": group.batch,
+        "rows": timing.time_group(contestants, preparation.place, args.seconds),
+    }
+    if args.profile and group.name == "A":
+        file = args.json.with_name(f"{args.json.stem}_kernels.txt")
+        profiles.write(contestants, file)
+        entry["profile"] = str(file)
+    del contestants
+    torch._dynamo.reset()
+    gc.collect()
+    if preparation.place.on_gpu:
+        torch.cuda.empty_cache()
+    return entry
+
+
+if __name__ == "__main__":
+    main()
