@@ -60,10 +60,12 @@ class RegionGrid:
     ) -> None:
         self.size = (int(size[0]), int(size[1]))
         self.row_edges, self.col_edges = (
-            _edges(length, cell_size, grid_size).to(device) for length in self.size
+            _edges(length, cell_size, grid_size, device) for length in self.size
         )
         self.padded = valid_sizes is not None
-        self.valid_sizes = (valid_sizes if self.padded else torch.tensor([self.size])).to(device)
+        # Nothing is copied to the device, which a CUDA graph could not contain.
+        ends = torch.stack([self.row_edges[-1], self.col_edges[-1]]).unsqueeze(0)
+        self.valid_sizes = valid_sizes.to(device) if self.padded else ends
         heights, widths = (
             self._clipped(edges, axis).diff(dim=1)
             for axis, edges in enumerate((self.row_edges, self.col_edges))
@@ -158,7 +160,9 @@ class RegionGrid:
         return torch.einsum("nh,nchw,nw->nc", by_row, x, by_col)
 
 
-def _edges(length: int, cell_size: int | None, grid_size: int | None) -> Tensor:
+def _edges(
+    length: int, cell_size: int | None, grid_size: int | None, device: torch.device | str
+) -> Tensor:
     if (cell_size is None) == (grid_size is None):
         raise ValueError(
             f"give either cell_size or grid_size, got cell_size={cell_size}, grid_size={grid_size}"
@@ -168,9 +172,9 @@ def _edges(length: int, cell_size: int | None, grid_size: int | None) -> Tensor:
             raise ValueError(f"{name} must be at least 1, got {value}")
     if cell_size is not None:
         cells = -(-length // cell_size)
-        return (torch.arange(cells + 1) * cell_size).clamp(max=length)
+        return (torch.arange(cells + 1, device=device) * cell_size).clamp(max=length)
     # Pixel y belongs to cell floor(y K / H), as nearest-neighbour upsampling of a mask has it.
-    return -(-torch.arange(grid_size + 1) * length // grid_size)
+    return -(-torch.arange(grid_size + 1, device=device) * length // grid_size)
 
 
 def activation_rates(masks: Tensor, valid: Tensor) -> Tensor:

@@ -1,0 +1,71 @@
+"""Networks on a GPU copy nothing from or to the host in a forward pass, so that it can be captured.
+
+No GPU is needed: tensors that only claim to be on one tell where others come from.
+"""
+
+import traceback
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import dynbackbones
+from dynbackbones.layers.regions import RegionGrid
+
+GPU = torch.device("cuda", 0)
+
+
+class Transfers(TorchDispatchMode):
+    """Notes operators with tensors on two devices, and the line that called them."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        out = function(*arguments, **(options or {}))
+        tensors = [t for t in tree_leaves((arguments, options, out)) if isinstance(t, torch.Tensor)]
+        # A number is an argument of a kernel, wherever it lies.
+        if len({t.device for t in tensors if t.dim()}) > 1:
+            caller = [f for f in traceback.extract_stack() if "dynbackbones" in f.filename][-1]
+            self.found.append(f"{function} in {caller.filename}:{caller.lineno}")
+        return out
+
+
+def transfers(run):
+    with Transfers() as mode:
+        run()
+    return mode.found
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Makes tensors and networks that only claim to be on a GPU."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    with FakeTensorMode(), torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("execution", ["auto", "masked"])
+@pytest.mark.parametrize("options", [{}, {"grid_size": 7}, {"layout": "resnet"}])
+def test_a_sar_network_stays_on_the_gpu(fake, execution, options):
+    with GPU:
+        net = dynbackbones.SARResNet(18, execution=execution, **options).eval()
+        images = torch.empty(2, 3, 128, 96)
+    assert transfers(lambda: net(images)) == []
+    assert net.decisions.masks["res2"].device == images.device
+
+
+def test_a_masked_blockdrop_network_stays_on_the_gpu(fake):
+    with GPU:
+        net = dynbackbones.BlockDropResNet(18, execution="masked").eval()
+        images = torch.empty(2, 3, 128, 96)
+    assert transfers(lambda: net(images)) == []
+
+
+def test_a_transfer_is_noticed(fake):
+    sizes = torch.ones(1, 2)
+    (line,) = transfers(lambda: RegionGrid((8, 8), cell_size=4, valid_sizes=sizes, device=GPU))
+    assert "regions.py" in line
