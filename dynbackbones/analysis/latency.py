@@ -379,11 +379,13 @@ def latency_table(timings: Sequence[Timing]) -> str:
     ]
     for timing in timings:
         row = timing.to_dict(timings[0])
-        quartiles = f"{row['first_quartile_ms']:.1f} - {row['third_quartile_ms']:.1f}"
+        # A GPU takes a few milliseconds.
+        form = ".2f" if row["median_ms"] < 100 else ".1f"
+        quartiles = f"{row['first_quartile_ms']:{form}} - {row['third_quartile_ms']:{form}}"
         rate = "-" if row["rate"] is None else f"{row['rate']:.2f}"
         lines.append(
             f"{row['backbone']:<25}{row['execution'] or '-':>10}{rate:>6}"
-            f"{row['median_ms']:>11.1f}{quartiles:>17}{row['ratio']:>7.2f}"
+            f"{row['median_ms']:>11{form}}{quartiles:>17}{row['ratio']:>7.2f}"
             f"{row['macs'] / 1e9:>9.2f}{row['mac_ratio']:>11.2f}"
         )
     return "\n".join(lines)

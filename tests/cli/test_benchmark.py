@@ -129,6 +129,7 @@ def test_benchmark_knows_what_a_users_module_registers(tmp_path):
     ("arguments", "words"),
     [
         (["--dtype", "bfloat16", "--treatment", "packed"], ("--dtype bfloat16", "packed")),
+        (["--device", "cuda", "--treatment", "packed"], ("--treatment packed", "--device cpu")),
         (["--memory", "--detectors", "x.yaml"], ("--memory", "--backbones")),
         (["--weights", "x.pth"], ("--weights", "--calibrate")),
         (["--breakdown", "--detectors", "x.yaml"], ("--breakdown", "--backbones")),

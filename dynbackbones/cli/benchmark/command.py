@@ -23,6 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse_args(arguments)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
+    if args.device == "cuda":
+        # cuDNN tries its kernels for each shape before the measured rounds.
+        torch.backends.cudnn.benchmark = True
     if args.calibrate:
         measure_spending(args)
         return

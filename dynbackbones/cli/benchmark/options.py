@@ -155,6 +155,8 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
         yield f"--usage must be at least 3, a line fits any two; got {args.usage}"
     if args.dtype != "float32" and (args.treatment == "packed" or args.calibrate):
         yield f"--dtype {args.dtype} is not for --treatment packed or --calibrate"
+    if args.treatment == "packed" and args.device != "cpu":
+        yield "--treatment packed is for --device cpu; use folded"
     if args.weights and not args.calibrate:
         yield "--weights goes with --calibrate"
     if args.calibrate and args.device != "cpu":

@@ -30,7 +30,7 @@ Fit = dict[str, str | float]
 
 def print_timings(timings: Sequence[Timing], args: argparse.Namespace) -> None:
     """What was measured and how, the table, and where sparse execution stops to pay."""
-    where = torch.cuda.get_device_name() if args.device == "cuda" else f"{args.threads} thread(s)"
+    where = _card(args) or f"{args.threads} thread(s)"
     height, width = args.size
     print(
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
@@ -117,6 +117,7 @@ def to_dict(
         "size": args.size,
         "batch_size": args.batch_size,
         "device": args.device,
+        "card": _card(args),
         "threads": args.threads,
         "torch": torch.__version__,
         "treatment": _treatment(args),
@@ -129,6 +130,10 @@ def write_json(file: Path, content: list | dict) -> None:
     """Writes figures to a file, whose folder is made."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def _card(args: argparse.Namespace) -> str | None:
+    return torch.cuda.get_device_name() if args.device == "cuda" else None
 
 
 def _treatment(args: argparse.Namespace) -> str:
