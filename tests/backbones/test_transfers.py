@@ -23,6 +23,7 @@ class Transfers(TorchDispatchMode):
     def __init__(self):
         super().__init__()
         self.found = []
+        self.waited = []
 
     def __torch_dispatch__(self, function, types, arguments=(), options=None):
         out = function(*arguments, **(options or {}))
@@ -31,6 +32,8 @@ class Transfers(TorchDispatchMode):
         if len({t.device for t in tensors if t.dim()}) > 1:
             caller = [f for f in traceback.extract_stack() if "dynbackbones" in f.filename][-1]
             self.found.append(f"{function} in {caller.filename}:{caller.lineno}")
+            if out.device.type == "cpu" or not (options or {}).get("non_blocking"):
+                self.waited.append(self.found[-1])
         return out
 
 
@@ -58,6 +61,16 @@ def test_a_sar_network_stays_on_the_gpu(fake, execution, options):
     assert net.decisions.masks["res2"].device == images.device
 
 
+@pytest.mark.parametrize("options", [{}, {"grid_size": 7}, {"layout": "resnet"}])
+def test_a_sar_network_does_not_wait_while_sizes_and_selections_are_copied(fake, options):
+    with GPU:
+        net = dynbackbones.SARResNet(18, execution="masked", **options).eval()
+        images = torch.empty(2, 3, 128, 96)
+    with Transfers() as mode, net.select("random", rate=0.5):
+        net(images, image_sizes=[(128, 96), (70, 96)])
+    assert mode.found and mode.waited == []
+
+
 def test_a_masked_blockdrop_network_stays_on_the_gpu(fake):
     with GPU:
         net = dynbackbones.BlockDropResNet(18, execution="masked").eval()
@@ -67,5 +80,7 @@ def test_a_masked_blockdrop_network_stays_on_the_gpu(fake):
 
 def test_a_transfer_is_noticed(fake):
     sizes = torch.ones(1, 2)
-    (line,) = transfers(lambda: RegionGrid((8, 8), cell_size=4, valid_sizes=sizes, device=GPU))
-    assert "regions.py" in line
+    with Transfers() as mode:
+        RegionGrid((8, 8), cell_size=4, valid_sizes=sizes, device=GPU)
+    (line,) = mode.found
+    assert "regions.py" in line and mode.waited == [line]

@@ -221,7 +221,8 @@ class SARBackbone(DynamicBackbone):
         valid = None
         if sizes is not None:
             stride = self._stage_stride(name)
-            valid = torch.tensor([feature_size(size, stride) for size in sizes], device=x.device)
+            valid = torch.tensor([feature_size(size, stride) for size in sizes])
+            valid = valid.to(x.device, non_blocking=True)
         override = self._selection and partial(self._selection.masks, name, len(x))
         return stage(
             x,

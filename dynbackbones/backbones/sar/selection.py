@@ -50,7 +50,8 @@ class RegionSelection:
             mask = _given(self.kind, stage, shape).to(grid.valid.device)
         elif self.kind == "random":
             generator = torch.Generator().manual_seed(self.seed)
-            scores = torch.rand(shape, generator=generator).to(grid.valid.device)
+            scores = torch.rand(shape, generator=generator)
+            scores = scores.to(grid.valid.device, non_blocking=True)
             mask = _lowest(scores, grid.valid, self.rate)
         else:
             mask = torch.stack([self._pattern(valid) for valid in grid.valid])[:, None, None]
