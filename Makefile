@@ -28,7 +28,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo test test-detectron2 test-slow fuzz faults lint docs bench
+.PHONY: help demo test test-detectron2 test-slow fuzz faults check-gpu lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -58,6 +58,9 @@ fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inp
 
 faults: $(call installed,dev) ## kill trainings of KINDS (all but detectron2) KILLS times and compare
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.faults.kills $(KINDS) --kills $(KILLS) --folder $(FOLDER)
+
+check-gpu: $(call installed,dev) ## check on a GPU what CI cannot, in four minutes (CHECK="--only tests")
+	$(PYTHON) -m tests.gpu.check $(CHECK)
 
 lint: $(call installed,dev) ## check style
 	$(PYTHON) -m ruff check .

@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from tests.gpu.device import device
+
 
 @pytest.fixture
 def file(tmp_path):
@@ -11,3 +13,8 @@ def file(tmp_path):
         return str(tmp_path / name)
 
     return write
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and device() is None:
+        pytest.fail("needs a CUDA device, and there is none", pytrace=False)

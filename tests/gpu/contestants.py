@@ -81,14 +81,10 @@ class Preparation:
     Args:
         place: where they run.
         seconds_left: of the whole run.
-        captures: whether CUDA graphs are captured.
     """
 
-    def __init__(
-        self, place: Place, seconds_left: Callable[[], float], *, captures: bool = True
-    ) -> None:
+    def __init__(self, place: Place, seconds_left: Callable[[], float]) -> None:
         self.place = place
-        self.captures = captures and place.on_gpu
         self._seconds_left = seconds_left
         self._expected = dict(SECONDS)
 
@@ -115,7 +111,7 @@ class Preparation:
         if mode in ("compiled", "max-autotune"):
             net = compiled(net, mode, self.place)
         run = partial(net, images)
-        if mode == "eager" or not self.captures:
+        if mode == "eager" or not self.place.on_gpu:
             return run, ""
         return replayed(run, needed=mode == "graph")
 
@@ -142,13 +138,9 @@ def warm_up(run: Run, passes: int = 3) -> None:
 
 def captured(run: Run) -> Run:
     """Replays of a CUDA graph of a forward pass; features lie in the same memory each time."""
-    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
-    try:
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-            features = run()
-    except BaseException:
-        torch.cuda.set_stream(stream)  # a capture that fails stays on its own
-        raise
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        features = run()
 
     def replay() -> dict[str, Tensor]:
         graph.replay()

@@ -88,7 +88,7 @@ def test_groups_are_one_product_on_other_devices(monkeypatch, groups, rate):
         torch.testing.assert_close(out, module(x, mask), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("groups", [1, 2])
 def test_sparse_equals_masked_on_cuda(groups):
     generator = torch.Generator().manual_seed(0)
