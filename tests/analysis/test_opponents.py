@@ -8,21 +8,30 @@ import torch
 
 from tests.gpu import checks, opponents, timing
 from tests.gpu.contestants import Contestant
-from tests.gpu.fused import FusedConv2d, fused
+from tests.gpu.fused import FusedConv2d, conv_relu, fused, ways
 from tests.gpu.networks import Inputs, Place, Regions, build, half_policies
 
 CPU = Place(torch.device("cpu"), torch.float32)
 
 
-def run(folder, *arguments):
-    file = folder / "new" / "figures.json"
-    options = ["--device", "cpu", "--tiny", "--seconds", "0", "--limit", "1000"]
-    opponents.main(["--json", str(file), *options, *arguments])
-    return json.loads(file.read_text())
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Runs the benchmark in small and returns what it writes."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("TORCHINDUCTOR_COMPILE_THREADS", "1")
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+
+    def call(*arguments):
+        file = tmp_path / "new" / "figures.json"
+        options = ["--device", "cpu", "--tiny", "--seconds", "0", "--limit", "1000"]
+        opponents.main(["--json", str(file), *options, *arguments])
+        return json.loads(file.read_text())
+
+    return call
 
 
-def test_plain_and_dynamic_networks_are_timed_side_by_side(tmp_path, capsys):
-    report = run(tmp_path, "--only", "A", "--max-autotune", "--profile")
+def test_plain_and_dynamic_networks_are_timed_side_by_side(run, capsys):
+    report = run("--only", "A", "--max-autotune", "--profile")
     (group,) = report["groups"]
     rows = group["rows"]
     assert not [row["error"] for row in rows if row["error"]]
@@ -39,8 +48,14 @@ def test_plain_and_dynamic_networks_are_timed_side_by_side(tmp_path, capsys):
     assert "## sar_resnet18, compiled, rate 0.5" in Path(group["profile"]).read_text()
 
 
-def test_blocks_are_dropped(tmp_path):
-    report = run(tmp_path, "--only", "C8")
+def test_blocks_are_dropped(run, tmp_path):
+    tables = tmp_path / "cache" / "chosen.best_config"
+    tables.parent.mkdir()
+    tables.touch()
+    report = run("--only", "C8", "--warm")
+    assert not tables.exists() and report["warm_s"] > 0
+    log = (tmp_path / "cache" / "warming" / "C8.log").read_text()
+    assert "C8 blockdrop_resnet18, one policy, compiled" in log
     rows = report["groups"][0]["rows"]
     names = dict.fromkeys(row["network"] for row in rows)
     assert list(names)[1:] == [
@@ -51,8 +66,8 @@ def test_blocks_are_dropped(tmp_path):
     assert {row["rate"] for row in rows} == {None, 0.5}
 
 
-def test_without_time_everything_is_named(tmp_path):
-    report = run(tmp_path, "--only", "A", "D", "--limit", "1")
+def test_without_time_everything_is_named(run):
+    report = run("--only", "A", "D", "--limit", "1")
     left = [one["what"] for one in report["left_out"]]
     assert {"A: resnet18, compiled", "D: sar_resnet18, eager"} <= set(left)
     assert [group["rows"] for group in report["groups"]] == [[], []]
@@ -108,10 +123,24 @@ def test_half_of_the_blocks_run():
 @torch.no_grad()
 def test_fused_convolutions_are_the_network(name):
     net = build(name, CPU)
-    other = fused(net)
     images = Inputs.random(1, (64, 64), CPU).images
+    other = fused(net, images)
     assert checks.relative_error(other(images), net(images)) < 1e-5
     convs = [module for module in other.modules() if isinstance(module, FusedConv2d)]
     refined = net.sparse_convolutions()
     assert bool(refined) == (name == "sar_resnet50")
     assert len(convs) + len(refined) >= 49 and not any(conv in refined for conv in convs)
+    assert ways(other) == f"{sum(conv.way is not None for conv in convs)} plain"
+
+
+@torch.no_grad()
+def test_a_1x1_convolution_is_a_product():
+    conv = torch.nn.Conv2d(16, 24, 1).to(memory_format=torch.channels_last)
+    x = torch.randn(2, 16, 6, 8).contiguous(memory_format=torch.channels_last)
+    arguments = x, conv.weight, conv.bias, None, [1, 1], [0, 0], [1, 1], 1
+    for way in ("product", "plain"):
+        found = conv_relu(*arguments, way)
+        torch.testing.assert_close(found, conv(x).relu())
+        assert found.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(RuntimeError, match="1x1"):
+        conv_relu(*arguments[:3], conv(x), *arguments[4:], "product")

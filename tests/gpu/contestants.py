@@ -81,10 +81,14 @@ class Preparation:
     Args:
         place: where they run.
         seconds_left: of the whole run.
+        captures: whether CUDA graphs are captured.
     """
 
-    def __init__(self, place: Place, seconds_left: Callable[[], float]) -> None:
+    def __init__(
+        self, place: Place, seconds_left: Callable[[], float], *, captures: bool = True
+    ) -> None:
         self.place = place
+        self.captures = captures and place.on_gpu
         self._seconds_left = seconds_left
         self._expected = dict(SECONDS)
 
@@ -111,7 +115,7 @@ class Preparation:
         if mode in ("compiled", "max-autotune"):
             net = compiled(net, mode, self.place)
         run = partial(net, images)
-        if mode == "eager" or not self.place.on_gpu:
+        if mode == "eager" or not self.captures:
             return run, ""
         return replayed(run, needed=mode == "graph")
 
@@ -138,9 +142,13 @@ def warm_up(run: Run, passes: int = 3) -> None:
 
 def captured(run: Run) -> Run:
     """Replays of a CUDA graph of a forward pass; features lie in the same memory each time."""
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        features = run()
+    graph, stream = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
+    try:
+        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            features = run()
+    except BaseException:
+        torch.cuda.set_stream(stream)  # a capture that fails stays on its own
+        raise
 
     def replay() -> dict[str, Tensor]:
         graph.replay()

@@ -1,4 +1,4 @@
-"""Convolutions with bias, sum and ReLU in one kernel: cuDNN's fused operators.
+"""Convolutions with bias, sum and ReLU in one kernel: cuDNN's and cuBLAS's fused operators.
 
 They make the strongest opponent of plain networks that PyTorch alone can run, since `torch.compile`
 leaves the ReLU behind a convolution to a kernel of its own.
@@ -7,15 +7,46 @@ leaves the ReLU behind a convolution to a kernel of its own.
 from __future__ import annotations
 
 import copy
+import statistics
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynbackbones.analysis.latency import event_seconds
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.layers.packed import PackedConv2d
 from dynbackbones.layers.residual import ResidualBlock
+
+
+def _plain(x, weight, bias, add, stride, padding, dilation, groups) -> Tensor:
+    out = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
+    return (out if add is None else out.add_(add)).relu_()
+
+
+def _cudnn(x, weight, bias, add, stride, padding, dilation, groups) -> Tensor:
+    geometry = stride, padding, dilation, groups
+    if add is None:
+        return torch.cudnn_convolution_relu(x, weight, bias, *geometry)
+    return torch.cudnn_convolution_add_relu(x, weight, add, 1.0, bias, *geometry)
+
+
+def _product(x, weight, bias, add, stride, padding, dilation, groups) -> Tensor:
+    n, channels, height, width = x.shape
+    fits = weight.shape[2:] == (1, 1) and set(stride) == {1} and groups == 1 and add is None
+    if not fits:
+        raise RuntimeError("only 1x1 convolutions of stride 1 without a sum are one product")
+    rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
+    out = torch._addmm_activation(bias, rows, weight.flatten(1).t())
+    return out.view(n, height, width, -1).permute(0, 3, 1, 2)
+
+
+WAYS: dict[str, Callable[..., Tensor]] = {"cudnn": _cudnn, "product": _product, "plain": _plain}
+"""How ``relu(conv(x) + bias + add)`` is computed: two that fuse all, and one that does not."""
 
 
 @torch.library.custom_op("dynbackbones_bench::conv_relu", mutates_args=())
@@ -28,54 +59,66 @@ def conv_relu(
     padding: list[int],
     dilation: list[int],
     groups: int,
+    way: str,
 ) -> Tensor:
-    """``relu(conv(x) + bias + add)`` in one kernel on a GPU."""
-    geometry = stride, padding, dilation, groups
-    if x.device.type != "cuda":
-        return _unfused(x, weight, bias, add, *geometry)
-    if add is None:
-        return torch.cudnn_convolution_relu(x, weight, bias, *geometry)
-    return torch.cudnn_convolution_add_relu(x, weight, add, 1.0, bias, *geometry)
+    """``relu(conv(x) + bias + add)`` in one of the `WAYS`, as one operator for the compiler."""
+    return WAYS[way](x, weight, bias, add, stride, padding, dilation, groups)
 
 
 @conv_relu.register_fake
-def _unfused(x, weight, bias, add, stride, padding, dilation, groups):
+def _(x, weight, bias, add, stride, padding, dilation, groups, way):
     out = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-    out = (out if add is None else out + add).relu()
-    return out.contiguous(memory_format=torch.channels_last)
+    return torch.empty_like(out, memory_format=torch.channels_last)
 
 
 class FusedConv2d(PackedConv2d):
     """A convolution with a bias whose ReLU and sum are computed with it.
 
-    The interface is that of `PackedConv2d`, which residual blocks know. Where cuDNN has no kernel
-    for a shape it is the ordinary convolution from then on.
+    The interface is that of `PackedConv2d`, which residual blocks know. The first forward pass
+    takes the fastest of the `WAYS` for its shape.
 
     Attributes:
-        refused: why cuDNN refused, if it did.
+        way: how it is computed; None before the first pass.
+        ends_in_relu: whether there is always a ReLU.
     """
 
-    refused: str | None = None
+    way: str | None = None
     ends_in_relu = False
 
     def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
-        relu = relu or self.ends_in_relu
-        if relu and self.refused is None:
-            geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
-            if torch.compiler.is_compiling():
-                return conv_relu(x, self.weight, self.bias, add, *geometry)
-            try:
-                return conv_relu(x, self.weight, self.bias, add, *geometry)
-            except RuntimeError as error:
-                self.refused = str(error).splitlines()[0]
-        return super().forward(x, add, relu)
+        if not (relu or self.ends_in_relu):
+            return super().forward(x, add)
+        values = x, self.weight, self.bias, add
+        geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
+        if self.way is None:
+            self.way = fastest(lambda way: conv_relu(*values, *geometry, way), x)
+        if self.way == "plain":
+            return _plain(*values, *geometry)  # the compiler may do something about it
+        return conv_relu(*values, *geometry, self.way)
 
     def _weight_for(self, x: Tensor) -> None:
         return None
 
 
-def fused(net: Backbone) -> Backbone:
-    """A copy of a network with folded norm layers that computes dense blocks by `FusedConv2d`."""
+def fastest(run: Callable[[str], object], x: Tensor) -> str:
+    """Which of the `WAYS` takes the least time on the device of ``x``; on a CPU the last."""
+    seconds = {"plain": float("inf")}
+    for way in WAYS if x.device.type == "cuda" else ():
+        try:
+            times = [event_seconds(partial(run, way)) for _ in range(9)]
+        except RuntimeError:
+            continue  # it does not know this shape
+        seconds[way] = statistics.median(times[4:])
+    return min(seconds, key=seconds.get)
+
+
+def fused(net: Backbone, images: Tensor) -> Backbone:
+    """A copy of a network with folded norm layers that computes dense blocks by `FusedConv2d`.
+
+    Args:
+        net: in evaluation mode.
+        images: for which it is to be fast.
+    """
     original, net = net, copy.deepcopy(net)
     if isinstance(net, DynamicBackbone):
         net.selection = original.selection  # regions are put in place in the same tensors
@@ -84,23 +127,31 @@ def fused(net: Backbone) -> Backbone:
         if not isinstance(block, ResidualBlock):
             continue
         layers = block.residual_layers()
-        folded = all(
-            isinstance(norm, nn.Identity) and conv.bias is not None for conv, norm in layers
-        )
+        folded = all(isinstance(norm, nn.Identity) for _, norm in layers)
         if folded and not any(conv in sparse for conv, _ in layers):
-            for index in range(1, block.depth + 1):
-                name = f"conv{index}"
-                setattr(block, name, FusedConv2d(getattr(block, name)))
-            block.packed = True
+            _fuse(block)
     if isinstance(getattr(net, "bn1", None), nn.Identity):
         net.conv1 = FusedConv2d(net.conv1)
         net.conv1.ends_in_relu = True
         net.relu = nn.Identity()
+    net(images)
     return net
 
 
-def refusals(net: nn.Module) -> str:
-    """How many convolutions cuDNN refused and why, or nothing."""
-    convs = [module for module in net.modules() if isinstance(module, FusedConv2d)]
-    refused = [conv.refused for conv in convs if conv.refused is not None]
-    return f"{len(refused)} of {len(convs)} convolutions not fused: {refused[0]}" if refused else ""
+def _fuse(block: ResidualBlock) -> None:
+    for index in range(1, block.depth + 1):
+        name = f"conv{index}"
+        setattr(block, name, FusedConv2d(getattr(block, name)))
+    block.packed = True
+    # The shortcut's bias goes into that of the last convolution: it would take a pass of its own.
+    last = block.residual_layers()[-1][0]
+    for layer in block.downsample or ():
+        if isinstance(layer, nn.Conv2d) and layer.bias is not None:
+            last.bias = nn.Parameter(last.bias + layer.bias, requires_grad=False)
+            layer.bias = None
+
+
+def ways(net: nn.Module) -> str:
+    """How many convolutions are computed in which way."""
+    found = Counter(m.way for m in net.modules() if isinstance(m, FusedConv2d) and m.way)
+    return ", ".join(f"{count} {way}" for way, count in found.most_common())

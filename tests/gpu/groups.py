@@ -13,7 +13,7 @@ from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from tests.gpu import models
 from tests.gpu.contestants import Contestant, Preparation, Run, one_line
-from tests.gpu.fused import fused, refusals
+from tests.gpu.fused import fused, ways
 from tests.gpu.networks import Inputs, Regions, build, half_policies
 
 PLAIN = ("compiled", "fused graph", "graph", "eager", "eager, not folded")
@@ -88,6 +88,11 @@ def with_autotuning(group: Group) -> Group:
     """A group with ``max-autotune`` for plain and dynamic networks."""
     plain, dynamic = (list(treatments) for treatments in (group.plain, group.dynamic))
     return replace(group, plain=(*plain, "max-autotune"), dynamic=(*dynamic, "max-autotune"))
+
+
+def compiled_alone(group: Group) -> Group:
+    """A group's compiled networks, to fill the compiler's caches."""
+    return replace(group, plain=("compiled",), dynamic=("compiled",), rates=group.rates[:1])
 
 
 def prepared(
@@ -219,14 +224,14 @@ def _contestants(
     try:
         net: nn.Module = make()
         if treatment.startswith("fused"):
-            net = fused(net)
+            net = fused(net, inputs.images)
         # Another batch and other regions than those that are drawn last.
         with one.context():
             run, note, seconds = preparation.start(net, inputs.images, mode)
     except Exception as error:  # whatever it is, the others go on
         yield replace(one, error=one_line(error))
         return
-    notes = "; ".join(filter(None, [note, refusals(net)]))
+    notes = "; ".join(filter(None, [note, ways(net)]))
     for values in each:
         both = "; ".join(filter(None, [values.get("note", ""), notes]))
         yield Contestant(network, treatment, run=run, seconds=seconds, **{**values, "note": both})

@@ -59,11 +59,13 @@ class Inputs:
 
     @classmethod
     def random(cls, batch: int, size: tuple[int, int], place: Place) -> Inputs:
-        """Normally distributed ones."""
-        shape = batch, 3, *size
+        """Normally distributed ones, drawn on the CPU.
+
+        The generator of a GPU draws no more once the capture of a graph has failed.
+        """
         batches = [
-            torch.randn(shape, device=place.device)
-            .to(place.dtype)
+            torch.randn(batch, 3, *size)
+            .to(place.device, place.dtype)
             .contiguous(memory_format=torch.channels_last)
             for _ in range(DRAWS)
         ]

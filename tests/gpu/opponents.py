@@ -21,6 +21,8 @@ from typing import Any
 import torch
 
 START = time.perf_counter()
+CACHE = Path("output/gpu/inductor")
+"""Of the compiler, unless TORCHINDUCTOR_CACHE_DIR says otherwise."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,6 +39,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--tiny", action="store_true", help="small images and networks")
     options.add_argument("--execution", default="auto", choices=["auto", "sparse", "masked"])
     options.add_argument(
+        "--warm",
+        action="store_true",
+        help="first compile all groups at once, each in a process of its own, to fill the caches",
+    )
+    options.add_argument("--compile-alone", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument(
         "--profile", action="store_true", help="also write the kernels of group A, beside FILE"
     )
     return options
@@ -48,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     args.json.parent.mkdir(parents=True, exist_ok=True)
     _settings(args)
     # Imported once the compiler's settings are in the environment.
-    from tests.gpu import groups, report, timing
+    from tests.gpu import groups, report, timing, warming
     from tests.gpu.contestants import Preparation
     from tests.gpu.networks import Place
 
@@ -59,19 +67,26 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     def seconds_left() -> float:
         return args.limit - (time.perf_counter() - start)
 
-    preparation = Preparation(place, seconds_left)
+    chosen = [g for g in groups.GROUPS if not args.only or _named(g.name, args.only)]
+    chosen = [groups.tiny(group) if args.tiny else group for group in chosen]
+    if args.compile_alone:
+        preparation = Preparation(place, seconds_left, captures=False)
+        warming.compile_groups(chosen, preparation, args.execution)
+        return {}
     result = report.header(args)
-    with torch.no_grad():
+    if args.warm:
+        result["warm_s"] = warming.warm(chosen, args, seconds_left())
+    preparation = Preparation(place, seconds_left)
+    # Networks of all groups share their code, which is compiled anew for each.
+    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=64):
         result["ceilings"] = timing.ceilings(place)
-        for group in groups.GROUPS:
-            if args.only and not _named(group.name, args.only):
-                continue
+        print(report.ceilings_line(result), flush=True)
+        for group in chosen:
             if seconds_left() < 30 and not args.tiny:
                 result["left_out"].append({"what": group.title, "why": "no time left"})
                 continue
             if _named(group.name, args.max_autotune):
                 group = groups.with_autotuning(group)
-            group = groups.tiny(group) if args.tiny else group
             begun = time.perf_counter()
             entry = _run_group(group, preparation, args, result["left_out"])
             entry["seconds"] = round(time.perf_counter() - begun, 1)
@@ -90,11 +105,10 @@ def _named(name: str, names: Sequence[str]) -> bool:
 
 
 def _settings(args: argparse.Namespace) -> None:
-    folder = args.json.parent.absolute() / "inductor"
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(CACHE.absolute()))
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", str(min(os.cpu_count() or 1, 16)))
-    torch.backends.cudnn.benchmark = True
-    torch._dynamo.config.recompile_limit = 64
+    # What runs once must not wait for cuDNN to try its kernels.
+    torch.backends.cudnn.benchmark = not args.compile_alone
 
 
 def _run_group(group, preparation, args: argparse.Namespace, left_out: list) -> dict[str, Any]:

@@ -40,6 +40,16 @@ def _version(library: str) -> str | None:
     return importlib.import_module(library).__version__
 
 
+def ceilings_line(result: dict[str, Any]) -> str:
+    """What runs, and what the device reaches at all."""
+    ceilings = result["ceilings"]
+    return (
+        f"{result['device']}, torch {result['torch']}, triton {result['triton']}: copies "
+        f"{ceilings['copy_tb_per_s']:.2f} TB/s, products {ceilings['matmul_tflop_per_s']:.0f} "
+        "TFLOP/s"
+    )
+
+
 def table(entry: dict[str, Any]) -> str:
     """A group's rows as a Markdown table, the fastest plain one marked."""
     lines = [
