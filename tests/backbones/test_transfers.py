@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import dynbackbones
+from dynbackbones.backbones.sar.network import _made_on
 from dynbackbones.layers.regions import RegionGrid
 
 GPU = torch.device("cuda", 0)
@@ -58,11 +59,12 @@ def test_a_sar_network_stays_on_the_gpu(fake, execution, options):
         net = dynbackbones.SARResNet(18, execution=execution, **options).eval()
         images = torch.empty(2, 3, 128, 96)
     assert transfers(lambda: net(images)) == []
+    assert transfers(lambda: net(images, image_sizes=[(128, 96), (100, 80)])) == []
     assert net.decisions.masks["res2"].device == images.device
 
 
 @pytest.mark.parametrize("options", [{}, {"grid_size": 7}, {"layout": "resnet"}])
-def test_a_sar_network_does_not_wait_while_sizes_and_selections_are_copied(fake, options):
+def test_a_sar_network_does_not_wait_while_selections_are_copied(fake, options):
     with GPU:
         net = dynbackbones.SARResNet(18, execution="masked", **options).eval()
         images = torch.empty(2, 3, 128, 96)
@@ -84,3 +86,8 @@ def test_a_transfer_is_noticed(fake):
         RegionGrid((8, 8), cell_size=4, valid_sizes=sizes, device=GPU)
     (line,) = mode.found
     assert "regions.py" in line and mode.waited == [line]
+
+
+def test_sizes_made_on_the_device_are_those_given():
+    sizes = [(3, 5), (5, 4), (3, 3)]
+    assert torch.equal(_made_on(torch.device("cpu"), sizes), torch.tensor(sizes))

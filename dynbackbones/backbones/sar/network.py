@@ -221,8 +221,7 @@ class SARBackbone(DynamicBackbone):
         valid = None
         if sizes is not None:
             stride = self._stage_stride(name)
-            valid = torch.tensor([feature_size(size, stride) for size in sizes])
-            valid = valid.to(x.device, non_blocking=True)
+            valid = _made_on(x.device, [feature_size(size, stride) for size in sizes])
         override = self._selection and partial(self._selection.masks, name, len(x))
         return stage(
             x,
@@ -316,3 +315,12 @@ class SARBackbone(DynamicBackbone):
             total += block.macs(*size)
             size = feature_size((height, width), self.feature_info["res5"].stride)
         return total
+
+
+def _made_on(device: torch.device, sizes: Sequence[tuple[int, int]]) -> Tensor:
+    """Sizes as an (N, 2) tensor of integers, without a copy from the host.
+
+    A GPU's forward pass would wait for the copy, and CUDA graphs cannot contain it.
+    """
+    known = {length: torch.full((), length, device=device) for size in sizes for length in size}
+    return torch.stack([known[length] for size in sizes for length in size]).view(-1, 2)
