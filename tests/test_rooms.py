@@ -11,6 +11,7 @@ ROOT = Path(dynbackbones.__file__).parent
 ORDER = [
     "errors",
     "layers",
+    "kernels",
     "policy",
     "backbones",
     "checkpoints",

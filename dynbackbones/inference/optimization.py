@@ -1,4 +1,4 @@
-"""Prepares trained networks for fast inference on CPUs, static and dynamic ones alike."""
+"""Prepares trained networks for fast inference, static and dynamic ones alike."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import nn
 from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.packed import PackedConv2d, can_pack
+from dynbackbones.layers.regions import RegionSelector
 from dynbackbones.layers.residual import ResidualBlock
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -21,7 +22,8 @@ def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
     """A copy of a model whose backbones run faster in inference, with the same results.
 
     Batch norms are folded into the convolutions before them, feature maps are channels-last, and on
-    CPUs whose PyTorch has oneDNN, weights are kept in its layout with ReLU and sums fused. The copy
+    CPUs whose PyTorch has oneDNN, weights are kept in its layout with ReLU and sums fused. On GPUs
+    the selectors' grouped convolutions, which cuDNN computes slowly, become ordinary ones. The copy
     is in evaluation mode and not for training; the model stays as it is.
 
     Args:
@@ -50,7 +52,9 @@ def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
         backbone.requires_grad_(False)
         fold_norms(backbone)
         backbone.to(memory_format=torch.channels_last)
-        if pack and can_pack():
+        if next(backbone.parameters()).device.type == "cuda":
+            _ungroup(backbone)
+        elif pack and can_pack():
             _pack(backbone)
     return model
 
@@ -87,6 +91,20 @@ def _pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
             following = name.replace("conv", "bn", 1) if name.startswith("conv") else None
         if following in names:
             yield name, following
+
+
+def _ungroup(module: Backbone) -> None:
+    """Gives selectors ordinary convolutions, with zeros between the groups."""
+    for selector in module.modules():
+        if not isinstance(selector, RegionSelector) or selector.groups == 1:
+            continue
+        for conv in (selector.conv, selector.fc):
+            rows, columns = conv.out_channels // conv.groups, conv.in_channels // conv.groups
+            whole = conv.weight.new_zeros(conv.out_channels, conv.in_channels, *conv.kernel_size)
+            for group, part in enumerate(conv.weight.detach().split(rows)):
+                start = group * columns
+                whole[group * rows : (group + 1) * rows, start : start + columns] = part
+            conv.weight, conv.groups = nn.Parameter(whole, requires_grad=False), 1
 
 
 def _pack(module: Backbone) -> None:

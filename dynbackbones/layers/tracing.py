@@ -9,3 +9,10 @@ def is_traced() -> bool:
     What is recorded must hold for other images too: ``execution="auto"`` is then ``"masked"``.
     """
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def is_exported() -> bool:
+    """Whether torch.export or torch.jit.trace records what runs now, for other machines too."""
+    # torch 2.6 cannot tell an export from a compilation.
+    exporting = getattr(torch.compiler, "is_exporting", torch.compiler.is_compiling)
+    return exporting() or torch.jit.is_tracing()

@@ -17,6 +17,7 @@ from dynbackbones.backbones.blockdrop.stage import DroppableStage, blocks_to_syn
 from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.resnet import check_choice, feature_size
+from dynbackbones.kernels.blocks import can_run
 from dynbackbones.layers.stem import run_stem, stem_macs
 from dynbackbones.layers.tracing import is_traced
 from dynbackbones.policy.actions import check_actions, greedy_actions
@@ -241,6 +242,13 @@ class BlockDropBackbone(DynamicBackbone):
             # Decisions have no gradient; a policy network without any would stop DDP.
             x = x + 0 * probabilities.sum().to(x.dtype)
         stages = list(self.stages().items())
+        if self._runs_kernels(x):
+            features = {}
+            for (name, stage), keep in zip(
+                stages, actions.split(self.block_counts, dim=1), strict=True
+            ):
+                x = features[name] = stage.run_on_device(x, keep)
+            return features
         sparse = self.training or self._runs_sparse
         # One transfer from the device for all blocks.
         keep = actions.cpu() if sparse else actions
@@ -250,6 +258,10 @@ class BlockDropBackbone(DynamicBackbone):
         for index, (name, stage) in enumerate(stages):
             x = features[name] = stage(x, keep[index], sparse, needed[index])
         return features
+
+    def _runs_kernels(self, x: Tensor) -> bool:
+        blocks = (block for stage in self.stages().values() for block in stage)
+        return not self.training and self.execution != "masked" and can_run(blocks, x)
 
     @property
     def _runs_sparse(self) -> bool:

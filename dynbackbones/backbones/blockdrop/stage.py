@@ -6,6 +6,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, distributed, nn
 
+from dynbackbones.kernels.blocks import add_residual_
+from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.checkpointing import run_checkpointed
 from dynbackbones.layers.residual import ResidualBlock, conv_out_size
 
@@ -57,6 +59,27 @@ class DroppableStage(nn.Sequential):
                 x = scratch = _run_kept(block, x, kept, in_place=x is scratch)
             else:
                 x = self._run_shortcut(block, x)
+        return x
+
+    def run_on_device(self, x: Tensor, keep: Tensor) -> Tensor:
+        """As `forward` in evaluation, by kernels that read on the device which images keep what.
+
+        Args:
+            x: (N, C, H, W).
+            keep: (N, blocks) bool, on the device of ``x``.
+        """
+        tables: list[SelectedCells] = []
+        scratch = None  # the last tensor that nobody else can hold
+        for index, block in enumerate(self):
+            shortcut = block.shortcut(x).contiguous(memory_format=torch.channels_last)
+            out = shortcut.clone() if shortcut is x and x is not scratch else shortcut
+            if not tables:
+                tables = SelectedCells.from_images(keep, *out.shape[2:])
+            source = None
+            if out.shape[2:] != x.shape[2:]:
+                (source,) = SelectedCells.from_images(keep[:, index : index + 1], *x.shape[2:])
+            add_residual_(out, block, x, tables[index], source)
+            x = scratch = out
         return x
 
     def _run_masked(self, block: ResidualBlock, x: Tensor, kept: Tensor) -> Tensor:

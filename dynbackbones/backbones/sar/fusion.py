@@ -4,9 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynbackbones.kernels.blocks import can_run
+from dynbackbones.kernels.operators import blend_
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.regions import RegionGrid
 from dynbackbones.layers.residual import conv1x1, conv_out_size
+from dynbackbones.layers.tracing import is_traced
 
 BLEND_CHUNK = 2**18
 """Values that are fused at a time: 1 MiB."""
@@ -51,7 +54,10 @@ class Fusion(nn.Module):
         """Fuses (N, _, H / base_scale, W / base_scale) with (N, _, H, W) to (N, C, H, W)."""
         base = self.base_projection(base)
         refinement = self.refinement_projection(refinement)
-        weight = self.attention(grid.image_mean(base, self.base_scale))[:, :, None, None]
+        weight = self.attention(grid.image_mean(base, self.base_scale))
+        if _blends_at_once(refinement):
+            return _blend_at_once_(refinement, base, weight, 1 - weight, self.base_scale)
+        weight = weight[:, :, None, None]
         if _blends(refinement, self.base_scale, grid):
             return _blend_(weight * base, 1 - weight, refinement, self.base_scale)
         upsampled = _upsample(base, self.base_scale, grid)
@@ -85,7 +91,11 @@ class AddedBase(nn.Module):
 
     def forward(self, base: Tensor, refinement: Tensor, grid: RegionGrid) -> Tensor:
         """See `Fusion.forward`."""
-        base = self.scale * self.base_projection(base)
+        base = self.base_projection(base)
+        if _blends_at_once(refinement):
+            weight = self.scale.flatten(1).T.expand(len(base), -1).contiguous()
+            return _blend_at_once_(refinement, base, weight, weight * 0 + 1, self.base_scale)
+        base = self.scale * base
         if _blends(refinement, self.base_scale, grid):
             whole = refinement.new_ones(1, 1, 1, 1).expand(*refinement.shape[:2], 1, 1)
             return _blend_(base, whole, refinement, self.base_scale)
@@ -146,11 +156,26 @@ def _upsample(base: Tensor, scale: int, grid: RegionGrid) -> Tensor:
     return F.interpolate(base, scale_factor=scale)[..., :height, :width]
 
 
+def _blends_at_once(refinement: Tensor) -> bool:
+    """Whether one kernel can fuse the branches; compilers make one themselves."""
+    channels_last = refinement.is_contiguous(memory_format=torch.channels_last)
+    return channels_last and not is_traced() and can_run((), refinement)
+
+
+def _blend_at_once_(
+    refinement: Tensor, base: Tensor, base_weight: Tensor, weight: Tensor, scale: int
+) -> Tensor:
+    base = base.contiguous(memory_format=torch.channels_last)
+    blend_(refinement, base, base_weight, weight, scale)
+    return refinement
+
+
 def _blends(refinement: Tensor, scale: int, grid: RegionGrid) -> bool:
     """Whether `_blend_` can take its place."""
     whole = all(length % scale == 0 for length in grid.size)
     channels_last = refinement.is_contiguous(memory_format=torch.channels_last)
-    return not torch.is_grad_enabled() and whole and channels_last
+    on_cpu = refinement.device.type == "cpu"
+    return on_cpu and not torch.is_grad_enabled() and whole and channels_last
 
 
 def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:

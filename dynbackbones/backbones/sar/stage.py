@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.kernels.blocks import add_residual_, can_run
+from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.norm import has_affine_form
 from dynbackbones.layers.regions import RegionGrid
 from dynbackbones.layers.residual import ResidualBlock, conv_out_size
@@ -19,6 +21,8 @@ SPARSE_RATE_LIMIT = 0.65
 SPARSE_PIXELS = 10_000
 """Pixels of an image's feature map from which it does so at any rate."""
 
+KERNEL_PIXELS = 50_000
+"""Pixels of a batch's feature map from which it does so on a GPU, at any rate."""
 
 Size = tuple[int, int]
 
@@ -193,7 +197,16 @@ class SARStage(nn.Module):
         blocks = self.refined_blocks()
         if not blocks:
             return x
-        pixels = grid.expand(self._on_padding(masks, grid))
+        masks = self._on_padding(masks, grid)
+        if self._runs_kernels(x, execution):
+            tables = SelectedCells.from_masks(masks, self.cell_size)
+            x = x.contiguous(memory_format=torch.channels_last)
+            for index, (block, cells) in enumerate(zip(blocks, tables, strict=True)):
+                out = x if index else _shortcut(block, x, cells)
+                add_residual_(out, block, x, cells)
+                x = out
+            return x
+        pixels = grid.expand(masks)
         if not self._runs_sparse(pixels, execution):
             for block, mask in zip(blocks, pixels.unbind(dim=1), strict=True):
                 x = block(x, mask)
@@ -206,6 +219,12 @@ class SARStage(nn.Module):
     def _on_padding(self, masks: Tensor, grid: RegionGrid) -> Tensor:
         """Masks whose cells outside the images may be refined too, which counts nowhere."""
         return masks
+
+    def _runs_kernels(self, x: Tensor, execution: str) -> bool:
+        if self.training or execution == "masked" or self.cell_size is None:
+            return False
+        large = len(x) * x.shape[-2] * x.shape[-1] >= KERNEL_PIXELS
+        return (large or execution == "sparse") and can_run(self.refined_blocks(), x)
 
     def _runs_sparse(self, pixels: Tensor, execution: str) -> bool:
         if self.training or execution == "masked":
@@ -246,3 +265,15 @@ class SARStage(nn.Module):
             [block.macs_per_refined_pixel() for block in self.refined_blocks()],
             dtype=torch.float64,
         )
+
+
+def _shortcut(block: ResidualBlock, x: Tensor, cells: SelectedCells) -> Tensor:
+    """What a block's residual branch is added to, with the block's ReLU where nothing is added."""
+    shortcut = block.shortcut(x).contiguous(memory_format=torch.channels_last)
+    if not block.final_relu:
+        return shortcut.clone() if shortcut is x else shortcut
+    n, channels, height, width = shortcut.shape
+    groups = shortcut.permute(0, 2, 3, 1).view(n, height, width, block.groups, -1)
+    selected = cells.pixels(height, width).permute(0, 2, 3, 1).contiguous().unsqueeze(4)
+    out = torch.where(selected, groups, groups.relu())
+    return out.view(n, height, width, channels).permute(0, 3, 1, 2)

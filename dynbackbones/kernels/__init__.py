@@ -1,0 +1,1 @@
+"""Kernels that compute selected cells alone, for GPUs, each with a reference in plain PyTorch."""

@@ -1,0 +1,179 @@
+"""The kernels as PyTorch operators, which compilers and CUDA graphs take as they are.
+
+On CUDA they start Triton programs; on a CPU they are the reference, or the programs where Triton's
+interpreter is on (``TRITON_INTERPRET=1`` before Triton is imported). They have no gradients.
+
+Shapes: N images, G channel groups, H x W pixels, cells of c x c. Rows are (G, M * c^2, C / G) for M
+cells of the map: row r of a group is pixel r % c^2 of its selected cell r // c^2; those behind the
+last one mean nothing. The other arguments make a `Geometry`.
+"""
+
+import os
+from collections.abc import Sequence
+from types import ModuleType
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from dynbackbones.kernels import reference
+from dynbackbones.kernels.geometry import Geometry
+
+
+def interpreted() -> bool:
+    """Whether Triton's interpreter computes what tensors on a CPU ask for."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def _implementation(x: Tensor) -> ModuleType:
+    """Where the computation is written: the Triton programs, or the reference."""
+    if x.device.type == "cuda" or interpreted():
+        from dynbackbones.kernels import launch
+
+        return launch
+    return reference
+
+
+@torch.library.custom_op("dynbackbones::to_rows", mutates_args=())
+def to_rows(
+    source: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slots: Tensor,
+    cells: Tensor,
+    counts: Tensor,
+    size: Sequence[int],
+    source_size: Sequence[int],
+    cell_size: int,
+    dilation: int,
+    stride: int,
+) -> Tensor:
+    """A convolution at the selected pixels, with bias and ReLU.
+
+    A 3x3 convolution sees zeros at pixels that are not selected.
+
+    Args:
+        source: (N, C, H, W), channels-last, or rows.
+        weight: (width, 1 or 9, C / G), with the taps of a kernel in order.
+        bias: (width,).
+        slots, cells, counts, size, source_size, cell_size, dilation, stride: see `Geometry`.
+
+    Returns:
+        Rows of width / G channels.
+    """
+    where = Geometry(
+        slots, cells, counts, tuple(size), tuple(source_size), cell_size, dilation, stride
+    )
+    return _implementation(source).to_rows(source, weight, bias, where)
+
+
+@to_rows.register_fake
+def _(
+    source, weight, bias, slots, cells, counts, size, source_size, cell_size, dilation, stride
+):
+    groups, total = cells.shape
+    return source.new_empty(groups, total * cell_size**2, weight.shape[0] // groups)
+
+
+@torch.library.custom_op("dynbackbones::add_", mutates_args=("out",))
+def add_(
+    out: Tensor,
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    slots: Tensor,
+    cells: Tensor,
+    counts: Tensor,
+    source_size: Sequence[int],
+    cell_size: int,
+    dilation: int,
+    stride: int,
+    relu: bool,
+) -> None:
+    """A convolution of rows and its bias, added to a map at the selected pixels.
+
+    Args:
+        out: (N, C, H, W), channels-last; overwritten.
+        rows: what to convolve.
+        weight: (C, 1 or 9, width / G), with the taps of a kernel in order.
+        bias: (C,).
+        slots, cells, counts, source_size, cell_size, dilation, stride, relu: see `Geometry`.
+    """
+    size = tuple(out.shape[2:])
+    source = tuple(source_size)
+    where = Geometry(slots, cells, counts, size, source, cell_size, dilation, stride, relu)
+    _implementation(out).add_(out, rows, weight, bias, where)
+
+
+@torch.library.custom_op("dynbackbones::finish_", mutates_args=("out",))
+def finish_(
+    out: Tensor,
+    rows: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    weight_1x1: Tensor,
+    bias_1x1: Tensor,
+    slots: Tensor,
+    cells: Tensor,
+    counts: Tensor,
+    source_size: Sequence[int],
+    cell_size: int,
+    dilation: int,
+    stride: int,
+    relu: bool,
+) -> None:
+    """A 3x3 convolution of rows, ReLU, and a 1x1 one, added to a map at the selected pixels.
+
+    Args:
+        out: (N, C, H, W), channels-last; overwritten.
+        rows: what to convolve.
+        weight: (width, 9, width / G).
+        bias: (width,).
+        weight_1x1: (C, 1, width / G).
+        bias_1x1: (C,).
+        slots, cells, counts, source_size, cell_size, dilation, stride, relu: see `Geometry`.
+    """
+    size = tuple(out.shape[2:])
+    source = tuple(source_size)
+    where = Geometry(slots, cells, counts, size, source, cell_size, dilation, stride, relu)
+    _implementation(out).finish_(out, rows, weight, bias, weight_1x1, bias_1x1, where)
+
+
+@torch.library.custom_op("dynbackbones::blend_", mutates_args=("out",))
+def blend_(out: Tensor, base: Tensor, base_weight: Tensor, weight: Tensor, scale: int) -> None:
+    """``out = relu(base_weight * upsampled base + weight * out)``.
+
+    Args:
+        out: (N, C, H, W), channels-last; overwritten.
+        base: (N, C, ceil(H / scale), ceil(W / scale)), channels-last.
+        base_weight, weight: (N, C).
+        scale: pixels of ``out`` per pixel of ``base``, on each axis.
+    """
+    _implementation(out).blend_(out, base, base_weight, weight, scale)
+
+
+@add_.register_fake
+@finish_.register_fake
+@blend_.register_fake
+def _(*arguments):
+    return None
+
+
+def _flops(counts: Tensor, cell_size: int, *weights: Tensor) -> int:
+    """A multiplication and an addition for each weight of a group at each of its pixels."""
+    return 2 * int(counts.sum()) * cell_size**2 * sum(w.numel() for w in weights) // len(counts)
+
+
+@register_flop_formula(torch.ops.dynbackbones.to_rows, get_raw=True)
+def _(source, weight, bias, slots, cells, counts, size, source_size, cell_size, *_, **__):
+    return _flops(counts, cell_size, weight)
+
+
+@register_flop_formula(torch.ops.dynbackbones.add_, get_raw=True)
+def _(out, rows, weight, bias, slots, cells, counts, source_size, cell_size, *_, **__):
+    return _flops(counts, cell_size, weight)
+
+
+@register_flop_formula(torch.ops.dynbackbones.finish_, get_raw=True)
+def _(out, rows, weight, bias, weight_1x1, bias_1x1, slots, cells, counts, _, cell_size, *__, **___):
+    return _flops(counts, cell_size, weight, weight_1x1)
