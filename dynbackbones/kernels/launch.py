@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dynbackbones.kernels import programs
 from dynbackbones.kernels.geometry import Geometry
-from dynbackbones.kernels.tiles import Tile, tile_for
+from dynbackbones.kernels.tiles import Tile, Work, run_in_tiles
 
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 """Whether Triton's interpreter computes, on the CPU."""
@@ -32,28 +32,32 @@ def _convolve(
 ) -> None:
     width, taps, channels = weight.shape
     width //= len(where.counts)
-    tile = tile_for("1x1" if taps == 1 else "3x3", channels, width, source.dtype)
-    columns = min(tile.columns, _padded(width))
-    programs.convolve[_grid(where, tile, triton.cdiv(width, columns))](
-        target,
-        source,
-        weight,
-        bias,
-        where.slots,
-        where.cells,
-        where.counts,
-        *_result(target, where),
-        *_source(where),
-        *_strides(source),
-        TAPS=taps,
-        FROM_ROWS=source.dim() == 3,
-        TO_MAP=target.dim() == 4,
-        RELU=where.relu,
-        CIN=channels,
-        WIDTH=width,
-        BN=columns,
-        **_constants(source, where, tile, channels),
-    )
+
+    def run(tile: Tile) -> None:
+        columns = min(tile.columns, _padded(width))
+        programs.convolve[_grid(where, tile, triton.cdiv(width, columns))](
+            target,
+            source,
+            weight,
+            bias,
+            where.slots,
+            where.cells,
+            where.counts,
+            *_result(target, where),
+            *_source(where),
+            *_strides(source),
+            TAPS=taps,
+            FROM_ROWS=source.dim() == 3,
+            TO_MAP=target.dim() == 4,
+            RELU=where.relu,
+            CIN=channels,
+            WIDTH=width,
+            BN=columns,
+            **_constants(source, where, tile, channels),
+        )
+
+    kind = "1x1" if taps == 1 else "3x3"
+    run_in_tiles(Work(kind, channels, width, source.dtype), source, run)
 
 
 def finish_(
@@ -67,26 +71,29 @@ def finish_(
 ) -> None:
     """See `dynbackbones.kernels.operators.finish_`."""
     channels, outputs = rows.shape[2], len(weight_1x1) // len(where.counts)
-    tile = tile_for("finish", channels, outputs, out.dtype)
-    programs.finish[_grid(where, tile)](
-        out,
-        rows,
-        weight,
-        bias,
-        weight_1x1,
-        bias_1x1,
-        where.slots,
-        where.cells,
-        where.counts,
-        *_result(out, where),
-        *_source(where),
-        CIN=channels,
-        COUT=outputs,
-        RELU=where.relu,
-        BN=_padded(channels),
-        BC=min(tile.columns, _padded(outputs)),
-        **_constants(rows, where, tile, channels),
-    )
+
+    def run(tile: Tile) -> None:
+        programs.finish[_grid(where, tile)](
+            out,
+            rows,
+            weight,
+            bias,
+            weight_1x1,
+            bias_1x1,
+            where.slots,
+            where.cells,
+            where.counts,
+            *_result(out, where),
+            *_source(where),
+            CIN=channels,
+            COUT=outputs,
+            RELU=where.relu,
+            BN=_padded(channels),
+            BC=min(tile.columns, _padded(outputs)),
+            **_constants(rows, where, tile, channels),
+        )
+
+    run_in_tiles(Work("finish", channels, outputs, rows.dtype), out, run)
 
 
 def blend_(out: Tensor, base: Tensor, base_weight: Tensor, weight: Tensor, scale: int) -> None:

@@ -1,8 +1,17 @@
-"""Sizes of the tiles that the Triton programs compute, from measurements."""
+"""Sizes of the tiles that the Triton programs compute: measured ahead, or on the user's card."""
 
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from itertools import product
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 
 class Tile(NamedTuple):
@@ -22,16 +31,123 @@ class Tile(NamedTuple):
     stages: int
 
 
-def tile_for(kind: str, channels: int, width: int, dtype: torch.dtype) -> Tile:
-    """The tile of a program.
+class Work(NamedTuple):
+    """What a program computes.
 
-    Args:
+    Attributes:
         kind: ``"1x1"``, ``"3x3"`` or ``"finish"`` (both, one after the other).
         channels: of a group's input.
         width: of its output.
         dtype: of the map.
     """
-    inputs = 32 if dtype == torch.float32 else 64
-    if kind == "finish":
+
+    kind: str
+    channels: int
+    width: int
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """As in files."""
+        return f"{self.kind} {self.channels} {self.width} {str(self.dtype).split('.')[1]}"
+
+
+def default_tile(work: Work) -> Tile:
+    """A tile for any card, from measurements on an H100 in float16."""
+    inputs = 32 if work.dtype == torch.float32 else 64
+    if work.kind == "finish":
         return Tile(64, 64, inputs, 4, 4)
     return Tile(128, 128, inputs, 8, 3)
+
+
+def candidates(work: Work) -> list[Tile]:
+    """Tiles worth trying."""
+    inputs = [32] if work.channels <= 32 or work.dtype == torch.float32 else [32, 64]
+    if work.kind == "finish":
+        columns = [64, 128]
+    else:
+        columns = [min(work.width, 128)] + ([256] if work.width >= 256 else [])
+    shapes = [(64, 4), (128, 4), (128, 8)]
+    tried = product(shapes, columns, inputs, [3, 4])
+    return [Tile(rows, c, k, warps, stages) for (rows, warps), c, k, stages in tried]
+
+
+_tuning = False
+
+
+def run_in_tiles(work: Work, x: Tensor, run: Callable[[Tile], object]) -> None:
+    """Runs a program in the tile that is best for its work, as far as is known.
+
+    Args:
+        work: what it computes.
+        x: a tensor of the device that computes it.
+        run: starts it.
+    """
+    if x.device.type != "cuda":
+        run(default_tile(work))
+        return
+    known = _tuned(torch.cuda.get_device_name(x.device))
+    if _tuning and work.name not in known:
+        known[work.name] = _fastest(work, run)
+    run(known.get(work.name) or default_tile(work))
+
+
+@contextmanager
+def tuning() -> Iterator[None]:
+    """Forward passes inside try tiles, and leave the fastest in a file for this card.
+
+    What such a pass returns means nothing. Later ones, in other processes too, use what was found;
+    deleting the file (its name is logged) forgets it.
+
+    Example:
+        >>> from dynbackbones.kernels.tiles import tuning
+        >>> with tuning():
+        ...     pass  # net(images)
+    """
+    global _tuning
+    _tuning = True
+    try:
+        yield
+    finally:
+        _tuning = False
+        if torch.cuda.is_available():
+            _write(torch.cuda.get_device_name())
+
+
+def _fastest(work: Work, run: Callable[[Tile], object]) -> Tile:
+    from triton.testing import do_bench
+
+    times = {}
+    for tile in candidates(work):
+        try:
+            times[tile] = do_bench(lambda tile=tile: run(tile), warmup=5, rep=20)
+        except Exception as error:  # it needs more of something than the card has
+            logging.getLogger("dynbackbones").debug(f"{work.name} in {tile}: {error}")
+    return min(times, key=times.get)
+
+
+def _file(card: str) -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return root / "dynbackbones" / f"tiles-{card.replace(' ', '-')}.json"
+
+
+@cache
+def _tuned(card: str) -> dict[str, Tile]:
+    """What was found for a card, by name of the work."""
+    try:
+        known = json.loads(_file(card).read_text(encoding="utf-8"))
+        return {name: Tile(*map(int, tile)) for name, tile in known.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        logging.getLogger("dynbackbones").warning(f"{_file(card)} is not used: {error}")
+        return {}
+
+
+def _write(card: str) -> None:
+    file = _file(card)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(_tuned(card), indent=1), encoding="utf-8")
+    part.replace(file)
+    logging.getLogger("dynbackbones").info(f"tiles of {card} are in {file}")

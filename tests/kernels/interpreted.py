@@ -13,6 +13,7 @@ from tests.fuzzing import fuzz
 from tests.kernels import properties
 from tests.kernels.properties import BLOCKS, MASKS
 
+
 def test_the_interpreter_is_on():
     assert launch.INTERPRETED
     assert operators._implementation(torch.zeros(1)) is launch

@@ -15,7 +15,7 @@ BLOCKS = st.fixed_dictionaries(
     {
         "kind": st.sampled_from([Bottleneck, BasicBlock]),
         "groups": st.sampled_from([1, 2, 4]),
-        # Fewer channels than a tile, as many, numbers that divide nothing, too many for one program.
+        # Fewer than a tile has, as many, what divides nothing, too many for one program.
         "width": st.sampled_from([4, 16, 24, 64, 136]),
         "dilation": st.sampled_from([1, 2]),
         "final_relu": st.booleans(),

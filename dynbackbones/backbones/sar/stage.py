@@ -223,8 +223,9 @@ class SARStage(nn.Module):
     def _runs_kernels(self, x: Tensor, execution: str) -> bool:
         if self.training or execution == "masked" or self.cell_size is None:
             return False
-        large = len(x) * x.shape[-2] * x.shape[-1] >= KERNEL_PIXELS
-        return (large or execution == "sparse") and can_run(self.refined_blocks(), x)
+        if not can_run(self.refined_blocks(), x):
+            return False
+        return execution == "sparse" or len(x) * x.shape[-2] * x.shape[-1] >= KERNEL_PIXELS
 
     def _runs_sparse(self, pixels: Tensor, execution: str) -> bool:
         if self.training or execution == "masked":
