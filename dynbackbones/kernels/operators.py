@@ -175,5 +175,6 @@ def _(out, rows, weight, bias, slots, cells, counts, source_size, cell_size, *_,
 
 
 @register_flop_formula(torch.ops.dynbackbones.finish_, get_raw=True)
-def _(out, rows, weight, bias, weight_1x1, bias_1x1, slots, cells, counts, _, cell_size, *__, **___):
+def _(out, rows, weight, bias, weight_1x1, bias_1x1, slots, cells, counts, size, *more, **_):
+    cell_size = more[0]
     return _flops(counts, cell_size, weight, weight_1x1)
