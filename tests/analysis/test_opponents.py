@@ -8,7 +8,7 @@ import torch
 
 from tests.gpu import checks, opponents, timing
 from tests.gpu.contestants import Contestant
-from tests.gpu.fused import FusedConv2d, conv_relu, fused, ways
+from tests.gpu.fused import WAYS, FusedConv2d, fused
 from tests.gpu.networks import Inputs, Place, Regions, build, half_policies
 
 CPU = Place(torch.device("cpu"), torch.float32)
@@ -124,13 +124,13 @@ def test_half_of_the_blocks_run():
 def test_fused_convolutions_are_the_network(name):
     net = build(name, CPU)
     images = Inputs.random(1, (64, 64), CPU).images
-    other = fused(net, images)
+    other, ways = fused(net, images)
     assert checks.relative_error(other(images), net(images)) < 1e-5
     convs = [module for module in other.modules() if isinstance(module, FusedConv2d)]
     refined = net.sparse_convolutions()
     assert bool(refined) == (name == "sar_resnet50")
     assert len(convs) + len(refined) >= 49 and not any(conv in refined for conv in convs)
-    assert ways(other) == f"{sum(conv.way is not None for conv in convs)} plain"
+    assert ways == f"{len(convs)} plain"
 
 
 @torch.no_grad()
@@ -139,8 +139,8 @@ def test_a_1x1_convolution_is_a_product():
     x = torch.randn(2, 16, 6, 8).contiguous(memory_format=torch.channels_last)
     arguments = x, conv.weight, conv.bias, None, [1, 1], [0, 0], [1, 1], 1
     for way in ("product", "plain"):
-        found = conv_relu(*arguments, way)
+        found = WAYS[way](*arguments)
         torch.testing.assert_close(found, conv(x).relu())
         assert found.is_contiguous(memory_format=torch.channels_last)
     with pytest.raises(RuntimeError, match="1x1"):
-        conv_relu(*arguments[:3], conv(x), *arguments[4:], "product")
+        WAYS["product"](*arguments[:3], conv(x), *arguments[4:])

@@ -49,6 +49,15 @@ WAYS: dict[str, Callable[..., Tensor]] = {"cudnn": _cudnn, "product": _product, 
 """How ``relu(conv(x) + bias + add)`` is computed: two that fuse all, and one that does not."""
 
 
+Shape = tuple[torch.Size, torch.Size, tuple[int, ...], bool, torch.device]
+
+CHOSEN: dict[Shape, str] = {}
+"""The fastest of the `WAYS` for each shape that has been computed."""
+
+USED: Counter[str] = Counter()
+"""How often each way has been called."""
+
+
 @torch.library.custom_op("dynbackbones_bench::conv_relu", mutates_args=())
 def conv_relu(
     x: Tensor,
@@ -59,14 +68,21 @@ def conv_relu(
     padding: list[int],
     dilation: list[int],
     groups: int,
-    way: str,
 ) -> Tensor:
-    """``relu(conv(x) + bias + add)`` in one of the `WAYS`, as one operator for the compiler."""
-    return WAYS[way](x, weight, bias, add, stride, padding, dilation, groups)
+    """``relu(conv(x) + bias + add)``, one operator for the compiler.
+
+    The first call with a shape takes the fastest of the `WAYS`, at best before a graph is captured.
+    """
+    arguments = x, weight, bias, add, stride, padding, dilation, groups
+    shape = x.shape, weight.shape, tuple(stride), add is not None, x.device
+    if shape not in CHOSEN:
+        CHOSEN[shape] = fastest(lambda way: WAYS[way](*arguments), x.device)
+    USED[CHOSEN[shape]] += 1
+    return WAYS[CHOSEN[shape]](*arguments)
 
 
 @conv_relu.register_fake
-def _(x, weight, bias, add, stride, padding, dilation, groups, way):
+def _(x, weight, bias, add, stride, padding, dilation, groups):
     out = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
     return torch.empty_like(out, memory_format=torch.channels_last)
 
@@ -74,36 +90,28 @@ def _(x, weight, bias, add, stride, padding, dilation, groups, way):
 class FusedConv2d(PackedConv2d):
     """A convolution with a bias whose ReLU and sum are computed with it.
 
-    The interface is that of `PackedConv2d`, which residual blocks know. The first forward pass
-    takes the fastest of the `WAYS` for its shape.
+    The interface is that of `PackedConv2d`, which residual blocks know.
 
     Attributes:
-        way: how it is computed; None before the first pass.
         ends_in_relu: whether there is always a ReLU.
     """
 
-    way: str | None = None
     ends_in_relu = False
 
     def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
         if not (relu or self.ends_in_relu):
             return super().forward(x, add)
-        values = x, self.weight, self.bias, add
         geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
-        if self.way is None:
-            self.way = fastest(lambda way: conv_relu(*values, *geometry, way), x)
-        if self.way == "plain":
-            return _plain(*values, *geometry)  # the compiler may do something about it
-        return conv_relu(*values, *geometry, self.way)
+        return conv_relu(x, self.weight, self.bias, add, *geometry)
 
     def _weight_for(self, x: Tensor) -> None:
         return None
 
 
-def fastest(run: Callable[[str], object], x: Tensor) -> str:
-    """Which of the `WAYS` takes the least time on the device of ``x``; on a CPU the last."""
+def fastest(run: Callable[[str], object], device: torch.device) -> str:
+    """Which of the `WAYS` takes the least time on a device; on a CPU the last."""
     seconds = {"plain": float("inf")}
-    for way in WAYS if x.device.type == "cuda" else ():
+    for way in WAYS if device.type == "cuda" else ():
         try:
             times = [event_seconds(partial(run, way)) for _ in range(9)]
         except RuntimeError:
@@ -112,12 +120,15 @@ def fastest(run: Callable[[str], object], x: Tensor) -> str:
     return min(seconds, key=seconds.get)
 
 
-def fused(net: Backbone, images: Tensor) -> Backbone:
+def fused(net: Backbone, images: Tensor) -> tuple[Backbone, str]:
     """A copy of a network with folded norm layers that computes dense blocks by `FusedConv2d`.
 
     Args:
         net: in evaluation mode.
         images: for which it is to be fast.
+
+    Returns:
+        The copy, and how many of its convolutions are computed in which way.
     """
     original, net = net, copy.deepcopy(net)
     if isinstance(net, DynamicBackbone):
@@ -134,8 +145,10 @@ def fused(net: Backbone, images: Tensor) -> Backbone:
         net.conv1 = FusedConv2d(net.conv1)
         net.conv1.ends_in_relu = True
         net.relu = nn.Identity()
+    before = USED.copy()
     net(images)
-    return net
+    ways = ", ".join(f"{count} {way}" for way, count in (USED - before).most_common())
+    return net, ways
 
 
 def _fuse(block: ResidualBlock) -> None:
@@ -149,9 +162,3 @@ def _fuse(block: ResidualBlock) -> None:
         if isinstance(layer, nn.Conv2d) and layer.bias is not None:
             last.bias = nn.Parameter(last.bias + layer.bias, requires_grad=False)
             layer.bias = None
-
-
-def ways(net: nn.Module) -> str:
-    """How many convolutions are computed in which way."""
-    found = Counter(m.way for m in net.modules() if isinstance(m, FusedConv2d) and m.way)
-    return ", ".join(f"{count} {way}" for way, count in found.most_common())

@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from tests.gpu import models
 from tests.gpu.contestants import Contestant, Preparation, Run, one_line
-from tests.gpu.fused import fused, ways
+from tests.gpu.fused import fused
 from tests.gpu.networks import Inputs, Regions, build, half_policies
 
 PLAIN = ("compiled", "fused graph", "graph", "eager", "eager, not folded")
@@ -92,7 +91,11 @@ def with_autotuning(group: Group) -> Group:
 
 def compiled_alone(group: Group) -> Group:
     """A group's compiled networks, to fill the compiler's caches."""
-    return replace(group, plain=("compiled",), dynamic=("compiled",), rates=group.rates[:1])
+    plain, dynamic = (
+        tuple(name for name in treatments if name.endswith("compiled"))
+        for treatments in (group.plain, group.dynamic)
+    )
+    return replace(group, plain=plain, dynamic=dynamic, rates=group.rates[:1])
 
 
 def prepared(
@@ -222,16 +225,16 @@ def _contestants(
         yield one.label, "no time left"
         return
     try:
-        net: nn.Module = make()
+        net, ways = make(), ""
         if treatment.startswith("fused"):
-            net = fused(net, inputs.images)
+            net, ways = fused(net, inputs.images)
         # Another batch and other regions than those that are drawn last.
         with one.context():
             run, note, seconds = preparation.start(net, inputs.images, mode)
     except Exception as error:  # whatever it is, the others go on
         yield replace(one, error=one_line(error))
         return
-    notes = "; ".join(filter(None, [note, ways(net)]))
+    notes = "; ".join(filter(None, [note, ways]))
     for values in each:
         both = "; ".join(filter(None, [values.get("note", ""), notes]))
         yield Contestant(network, treatment, run=run, seconds=seconds, **{**values, "note": both})
