@@ -28,6 +28,7 @@ from typing import Any
 from tests.gpu import machine, table
 from tests.gpu.device import VARIABLE
 
+TESTS = Path(__file__).parents[1]
 RESERVED = 115
 """Seconds that the other steps leave to the benchmark."""
 
@@ -166,14 +167,20 @@ class Check:
     def _places(self, step: Command, folder: Path, report: Path, left: float) -> list[str]:
         """The words that say where results go."""
         if step.name == "tests":
-            split = ["-n", "4"] if _installed("xdist") else []
-            only = ["tests/gpu"] if self.device == "cpu" else []
-            return [*only, *split, f"--junitxml={report}", f"--basetemp={folder}"]
+            split = ["-n", "6"] if _installed("xdist") else []
+            return [*self._marked(), *split, f"--junitxml={report}", f"--basetemp={folder}"]
         if step.alone:
             tiny = ["--device", "cpu", "--tiny"] if self.device == "cpu" else []
             # Python's own start and end count too.
             return ["--json", str(report), "--limit", f"{left - 8:.0f}", *tiny]
         return ["--folder", str(folder), "--json", str(report), "--device", self.device]
+
+
+    def _marked(self) -> list[str]:
+        """The files with tests marked ``cuda``: others may import what is not installed."""
+        where = TESTS / "gpu" if self.device == "cpu" else TESTS
+        files = sorted(where.rglob("test_*.py"))
+        return [str(file) for file in files if "mark.cuda" in file.read_text(encoding="utf-8")]
 
 
 def _installed(name: str) -> bool:

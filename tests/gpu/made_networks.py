@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +30,16 @@ def batch(seed: int = 0) -> Tensor:
     return torch.randn(len(SIZES), 3, *SIZES[0], generator=torch.Generator().manual_seed(seed))
 
 
-@torch.no_grad()
 def build(name: str, **options) -> DynamicBackbone:
     """A network as training leaves it, in evaluation mode, on the CPU."""
+    return copy.deepcopy(_built(name, tuple(options.items())))
+
+
+@cache
+@torch.no_grad()
+def _built(name: str, pairs: tuple[tuple[str, Any], ...]) -> DynamicBackbone:
     torch.manual_seed(0)
-    net = dynbackbones.build_backbone(name, **options).train()
+    net = dynbackbones.build_backbone(name, **dict(pairs)).train()
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.weight.uniform_(0.5, 1.0)

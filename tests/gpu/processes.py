@@ -8,6 +8,7 @@ made to synchronise all the same. ``two`` are two processes that share the devic
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -103,6 +104,7 @@ def compare(step: Step, case: str, found: dict[str, Tensor], wanted: dict[str, T
 def in_group(rank: int, count: int, backend: str, device: str, folder: Path) -> None:
     """What each process of a group does; the first writes what came of it."""
     torch.set_num_threads(1)
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # the name of this machine may lead nowhere
     place = torch.device(device)
     dist.init_process_group(
         backend, init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=count
