@@ -8,6 +8,7 @@ from dynbackbones.layers.residual import BasicBlock, Bottleneck
 from tests.gpu import roofline, work
 from tests.gpu.work import Card, Input, Work
 
+STRIDED = (128, 8), (256, 16), (512, 32)
 GIVEN = Input((64, 96), 2, 2, 0.5)
 
 
@@ -60,11 +61,22 @@ def test_products_are_those_that_networks_count(layout):
     assert sum(w.macs for _, w in work.dense_work(plain, GIVEN)) == 2 * plain.macs(64, 96)
 
 
+def test_compilers_give_what_follows_a_convolution_a_pass_of_its_own():
+    plain = dynbackbones.ResNet(18).eval()
+    fused, unfused = (
+        sum(w.bytes for _, w in work.dense_work(plain, Input((32, 32), 1, fused=each)))
+        for each in (True, False)
+    )
+    outputs = 64 * 16**2 + 64 * 8**2 * 4  # the stem and the first stage
+    outputs += sum(5 * channels * (32 // stride) ** 2 for channels, stride in STRIDED)
+    assert unfused - fused == 2 * 2 * outputs
+
+
 def test_tables_are_markdown(capsys):
     roofline.main(["--size", "64", "96", "--depth", "50"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     kernels = [line for line in lines if line.startswith("| res")]
-    # Blocks alike share their lines: a first one of four lines, others of three, and the fusion.
-    assert len(kernels) == 3 * (4 + 3 + 1)
+    # Blocks alike share their lines: a first one of five lines, others of three, and the fusion.
+    assert len(kernels) == 3 * (5 + 3 + 1)
     assert {line.count("|") for line in kernels} == {12}
     assert any("whole SAR-ResNet-50" in line for line in lines)

@@ -13,6 +13,7 @@ from torch.utils._pytree import tree_leaves
 
 import dynbackbones
 from dynbackbones.backbones.sar.network import _made_on
+from dynbackbones.kernels import blocks
 from dynbackbones.layers.regions import RegionGrid
 
 GPU = torch.device("cuda", 0)
@@ -46,14 +47,15 @@ def transfers(run):
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Makes tensors and networks that only claim to be on a GPU."""
+    """Makes tensors and networks that only claim to be on a GPU, one that the kernels know."""
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(blocks, "_missing", lambda *_: None)
     with FakeTensorMode(), torch.no_grad():
         yield
 
 
-@pytest.mark.parametrize("execution", ["auto", "masked"])
-@pytest.mark.parametrize("options", [{}, {"grid_size": 7}, {"layout": "resnet"}])
+@pytest.mark.parametrize("execution", ["auto", "sparse", "masked"])
+@pytest.mark.parametrize("options", [{}, {"cell_size": (3, 4, 5)}, {"layout": "resnet"}])
 def test_a_sar_network_stays_on_the_gpu(fake, execution, options):
     with GPU:
         net = dynbackbones.SARResNet(18, execution=execution, **options).eval()
@@ -73,9 +75,10 @@ def test_a_sar_network_does_not_wait_while_selections_are_copied(fake, options):
     assert mode.found and mode.waited == []
 
 
-def test_a_masked_blockdrop_network_stays_on_the_gpu(fake):
+@pytest.mark.parametrize("execution", ["auto", "sparse", "masked"])
+def test_a_blockdrop_network_stays_on_the_gpu(fake, execution):
     with GPU:
-        net = dynbackbones.BlockDropResNet(18, execution="masked").eval()
+        net = dynbackbones.BlockDropResNet(18, execution=execution).eval()
         images = torch.empty(2, 3, 128, 96)
     assert transfers(lambda: net(images)) == []
 

@@ -66,8 +66,9 @@ def _built(group: Group, file: str, place: Place) -> tuple[nn.Module, Forward]:
     for block in model.modules():
         if isinstance(block, ResidualBlock):
             nn.init.constant_(block.residual_layers()[-1][1].weight, GAMMA)
-    model = optimize_for_inference(model.eval().requires_grad_(False), pack=False)
-    return model.to(place.device, memory_format=torch.channels_last), forward
+    model = model.to(place.device).eval().requires_grad_(False)
+    model = optimize_for_inference(model, pack=False)
+    return model.to(memory_format=torch.channels_last), forward
 
 
 def _contestant(

@@ -96,9 +96,10 @@ def build(name: str, place: Place, *, fold: bool = True, **options) -> Backbone:
     for block in net.modules():
         if isinstance(block, ResidualBlock):
             torch.nn.init.constant_(block.residual_layers()[-1][1].weight, GAMMA)
+    net = net.to(place.device)  # what is folded depends on it
     if fold:
         net = dynbackbones.optimize_for_inference(net, pack=False)
-    return net.to(place.device, place.dtype, memory_format=torch.channels_last)
+    return net.to(place.dtype, memory_format=torch.channels_last)
 
 
 class Regions:

@@ -78,12 +78,15 @@ class Input:
         batch: N.
         value: bytes of a value.
         rate: share of regions that are refined.
+        fused: whether dense convolutions end with bias, sum and ReLU; `torch.compile` gives these
+            a pass of their own.
     """
 
     size: tuple[int, int]
     batch: int
     value: int = 2
     rate: float = 0.5
+    fused: bool = True
 
 
 def gather_kernel(block: ResidualBlock, pixels: float, cell: int, given: Input) -> Work:
@@ -131,6 +134,11 @@ def shortcut_kernel(block: ResidualBlock, pixels: int, given: Input) -> Work:
     weights = block.in_channels * block.out_channels
     values = pixels * (block.in_channels + block.out_channels) + weights
     return Work(weights * pixels, given.value * values)
+
+
+def relu_kernel(block: ResidualBlock, pixels: int, given: Input) -> Work:
+    """The ReLU of a projection where nothing is added to it."""
+    return Work(0, given.value * 2 * pixels * block.out_channels)
 
 
 def dense_block(block: ResidualBlock, pixels: int, given: Input) -> Work:
@@ -190,7 +198,10 @@ def _stage_work(stage: SARStage, size: tuple[int, int], pixels: int, given: Inpu
             "K2": scatter_kernel(block, refined, cell, given, slots),
         }
         if block.downsample is not None:
-            kernels = {"shortcut": shortcut_kernel(block, pixels, given)} | kernels
+            before = {"shortcut": shortcut_kernel(block, pixels, given)}
+            if block.final_relu:
+                before["ReLU"] = relu_kernel(block, pixels, given)
+            kernels = before | kernels
         blocks.append(kernels)
         dense.append(dense_block(block, pixels, given))
     channels = stage.refined_blocks()[-1].out_channels
@@ -214,6 +225,7 @@ def dense_work(net: Backbone, given: Input) -> list[tuple[str, Work]]:
         weights = module.weight.numel() if isinstance(module, nn.Conv2d) else 0
         values = inputs[0].numel() + output.numel() + weights
         values += output.numel() if module in ends else 0  # the shortcut
+        values += 2 * output.numel() if weights and not given.fused else 0
         work = Work(weights * output[:, 0].numel(), given.value * values)
         works.append((names[module], work))
 

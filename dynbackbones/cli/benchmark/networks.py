@@ -34,7 +34,8 @@ def build(args: argparse.Namespace) -> dict[str, nn.Module]:
             raise UserError(
                 f"{name} cannot be treated like the others: leave --treatment {args.treatment}"
             )
-        net = treated(net, args.treatment).to(args.device, DTYPES[args.dtype]).eval()
+        # On a GPU the treatment is another one.
+        net = treated(net.to(args.device), args.treatment).to(DTYPES[args.dtype]).eval()
         _check_selection(net, args.selection)
         nets[name] = net
     return nets
