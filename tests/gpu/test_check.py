@@ -106,3 +106,16 @@ def test_results_go_between_the_markers_of_the_page():
     assert written.startswith(page[:begin]) and written.endswith(page[end:])
     with pytest.raises(ValueError, match=naming(table.BEGIN)):
         table.into_page("a page", "anything")
+
+
+@pytest.mark.slow
+def test_the_steps_run_in_tiny_form(tmp_path):
+    pytest.importorskip("mmpretrain")
+    names = ["compiled", "torchvision", "mmpretrain", "nccl", "two", "memory"]
+    words = ["--device", "cpu", "--folder", str(tmp_path), "--limit", "600", "--jobs", "1"]
+    assert check.main([*words, "--only", *names]) == 0
+    content = json.loads((tmp_path / "check.json").read_text())
+    entries = {entry["name"]: entry for entry in content["steps"]}
+    assert {entry["result"] for entry in entries.values()} == {"ok"}
+    assert entries["torchvision"]["figures"]["resume, deterministic"] == "exact"
+    assert entries["two"]["figures"]["BlockDrop: largest difference"] < 1e-3

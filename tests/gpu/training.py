@@ -155,6 +155,7 @@ def main(step: Step, engine: str) -> None:
 
 def _with_defaults(step: Step, trainings: Trainings) -> None:
     if not step.tiny:
+        torch.cuda.init()
         torch.cuda.reset_peak_memory_stats()
     differences = trainings.whole_and_resumed("defaults")
     if not step.tiny:
