@@ -89,13 +89,21 @@ def with_autotuning(group: Group) -> Group:
     return replace(group, plain=(*plain, "max-autotune"), dynamic=(*dynamic, "max-autotune"))
 
 
-def compiled_alone(group: Group) -> Group:
-    """A group's compiled networks, to fill the compiler's caches."""
-    plain, dynamic = (
-        tuple(name for name in treatments if name.endswith("compiled"))
-        for treatments in (group.plain, group.dynamic)
-    )
-    return replace(group, plain=plain, dynamic=dynamic, rates=group.rates[:1])
+def compiled_networks(group: Group) -> list[str]:
+    """What there is to compile in a group, such as ``"dynamic fused compiled"``."""
+    kinds = {} if group.models else {"plain": group.plain, "dynamic": group.dynamic}
+    return [
+        f"{kind} {treatment}"
+        for kind, treatments in kinds.items()
+        for treatment in treatments
+        if treatment.endswith("compiled")
+    ]
+
+
+def alone(group: Group, network: str) -> Group:
+    """A group of nothing but one of its `compiled_networks`."""
+    kind, _, treatment = network.partition(" ")
+    return replace(group, rates=group.rates[:1], **{"plain": (), "dynamic": (), kind: (treatment,)})
 
 
 def prepared(
@@ -106,10 +114,13 @@ def prepared(
     if group.models:
         yield from models.prepared(group, inputs, preparation)
         return
-    plain = _plain(group, inputs, preparation)
     method = _blockdrop if group.sar is None else _sar
-    dynamic = method(group, inputs, preparation, execution)
-    yield from _alternately(plain, dynamic)
+    networks = []
+    if group.plain:
+        networks.append(_plain(group, inputs, preparation))
+    if group.dynamic:
+        networks.append(method(group, inputs, preparation, execution))
+    yield from _alternately(*networks)
 
 
 def _alternately(*iterators: Iterator) -> Iterator:

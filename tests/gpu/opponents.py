@@ -40,10 +40,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--execution", default="auto", choices=["auto", "sparse", "masked"])
     options.add_argument(
         "--warm",
-        action="store_true",
-        help="first compile all groups at once, each in a process of its own, to fill the caches",
+        action=argparse.BooleanOptionalAction,
+        help="first compile all networks at once, each in a process of its own, to fill the "
+        "caches; by default on a GPU",
     )
-    options.add_argument("--compile-alone", action="store_true", help=argparse.SUPPRESS)
+    options.add_argument("--compile-alone", metavar="NETWORK", help=argparse.SUPPRESS)
     options.add_argument(
         "--profile", action="store_true", help="also write the kernels of group A, beside FILE"
     )
@@ -71,10 +72,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     chosen = [groups.tiny(group) if args.tiny else group for group in chosen]
     if args.compile_alone:
         preparation = Preparation(place, seconds_left, captures=False)
-        warming.compile_groups(chosen, preparation, args.execution)
+        warming.compile_groups(chosen, args.compile_alone, preparation, args.execution)
         return {}
     result = report.header(args)
-    if args.warm:
+    if args.warm or (args.warm is None and place.on_gpu):
         result["warm_s"] = warming.warm(chosen, args, seconds_left())
     preparation = Preparation(place, seconds_left)
     # Networks of all groups share their code, which is compiled anew for each.

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -19,51 +20,65 @@ import torch
 from tests.gpu import groups
 from tests.gpu.contestants import Contestant, Preparation
 
-SHARE = 0.4
+SHARE = 0.5
 """Of the time that is left, at most."""
+
+JOBS = 8
+"""Processes at a time, which share the GPU's memory."""
 
 
 def warm(chosen: Sequence[groups.Group], args: argparse.Namespace, seconds_left: float) -> float:
-    """Compiles each group's networks in a process of its own; returns the seconds that it took.
+    """Compiles each network of each group in a process of its own; returns the seconds it took.
 
-    A process that fails or takes too long is ended: its group is then compiled later.
+    What fails or takes too long is compiled later, when its turn has come.
     """
     start = time.perf_counter()
-    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) / "warming"
+    cache = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    folder = cache / "warming"
     folder.mkdir(parents=True, exist_ok=True)
-    threads = max((os.cpu_count() or 1) // max(len(chosen), 1), 1)
+    tasks = [(g.name, network) for g in chosen for network in groups.compiled_networks(g)]
+    threads = max((os.cpu_count() or 1) // max(min(len(tasks), JOBS), 1), 1)
     env = {**os.environ, "TORCHINDUCTOR_COMPILE_THREADS": str(threads)}
-    processes: list[subprocess.Popen] = []
-    for group in chosen:
-        if group.models:
-            continue
-        command = [sys.executable, "-m", "tests.gpu.opponents", "--compile-alone"]
-        command += ["--json", str(folder / f"{group.name}.json"), "--only", group.name]
+
+    def compile_one(task: tuple[str, str]) -> bool:
+        name, network = task
+        stem = f"{name}_{network.replace(' ', '_')}"
+        command = [sys.executable, "-m", "tests.gpu.opponents", "--compile-alone", network]
+        command += ["--json", str(folder / f"{stem}.json"), "--only", name]
         command += ["--device", args.device, "--execution", args.execution]
         command += ["--tiny"] if args.tiny else []
-        with open(folder / f"{group.name}.log", "w") as log:
-            processes.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
-    for process in processes:
         left = SHARE * seconds_left - (time.perf_counter() - start)
-        try:
-            process.wait(timeout=max(left, 0.1))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-    for file in Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).rglob("*.best_config"):
+        with open(folder / f"{stem}.log", "w") as log:
+            try:
+                result = subprocess.run(
+                    command, env=env, stdout=log, stderr=log, timeout=max(left, 0.1), check=False
+                )
+            except subprocess.TimeoutExpired:
+                return False
+        return result.returncode == 0
+
+    with ThreadPoolExecutor(JOBS) as pool:
+        done = list(pool.map(compile_one, tasks))
+    for file in cache.rglob("*.best_config"):
         file.unlink()
     seconds = round(time.perf_counter() - start, 1)
-    failed = [process.args[5] for process in processes if process.returncode]
+    failed = [task for task, fine in zip(tasks, done, strict=True) if not fine]
     print(f"compiled ahead in {seconds} s" + (f", but for {failed}" if failed else ""), flush=True)
     return seconds
 
 
 @torch.no_grad()
 def compile_groups(
-    chosen: Sequence[groups.Group], preparation: Preparation, execution: str
+    chosen: Sequence[groups.Group], network: str, preparation: Preparation, execution: str
 ) -> None:
-    """Compiles the networks of groups in this process, which is all that it is for."""
-    for group in map(groups.compiled_alone, chosen):
-        for one in groups.prepared(group, preparation, execution):
+    """Compiles one network of each of some groups here, which is all that this process is for.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    for group in chosen:
+        for one in groups.prepared(groups.alone(group, network), preparation, execution):
             label = one.label if isinstance(one, Contestant) else one
             print(group.name, label, getattr(one, "error", ""), flush=True)
+            if getattr(one, "error", ""):
+                raise RuntimeError(one.error)
