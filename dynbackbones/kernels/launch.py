@@ -56,7 +56,7 @@ def _convolve(
             **_constants(source, where, tile, channels),
         )
 
-    kind = "1x1" if taps == 1 else "3x3"
+    kind = ("1x1" if taps == 1 else "3x3") + (" add" if target.dim() == 4 else "")
     run_in_tiles(Work(kind, channels, width, source.dtype), source, run)
 
 

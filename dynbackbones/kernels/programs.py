@@ -100,15 +100,21 @@ def _product(
 
 
 @triton.jit
-def _add(out, place, inside, n, known, values, bias, RELU: tl.constexpr):
-    """Adds values and bias to what stands in the map, in place."""
-    shift = tl.load(bias + n, mask=known, other=0.0).to(tl.float32)
+def _load_map(target, place, inside, n, known):
     mask = inside[:, None] & known[None, :]
-    pointers = out + place[:, None] + n[None, :]
-    values += shift[None, :] + tl.load(pointers, mask=mask, other=0.0).to(tl.float32)
+    return tl.load(target + place[:, None] + n[None, :], mask=mask, other=0.0)
+
+
+@triton.jit
+def _store_sum(target, place, inside, n, known, values, before, bias, RELU: tl.constexpr):
+    """Writes values, bias and what stood in the map before into it."""
+    shift = tl.load(bias + n, mask=known, other=0.0).to(tl.float32)
+    values = values + shift[None, :] + before.to(tl.float32)
     if RELU:
         values = tl.maximum(values, 0.0)
-    tl.store(pointers, values.to(out.dtype.element_ty), mask=mask)
+    mask = inside[:, None] & known[None, :]
+    pointers = target + place[:, None] + n[None, :]
+    tl.store(pointers, values.to(target.dtype.element_ty), mask=mask)
 
 
 @triton.jit
@@ -168,6 +174,9 @@ def convolve(
         own = source + group.to(tl.int64) * source_total * area * CIN
     else:
         own = source + group * CIN
+    place = image.to(tl.int64) * stride_n + y * stride_y + x * stride_x + group * WIDTH
+    if TO_MAP:  # early, so that it is there when it is needed
+        before = _load_map(target, place, inside, n, n < WIDTH)
     values = _product(
         own,
         weight + group * WIDTH * TAPS * CIN,
@@ -199,14 +208,14 @@ def convolve(
         UPCAST,
     )
     if TO_MAP:
-        place = image.to(tl.int64) * stride_n + y * stride_y + x * stride_x + group * WIDTH
-        _add(target, place, inside, n, n < WIDTH, values, bias + group * WIDTH, RELU)
+        own_bias = bias + group * WIDTH
+        _store_sum(target, place, inside, n, n < WIDTH, values, before, own_bias, RELU)
     else:
         shift = tl.load(bias + group * WIDTH + n, mask=n < WIDTH, other=0.0).to(tl.float32)
         values = tl.maximum(values + shift[None, :], 0.0)
-        place = (group.to(tl.int64) * total * area + index) * WIDTH
+        rows = (group.to(tl.int64) * total * area + index) * WIDTH
         mask = (index < count * area)[:, None] & (n < WIDTH)[None, :]
-        tl.store(target + place[:, None] + n[None, :], values.to(target.dtype.element_ty), mask)
+        tl.store(target + rows[:, None] + n[None, :], values.to(target.dtype.element_ty), mask)
 
 
 @triton.jit
@@ -296,8 +305,12 @@ def finish(
     if UPCAST:
         hidden = hidden.to(tl.float32)
     place = image.to(tl.int64) * stride_n + y * stride_y + x * stride_x + group * COUT
+    c = tl.arange(0, BC)
+    before = _load_map(target, place, inside, c, c < COUT)
     for first in range(0, COUT, BC):
         c = first + tl.arange(0, BC)
+        # Behind the store nothing can be loaded early: it may be what is stored.
+        following = _load_map(target, place, inside, c + BC, c + BC < COUT)
         b = tl.load(
             weight_1x1 + (group * COUT + c)[None, :] * CIN + n[:, None],
             mask=(n < CIN)[:, None] & (c < COUT)[None, :],
@@ -306,7 +319,9 @@ def finish(
         if UPCAST:
             b = b.to(tl.float32)
         sums = tl.dot(hidden, b, input_precision=PRECISION)
-        _add(target, place, inside, c, c < COUT, sums, bias_1x1 + group * COUT, RELU)
+        own_bias = bias_1x1 + group * COUT
+        _store_sum(target, place, inside, c, c < COUT, sums, before, own_bias, RELU)
+        before = following
 
 
 @triton.jit

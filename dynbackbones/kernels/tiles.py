@@ -35,7 +35,8 @@ class Work(NamedTuple):
     """What a program computes.
 
     Attributes:
-        kind: ``"1x1"``, ``"3x3"`` or ``"finish"`` (both, one after the other).
+        kind: ``"1x1"`` or ``"3x3"`` (to rows), ``"1x1 add"`` or ``"3x3 add"`` (to a map), or
+            ``"finish"`` (both, one after the other, to a map).
         channels: of a group's input.
         width: of its output.
         dtype: of the map.
@@ -115,12 +116,13 @@ def tuning() -> Iterator[None]:
 
 
 def _fastest(work: Work, run: Callable[[Tile], object]) -> Tile:
-    from triton.testing import do_bench
+    # Without a graph the time of small kernels is that of starting them.
+    from triton.testing import do_bench_cudagraph
 
     times = {}
     for tile in candidates(work):
         try:
-            times[tile] = do_bench(lambda tile=tile: run(tile), warmup=5, rep=20)
+            times[tile] = do_bench_cudagraph(lambda tile=tile: run(tile), rep=4)
         except Exception as error:  # it needs more of something than the card has
             logging.getLogger("dynbackbones").debug(f"{work.name} in {tile}: {error}")
     return min(times, key=times.get)

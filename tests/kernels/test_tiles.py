@@ -30,7 +30,7 @@ def card(monkeypatch):
         function()
         return 1.0 if run[-1][:1] + run[-1][3:4] == (128, 8) else 2.0
 
-    monkeypatch.setattr(triton.testing, "do_bench", bench)
+    monkeypatch.setattr(triton.testing, "do_bench_cudagraph", bench)
     return run
 
 

@@ -174,8 +174,9 @@ def _blends(refinement: Tensor, scale: int, grid: RegionGrid) -> bool:
     """Whether `_blend_` can take its place."""
     whole = all(length % scale == 0 for length in grid.size)
     channels_last = refinement.is_contiguous(memory_format=torch.channels_last)
-    on_cpu = refinement.device.type == "cpu"
-    return on_cpu and not torch.is_grad_enabled() and whole and channels_last
+    if refinement.device.type != "cpu" or is_traced():
+        return False
+    return not torch.is_grad_enabled() and whole and channels_last
 
 
 def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:
