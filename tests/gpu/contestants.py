@@ -94,7 +94,7 @@ class Preparation:
 
     def fits(self, mode: str, reserve: float = 15.0) -> bool:
         """Whether there is time left to prepare one more, and to time it."""
-        return self._seconds_left() > self._expected[mode] + reserve
+        return self._seconds_left() > 1.3 * self._expected[mode] + reserve
 
     def start(self, net: nn.Module, images: Tensor, mode: str) -> tuple[Run, str, float]:
         """A network in a mode, after its first forward passes.

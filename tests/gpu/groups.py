@@ -83,10 +83,11 @@ def tiny(group: Group) -> Group:
     return replace(group, size=(height // 16, width // 16), batch=min(group.batch, 2), depth=depth)
 
 
-def with_autotuning(group: Group) -> Group:
-    """A group with ``max-autotune`` for plain and dynamic networks."""
-    plain, dynamic = (list(treatments) for treatments in (group.plain, group.dynamic))
-    return replace(group, plain=(*plain, "max-autotune"), dynamic=(*dynamic, "max-autotune"))
+def autotuned(group: Group) -> Group:
+    """A group's fastest networks beside ``max-autotune``, which takes minutes to prepare."""
+    plain = "max-autotune", "compiled", "fused graph"
+    dynamic = tuple(name for name in group.dynamic if name.endswith("compiled"))
+    return replace(group, name=f"{group.name}+", plain=plain, dynamic=(*dynamic, "max-autotune"))
 
 
 def compiled_networks(group: Group) -> list[str]:

@@ -32,7 +32,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--limit", type=float, default=600, help="seconds for the whole run")
     options.add_argument("--only", nargs="+", metavar="GROUP", help="names, or first letters")
     options.add_argument(
-        "--max-autotune", nargs="*", default=["A"], metavar="GROUP", help="groups that have it"
+        "--max-autotune",
+        nargs="*",
+        default=["A"],
+        metavar="GROUP",
+        help="groups that have it too, at the end",
     )
     options.add_argument("--seconds", type=float, default=8, help="of timing a group")
     options.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
@@ -75,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         warming.compile_groups(chosen, args.compile_alone, preparation, args.execution)
         return {}
     result = report.header(args)
+    # Last, since it takes long.
+    tuned = [g for g in chosen if _named(g.name, args.max_autotune) and not g.models]
     if args.warm or (args.warm is None and place.on_gpu):
         result["warm_s"] = warming.warm(chosen, args, seconds_left())
     preparation = Preparation(place, seconds_left)
@@ -82,12 +88,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=64):
         result["ceilings"] = timing.ceilings(place)
         print(report.ceilings_line(result), flush=True)
-        for group in chosen:
-            if seconds_left() < 30 and not args.tiny:
+        for group in [*chosen, *map(groups.autotuned, tuned)]:
+            needed = "max-autotune" if "max-autotune" in group.plain else "eager"
+            if not preparation.fits(needed):
                 result["left_out"].append({"what": group.title, "why": "no time left"})
                 continue
-            if _named(group.name, args.max_autotune):
-                group = groups.with_autotuning(group)
             begun = time.perf_counter()
             entry = _run_group(group, preparation, args, result["left_out"])
             entry["seconds"] = round(time.perf_counter() - begun, 1)
@@ -113,7 +118,31 @@ def _settings(args: argparse.Namespace) -> None:
 
 
 def _run_group(group, preparation, args: argparse.Namespace, left_out: list) -> dict[str, Any]:
-    from tests.gpu import groups, profiles, timing
+    """What FILE holds of a group."""
+    from tests.gpu import profiles, timing
+
+    contestants = _prepared(group, preparation, args, left_out)
+    entry = {
+        "group": group.name,
+        "title": group.title,
+        "size": list(group.size),
+        "batch": group.batch,
+        "rows": timing.time_group(contestants, preparation.place, args.seconds),
+    }
+    if args.profile and group.name == "A":
+        file = args.json.with_name(f"{args.json.stem}_kernels.txt")
+        profiles.write(contestants, file)
+        entry["profile"] = str(file)
+    contestants.clear()
+    torch._dynamo.reset()
+    gc.collect()
+    if preparation.place.on_gpu:
+        torch.cuda.empty_cache()
+    return entry
+
+
+def _prepared(group, preparation, args: argparse.Namespace, left_out: list) -> list:
+    from tests.gpu import groups
     from tests.gpu.checks import check
     from tests.gpu.contestants import Contestant, one_line
 
@@ -129,23 +158,7 @@ def _run_group(group, preparation, args: argparse.Namespace, left_out: list) -> 
         check(contestants)
     except Exception as error:  # the other groups go on
         left_out.append({"what": group.title, "why": one_line(error)})
-    entry = {
-        "group": group.name,
-        "title": group.title,
-        "size": list(group.size),
-        "batch": group.batch,
-        "rows": timing.time_group(contestants, preparation.place, args.seconds),
-    }
-    if args.profile and group.name == "A":
-        file = args.json.with_name(f"{args.json.stem}_kernels.txt")
-        profiles.write(contestants, file)
-        entry["profile"] = str(file)
-    del contestants
-    torch._dynamo.reset()
-    gc.collect()
-    if preparation.place.on_gpu:
-        torch.cuda.empty_cache()
-    return entry
+    return contestants
 
 
 if __name__ == "__main__":

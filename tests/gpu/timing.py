@@ -31,16 +31,28 @@ def time_group(contestants: Sequence[Contestant], place: Place, seconds: float) 
     stopwatch = event_seconds if place.on_gpu else wall_seconds
     ready = [one for one in contestants if not one.error and _runs(one, stopwatch)]
     timings: dict[int, Timing] = {}
-    if ready:
-        candidates = [one.candidate() for one in ready]
-        once = measure(candidates, repeats=1, warmup=0, stopwatch=stopwatch)
-        repeats = int(seconds / sum(map(sum, once)))
-        repeats = min(max(repeats, REPEATS[0]), REPEATS[1])
-        times = measure(candidates, repeats=repeats, warmup=2, stopwatch=stopwatch)
-        for one, candidate, values in zip(ready, candidates, times, strict=True):
-            timings[id(one)] = Timing(candidate, values, one.macs or 0.0)
+    try:
+        timings = _timings(ready, stopwatch, seconds) if ready else {}
+    except Exception as error:  # such as a device that failed for good
+        for one in ready:
+            one.error = one_line(error)
+        ready = []
     opponents = {one.label: timings[id(one)] for one in ready if one.plain}
     return [_row(one, timings.get(id(one)), opponents) for one in contestants]
+
+
+def _timings(
+    ready: Sequence[Contestant], stopwatch: Callable[[Callable[[], object]], float], seconds: float
+) -> dict[int, Timing]:
+    candidates = [one.candidate() for one in ready]
+    once = measure(candidates, repeats=1, warmup=0, stopwatch=stopwatch)
+    repeats = int(seconds / sum(map(sum, once)))
+    repeats = min(max(repeats, REPEATS[0]), REPEATS[1])
+    times = measure(candidates, repeats=repeats, warmup=2, stopwatch=stopwatch)
+    return {
+        id(one): Timing(candidate, values, one.macs or 0.0)
+        for one, candidate, values in zip(ready, candidates, times, strict=True)
+    }
 
 
 def _runs(one: Contestant, stopwatch: Callable[[Callable[[], object]], float]) -> bool:
