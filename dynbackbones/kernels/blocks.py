@@ -86,7 +86,7 @@ def add_residual_(
                 # Nothing but these pixels is looked at.
                 rows, stride = rows[:, :, ::stride, ::stride], 1
                 before, before_size = where, size
-        tables = before.slots, where.cells, where.counts
+        tables = before.slots, where.cells, where.counts, where.block, before.block
         how = before_size, cells.size, conv.dilation[0], stride
         if _fuses(layers[index:], block.groups):
             last = weights[index + 1]

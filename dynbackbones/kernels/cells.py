@@ -13,18 +13,22 @@ from torch import Tensor
 class SelectedCells(NamedTuple):
     """The cells that one block computes, without any size that depends on how many they are.
 
+    The tables are those of all blocks of a stage, of which compilers would copy parts.
+
     Attributes:
-        slots: (G, N, R, S) int32, the place of each cell among those of its group, -1 where it is
-            not selected.
-        cells: (G, N * R * S) int32, the selected cells in order, as index into (N, R, S); what
+        slots: (B, G, N, R, S) int32, the place of each cell among those of its group, -1 where it
+            is not selected.
+        cells: (B, G, N * R * S) int32, the selected cells in order, as index into (N, R, S); what
             stands behind the last of them means nothing.
-        counts: (G,) int32, how many they are.
+        counts: (B, G) int32, how many they are.
+        block: which of the blocks it is.
         size: c, edge of a cell in pixels.
     """
 
     slots: Tensor
     cells: Tensor
     counts: Tensor
+    block: int
     size: int
 
     @classmethod
@@ -39,22 +43,19 @@ class SelectedCells(NamedTuple):
             >>> import torch
             >>> from dynbackbones.kernels.cells import SelectedCells
             >>> mask = torch.tensor([[0, 1], [1, 0]]).bool().view(1, 1, 1, 2, 2)
-            >>> (table,) = SelectedCells.from_masks(mask, 4)
-            >>> table.slots.flatten().tolist(), table.cells[0, :2].tolist(), table.counts.tolist()
-            ([-1, 0, 1, -1], [1, 2], [2])
+            >>> (block,) = SelectedCells.from_masks(mask, 4)
+            >>> block.slots.flatten().tolist(), block.cells.flatten()[: int(block.counts)].tolist()
+            ([-1, 0, 1, -1], [1, 2])
         """
         n, blocks, groups, rows, columns = masks.shape
         flat = masks.permute(1, 2, 0, 3, 4).reshape(blocks * groups, n * rows * columns)
         slots, cells, counts = _ranked(flat)
-        return [
-            cls(*table, size)
-            for table in zip(
-                slots.view(blocks, groups, n, rows, columns),
-                cells.view(blocks, groups, n * rows * columns),
-                counts.view(blocks, groups),
-                strict=True,
-            )
-        ]
+        tables = (
+            slots.view(blocks, groups, n, rows, columns),
+            cells.view(blocks, groups, n * rows * columns),
+            counts.view(blocks, groups),
+        )
+        return [cls(*tables, block, size) for block in range(blocks)]
 
     @classmethod
     def from_images(cls, keep: Tensor, height: int, width: int) -> "list[SelectedCells]":
@@ -70,19 +71,16 @@ class SelectedCells(NamedTuple):
         pixel = torch.arange(pixels, dtype=torch.int32, device=keep.device)
         slots = torch.where(ranks.unsqueeze(2) < 0, -1, ranks.unsqueeze(2) * pixels + pixel)
         cells = images.unsqueeze(2) * pixels + pixel
-        return [
-            cls(*table, 1)
-            for table in zip(
-                slots.view(blocks, 1, n, height, width),
-                cells.view(blocks, 1, n * pixels),
-                (counts * pixels).view(blocks, 1),
-                strict=True,
-            )
-        ]
+        tables = (
+            slots.view(blocks, 1, n, height, width),
+            cells.view(blocks, 1, n * pixels),
+            (counts * pixels).view(blocks, 1),
+        )
+        return [cls(*tables, block, 1) for block in range(blocks)]
 
     def pixels(self, height: int, width: int) -> Tensor:
         """(N, G, H, W) bool, the pixels of the selected cells."""
-        selected = (self.slots >= 0).transpose(0, 1)
+        selected = (self.slots[self.block] >= 0).transpose(0, 1)
         n, groups, rows, columns = selected.shape
         large = selected[:, :, :, None, :, None].expand(-1, -1, -1, self.size, -1, self.size)
         large = large.reshape(n, groups, rows * self.size, columns * self.size)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Geometry(NamedTuple):
-    """Where a convolution reads and writes; tables are those of `SelectedCells`.
+    """Where a convolution reads and writes; tables are those of one block in `SelectedCells`.
 
     Attributes:
         slots: of the source.

@@ -5,7 +5,8 @@ interpreter is on (``TRITON_INTERPRET=1`` before Triton is imported). They have 
 
 Shapes: N images, G channel groups, H x W pixels, cells of c x c. Rows are (G, M * c^2, C / G) for M
 cells of the map: row r of a group is pixel r % c^2 of its selected cell r // c^2; those behind the
-last one mean nothing. The other arguments make a `Geometry`.
+last one mean nothing. The other arguments make a `Geometry`: tables of all blocks of a stage, which
+block of them is meant, and of which block the source is.
 """
 
 import os
@@ -42,6 +43,8 @@ def to_rows(
     slots: Tensor,
     cells: Tensor,
     counts: Tensor,
+    block: int,
+    source_block: int,
     size: Sequence[int],
     source_size: Sequence[int],
     cell_size: int,
@@ -56,23 +59,22 @@ def to_rows(
         source: (N, C, H, W), channels-last, or rows.
         weight: (width, 1 or 9, C / G), with the taps of a kernel in order.
         bias: (width,).
-        slots, cells, counts, size, source_size, cell_size, dilation, stride: see `Geometry`.
+        slots, cells, counts: see `SelectedCells`.
+        block, source_block: whose of the cells, and of the slots.
+        size, source_size, cell_size, dilation, stride: see `Geometry`.
 
     Returns:
         Rows of width / G channels.
     """
-    where = Geometry(
-        slots, cells, counts, tuple(size), tuple(source_size), cell_size, dilation, stride
-    )
+    tables = slots[source_block], cells[block], counts[block]
+    where = Geometry(*tables, tuple(size), tuple(source_size), cell_size, dilation, stride)
     return _implementation(source).to_rows(source, weight, bias, where)
 
 
 @to_rows.register_fake
-def _(
-    source, weight, bias, slots, cells, counts, size, source_size, cell_size, dilation, stride
-):
-    groups, total = cells.shape
-    return source.new_empty(groups, total * cell_size**2, weight.shape[0] // groups)
+def _(source, weight, bias, slots, cells, counts, block, source_block, size, source_size, *how):
+    _, groups, total = cells.shape
+    return source.new_empty(groups, total * how[0] ** 2, weight.shape[0] // groups)
 
 
 @torch.library.custom_op("dynbackbones::add_", mutates_args=("out",))
@@ -84,6 +86,8 @@ def add_(
     slots: Tensor,
     cells: Tensor,
     counts: Tensor,
+    block: int,
+    source_block: int,
     source_size: Sequence[int],
     cell_size: int,
     dilation: int,
@@ -97,11 +101,12 @@ def add_(
         rows: what to convolve.
         weight: (C, 1 or 9, width / G), with the taps of a kernel in order.
         bias: (C,).
-        slots, cells, counts, source_size, cell_size, dilation, stride, relu: see `Geometry`.
+        slots, cells, counts, block, source_block, source_size, cell_size, dilation, stride, relu:
+            see `to_rows` and `Geometry`.
     """
-    size = tuple(out.shape[2:])
-    source = tuple(source_size)
-    where = Geometry(slots, cells, counts, size, source, cell_size, dilation, stride, relu)
+    tables = slots[source_block], cells[block], counts[block]
+    sizes = tuple(out.shape[2:]), tuple(source_size)
+    where = Geometry(*tables, *sizes, cell_size, dilation, stride, relu)
     _implementation(out).add_(out, rows, weight, bias, where)
 
 
@@ -116,6 +121,8 @@ def finish_(
     slots: Tensor,
     cells: Tensor,
     counts: Tensor,
+    block: int,
+    source_block: int,
     source_size: Sequence[int],
     cell_size: int,
     dilation: int,
@@ -131,11 +138,12 @@ def finish_(
         bias: (width,).
         weight_1x1: (C, 1, width / G).
         bias_1x1: (C,).
-        slots, cells, counts, source_size, cell_size, dilation, stride, relu: see `Geometry`.
+        slots, cells, counts, block, source_block, source_size, cell_size, dilation, stride, relu:
+            see `to_rows` and `Geometry`.
     """
-    size = tuple(out.shape[2:])
-    source = tuple(source_size)
-    where = Geometry(slots, cells, counts, size, source, cell_size, dilation, stride, relu)
+    tables = slots[source_block], cells[block], counts[block]
+    sizes = tuple(out.shape[2:]), tuple(source_size)
+    where = Geometry(*tables, *sizes, cell_size, dilation, stride, relu)
     _implementation(out).finish_(out, rows, weight, bias, weight_1x1, bias_1x1, where)
 
 
@@ -159,22 +167,22 @@ def _(*arguments):
     return None
 
 
-def _flops(counts: Tensor, cell_size: int, *weights: Tensor) -> int:
+def _flops(counts: Tensor, block: int, cell_size: int, *weights: Tensor) -> int:
     """A multiplication and an addition for each weight of a group at each of its pixels."""
-    return 2 * int(counts.sum()) * cell_size**2 * sum(w.numel() for w in weights) // len(counts)
+    pixels = int(counts[block].sum()) * cell_size**2
+    return 2 * pixels * sum(weight.numel() for weight in weights) // counts.shape[1]
 
 
 @register_flop_formula(torch.ops.dynbackbones.to_rows, get_raw=True)
-def _(source, weight, bias, slots, cells, counts, size, source_size, cell_size, *_, **__):
-    return _flops(counts, cell_size, weight)
+def _(source, weight, bias, slots, cells, counts, block, source_block, size, *how, **_):
+    return _flops(counts, block, how[1], weight)
 
 
 @register_flop_formula(torch.ops.dynbackbones.add_, get_raw=True)
-def _(out, rows, weight, bias, slots, cells, counts, source_size, cell_size, *_, **__):
-    return _flops(counts, cell_size, weight)
+def _(out, rows, weight, bias, slots, cells, counts, block, source_block, size, *how, **_):
+    return _flops(counts, block, how[0], weight)
 
 
 @register_flop_formula(torch.ops.dynbackbones.finish_, get_raw=True)
-def _(out, rows, weight, bias, weight_1x1, bias_1x1, slots, cells, counts, size, *more, **_):
-    cell_size = more[0]
-    return _flops(counts, cell_size, weight, weight_1x1)
+def _(out, rows, weight, bias, weight_1x1, bias_1x1, slots, cells, counts, block, *how, **_):
+    return _flops(counts, block, how[2], weight, weight_1x1)

@@ -252,6 +252,7 @@ def finish(
     BN: tl.constexpr,
     BK: tl.constexpr,
     BC: tl.constexpr,
+    AHEAD: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
@@ -306,11 +307,14 @@ def finish(
         hidden = hidden.to(tl.float32)
     place = image.to(tl.int64) * stride_n + y * stride_y + x * stride_x + group * COUT
     c = tl.arange(0, BC)
-    before = _load_map(target, place, inside, c, c < COUT)
+    if AHEAD:
+        before = _load_map(target, place, inside, c, c < COUT)
     for first in range(0, COUT, BC):
         c = first + tl.arange(0, BC)
-        # Behind the store nothing can be loaded early: it may be what is stored.
-        following = _load_map(target, place, inside, c + BC, c + BC < COUT)
+        if AHEAD:
+            following = _load_map(target, place, inside, c + BC, c + BC < COUT)
+        else:
+            before = _load_map(target, place, inside, c, c < COUT)
         b = tl.load(
             weight_1x1 + (group * COUT + c)[None, :] * CIN + n[:, None],
             mask=(n < CIN)[:, None] & (c < COUT)[None, :],
@@ -321,7 +325,8 @@ def finish(
         sums = tl.dot(hidden, b, input_precision=PRECISION)
         own_bias = bias_1x1 + group * COUT
         _store_sum(target, place, inside, c, c < COUT, sums, before, own_bias, RELU)
-        before = following
+        if AHEAD:
+            before = following
 
 
 @triton.jit

@@ -87,7 +87,8 @@ class RegionGrid:
     def expand(self, cells: Tensor) -> Tensor:
         """(..., R, S) values of cells to (..., H, W) values of pixels."""
         rows, cols = (
-            torch.bucketize(torch.arange(length, device=cells.device), edges[1:], right=True)
+            # Counted, since not every compiler knows torch.bucketize with part of a tensor.
+            (torch.arange(length, device=cells.device).unsqueeze(1) >= edges[1:]).sum(dim=1)
             for length, edges in zip(self.size, (self.row_edges, self.col_edges), strict=True)
         )
         return cells.index_select(-2, rows).index_select(-1, cols)

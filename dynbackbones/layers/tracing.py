@@ -11,6 +11,8 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
+# Asked inside of what is compiled, some versions of torch take any compilation for an export.
+@torch.compiler.assume_constant_result
 def is_exported() -> bool:
     """Whether torch.export or torch.jit.trace records what runs now, for other machines too."""
     # torch 2.6 cannot tell an export from a compilation.

@@ -18,8 +18,8 @@ def tables():
 
 def arguments(tables, name):
     """Arguments of an operator on a 9 x 13 map of 32 channels."""
-    where = tables.slots, tables.cells, tables.counts
-    size, rows = [9, 13], torch.rand(2, tables.cells.shape[1] * 16, 8)
+    where = tables.slots, tables.cells, tables.counts, 0, 0
+    size, rows = [9, 13], torch.rand(2, tables.cells.shape[2] * 16, 8)
     out = torch.rand(2, 32, *size).to(memory_format=torch.channels_last)
     narrow = torch.rand(16, 9, 8), torch.rand(16)
     wide = torch.rand(32, 1, 8), torch.rand(32)

@@ -21,9 +21,6 @@ SPARSE_RATE_LIMIT = 0.65
 SPARSE_PIXELS = 10_000
 """Pixels of an image's feature map from which it does so at any rate."""
 
-KERNEL_PIXELS = 50_000
-"""Pixels of a batch's feature map from which it does so on a GPU, at any rate."""
-
 Size = tuple[int, int]
 
 
@@ -223,9 +220,7 @@ class SARStage(nn.Module):
     def _runs_kernels(self, x: Tensor, execution: str) -> bool:
         if self.training or execution == "masked" or self.cell_size is None:
             return False
-        if not can_run(self.refined_blocks(), x):
-            return False
-        return execution == "sparse" or len(x) * x.shape[-2] * x.shape[-1] >= KERNEL_PIXELS
+        return can_run(self.refined_blocks(), x)
 
     def _runs_sparse(self, pixels: Tensor, execution: str) -> bool:
         if self.training or execution == "masked":
