@@ -10,7 +10,6 @@ from dynbackbones.kernels import programs
 from dynbackbones.kernels.geometry import Geometry
 from dynbackbones.kernels.tiles import Tile, Work, run_in_tiles
 
-AHEAD = False
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 """Whether Triton's interpreter computes, on the CPU."""
 
@@ -91,7 +90,6 @@ def finish_(
             RELU=where.relu,
             BN=_padded(channels),
             BC=min(tile.columns, _padded(outputs)),
-            AHEAD=AHEAD,
             **_constants(rows, where, tile, channels),
         )
 

@@ -5,8 +5,8 @@ r // c^2. A program computes some rows. There is room for as many rows as the ma
 program whose rows lie behind the last one returns at once, so that nobody needs to know how many
 there are before the launch.
 
-In all of them CIN, WIDTH and COUT are channels of one group; BM, BN and BK rows, output channels and
-input channels of a tile.
+In all of them CIN, WIDTH and COUT are channels of one group; BM, BN and BK are rows, output channels
+and input channels of a tile.
 """
 
 import triton
@@ -252,7 +252,6 @@ def finish(
     BN: tl.constexpr,
     BK: tl.constexpr,
     BC: tl.constexpr,
-    AHEAD: tl.constexpr,
     PRECISION: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
@@ -306,15 +305,9 @@ def finish(
     if UPCAST:
         hidden = hidden.to(tl.float32)
     place = image.to(tl.int64) * stride_n + y * stride_y + x * stride_x + group * COUT
-    c = tl.arange(0, BC)
-    if AHEAD:
-        before = _load_map(target, place, inside, c, c < COUT)
     for first in range(0, COUT, BC):
         c = first + tl.arange(0, BC)
-        if AHEAD:
-            following = _load_map(target, place, inside, c + BC, c + BC < COUT)
-        else:
-            before = _load_map(target, place, inside, c, c < COUT)
+        before = _load_map(target, place, inside, c, c < COUT)
         b = tl.load(
             weight_1x1 + (group * COUT + c)[None, :] * CIN + n[:, None],
             mask=(n < CIN)[:, None] & (c < COUT)[None, :],
@@ -325,8 +318,6 @@ def finish(
         sums = tl.dot(hidden, b, input_precision=PRECISION)
         own_bias = bias_1x1 + group * COUT
         _store_sum(target, place, inside, c, c < COUT, sums, before, own_bias, RELU)
-        if AHEAD:
-            before = following
 
 
 @triton.jit

@@ -60,18 +60,22 @@ def module(name: str, *words: str, **options: Any) -> Command:
     return Command(words[0] if words else name, ("-m", f"tests.gpu.{name}", *words), **options)
 
 
+# What the benchmark compiles is compiled beside the other steps.
+AHEAD = Command("ahead", ("-m", "tests.gpu.opponents", "--warm-only", "--only", "A", "B", "C8"))
+
 # Long ones first.
 STEPS = (
-    module("compiled"),
     Command("tests", ("-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider")),
+    AHEAD,
     module("training", "torchvision", needs=YAML),
+    module("compiled"),
     module("training", "mmseg", needs=(*OPENMMLAB, "mmcv", "mmseg")),
-    module("training", "mmpretrain", needs=(*OPENMMLAB, "mmcv", "mmpretrain")),
-    module("training", "detectron2", needs=("detectron2", *YAML)),
     module("processes", "nccl"),
     module("processes", "two"),
     module("memory"),
-    module("opponents", limit=600, needs=("tests.gpu.opponents",), alone=True),
+    module("training", "mmpretrain", needs=(*OPENMMLAB, "mmcv", "mmpretrain")),
+    module("training", "detectron2", needs=("detectron2", *YAML)),
+    module("opponents", limit=600, alone=True),
 )
 
 
@@ -139,7 +143,7 @@ class Check:
         report.unlink(missing_ok=True)
         words = [*step.words, *self._places(step, folder, report, left)]
         environment = dict(os.environ, OMP_NUM_THREADS="1", CUBLAS_WORKSPACE_CONFIG=":4096:8")
-        if step.alone:
+        if step.alone or step is AHEAD:
             del environment["OMP_NUM_THREADS"], environment["CUBLAS_WORKSPACE_CONFIG"]
         if self.device == "cpu":
             environment[VARIABLE] = "cpu"
@@ -169,12 +173,13 @@ class Check:
         if step.name == "tests":
             split = ["-n", "6"] if _installed("xdist") else []
             return [*self._marked(), *split, f"--junitxml={report}", f"--basetemp={folder}"]
-        if step.alone:
+        if step.alone or step is AHEAD:
             tiny = ["--device", "cpu", "--tiny"] if self.device == "cpu" else []
             # Python's own start and end count too.
-            return ["--json", str(report), "--limit", f"{left - 8:.0f}", *tiny]
+            words = ["--json", str(report), "--limit", f"{left - 8:.0f}", *tiny]
+            warm = ["--no-warm"] if AHEAD in self.steps and step.alone else []
+            return [*words, *warm, *(["--profile", "--seconds", "5"] if step.alone else [])]
         return ["--folder", str(folder), "--json", str(report), "--device", self.device]
-
 
     def _marked(self) -> list[str]:
         """The files with tests marked ``cuda``: others may import what is not installed."""

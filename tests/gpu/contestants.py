@@ -150,7 +150,8 @@ def captured(run: Run) -> Run:
         torch.cuda.set_stream(stream)  # a capture that fails stays on its own
         raise
 
-    def replay() -> dict[str, Tensor]:
+    def replay(needed: Run = run) -> dict[str, Tensor]:
+        # The graph reads the network's weights: it must live as long.
         graph.replay()
         return features
 

@@ -48,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
         help="first compile all networks at once, each in a process of its own, to fill the "
         "caches; by default on a GPU",
     )
+    options.add_argument(
+        "--warm-only", action="store_true", help="nothing but that, beside whatever else runs"
+    )
     options.add_argument("--compile-alone", metavar="NETWORK", help=argparse.SUPPRESS)
     options.add_argument(
         "--profile", action="store_true", help="also write the kernels of group A, beside FILE"
@@ -81,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     result = report.header(args)
     # Last, since it takes long.
     tuned = [g for g in chosen if _named(g.name, args.max_autotune) and not g.models]
+    if args.warm_only:
+        result["figures"] = {"seconds": warming.warm(chosen, args, seconds_left())}
+        args.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        return result
     if args.warm or (args.warm is None and place.on_gpu):
         result["warm_s"] = warming.warm(chosen, args, seconds_left())
     preparation = Preparation(place, seconds_left)

@@ -23,7 +23,7 @@ from tests.gpu.contestants import Contestant, Preparation
 SHARE = 0.5
 """Of the time that is left, at most."""
 
-JOBS = 8
+JOBS = 6
 """Processes at a time, which share the GPU's memory."""
 
 
@@ -47,7 +47,8 @@ def warm(chosen: Sequence[groups.Group], args: argparse.Namespace, seconds_left:
         command += ["--json", str(folder / f"{stem}.json"), "--only", name]
         command += ["--device", args.device, "--execution", args.execution]
         command += ["--tiny"] if args.tiny else []
-        left = SHARE * seconds_left - (time.perf_counter() - start)
+        share = 1 if args.warm_only else SHARE
+        left = share * seconds_left - (time.perf_counter() - start)
         with open(folder / f"{stem}.log", "w") as log:
             try:
                 result = subprocess.run(
