@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dynbackbones.layers.checkpointing import run_checkpointed
 from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.pooling import PaddedAvgPool2d
 
 
 def conv3x3(
@@ -159,7 +160,7 @@ class ResidualBlock(nn.Module, ABC):
         if pooled:
             # It has no parameters and stays at stride 1 too (in dilated networks), so that one
             # checkpoint fits every output stride.
-            layers.append(nn.AvgPool2d(3, stride, padding=1))
+            layers.append(PaddedAvgPool2d(3, stride, padding=1))
         if project:
             conv_stride = 1 if pooled else stride
             layers.append(conv1x1(self.in_channels, self.out_channels, conv_stride))

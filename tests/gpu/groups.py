@@ -63,8 +63,8 @@ _BLOCKS = {"depth": 101, "sar": None, "plain": PLAIN[:3], "dynamic": ("compiled"
 _AROUND = {"layout": "resnet", "groups": 1}
 GROUPS = (
     Group("A", _COCO, 8, rates=(0.25, 0.5, 0.75)),
-    Group("B8", _CITY, 8, **_FEW),
     Group("C8", _COCO, 8, **_BLOCKS),
+    Group("B8", _CITY, 8, **_FEW),
     Group("B1", _CITY, 1, **_FEW),
     Group("C1", _COCO, 1, **_BLOCKS),
     Group("D", _COCO, 1, rates=(0.25, 0.5, 0.75), **_FEW),

@@ -17,14 +17,14 @@ def exact(monkeypatch):
 
 
 @pytest.mark.parametrize("dtype", properties.TOLERANCES)
-@fuzz(5)
+@fuzz(3)
 @given(drawn=BLOCKS, mask=MASKS)
 def test_selected_cells_are_what_the_masked_block_gives(exact, dtype, drawn, mask):
     properties.check_masked_block(drawn, mask, dtype, "cuda")
 
 
 @pytest.mark.parametrize("dtype", properties.TOLERANCES)
-@fuzz(5)
+@fuzz(3)
 @given(drawn=BLOCKS, stride=st.sampled_from([1, 2]), early=st.booleans())
 def test_kept_images_are_what_the_block_gives(exact, dtype, drawn, stride, early):
     properties.check_whole_images(drawn, stride, early, dtype, "cuda")

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.sar.fusion import BaseAlone, Fusion, RefinementAlone
 from dynbackbones.backbones.sar.stage import SARStage, Size
 from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.pooling import PaddedAvgPool2d
 from dynbackbones.layers.regions import RegionSelector
 from dynbackbones.layers.residual import ResidualBlock
 
@@ -60,7 +61,7 @@ class PaperStage(SARStage):
         last = blocks - 2
         refined_blocks = 0 if branches == "base" else blocks - 1
 
-        self.base_pool = nn.AvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
+        self.base_pool = PaddedAvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
         self.base = nn.ModuleList(
             block(
                 in_channels if index == 0 else base_channels,

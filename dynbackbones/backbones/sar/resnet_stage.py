@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.sar.fusion import AddedBase
 from dynbackbones.backbones.sar.stage import SARStage, Size
 from dynbackbones.layers.norm import NormLayer
+from dynbackbones.layers.pooling import PaddedAvgPool2d
 from dynbackbones.layers.regions import RegionGrid, RegionSelector
 from dynbackbones.layers.residual import ResidualBlock
 
@@ -49,7 +50,7 @@ class ResNetStage(SARStage):
         first, second = blocks[:2]
         self.first_stride = first.stride
         channels, base_channels = first.out_channels, first.out_channels // alpha
-        self.base_pool = nn.AvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
+        self.base_pool = PaddedAvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
         self.base = nn.ModuleList(
             type(first)(
                 base_channels if index else channels,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.runner import Runner
+from torch.utils.data import get_worker_info
 
 _KEY = "random_states"
 
@@ -67,7 +68,7 @@ def random_state() -> dict[str, Any]:
         "python": random.getstate(),
         "numpy": (algorithm, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
         "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+        "cuda": torch.cuda.get_rng_state() if _has_gpu() else None,
     }
 
 
@@ -78,5 +79,10 @@ def set_random_state(state: dict[str, Any]) -> None:
     keys = keys.cpu().numpy().astype(np.uint32)
     np.random.set_state((algorithm, keys, *rest))  # noqa: NPY002
     torch.set_rng_state(state["torch"].cpu())
-    if state["cuda"] is not None and torch.cuda.is_available():
+    if state["cuda"] is not None and _has_gpu():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def _has_gpu() -> bool:
+    """Whether this process may use a GPU: forked workers of data loaders must not touch it."""
+    return torch.cuda.is_available() and get_worker_info() is None

@@ -20,6 +20,29 @@ def test_random_states_come_back(tmp_path):
     assert draw() == before
 
 
+class Draws(torch.utils.data.Dataset):
+    """Items that keep the random state while they are read."""
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        with random_states.random_state_kept():
+            return index
+
+
+def test_workers_of_data_loaders_leave_the_gpu_alone(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("Cannot re-initialize CUDA in forked subprocess")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", refuse)
+    loader = torch.utils.data.DataLoader(Draws(), num_workers=1, multiprocessing_context="fork")
+    assert [int(item) for item in loader] == [0, 1]
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: torch.arange(3))
+    assert random_states.random_state()["cuda"].tolist() == [0, 1, 2]
+
+
 def test_another_number_of_processes_is_said():
     warnings = []
     runner = SimpleNamespace(logger=SimpleNamespace(warning=warnings.append))
