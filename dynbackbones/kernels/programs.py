@@ -5,8 +5,8 @@ r // c^2. A program computes some rows. There is room for as many rows as the ma
 program whose rows lie behind the last one returns at once, so that nobody needs to know how many
 there are before the launch.
 
-In all of them CIN, WIDTH and COUT are channels of one group; BM, BN and BK are rows, output channels
-and input channels of a tile.
+In all of them CIN, WIDTH and COUT are channels of one group, and BM, BN and BK are the rows, output
+channels and input channels of a tile.
 """
 
 import triton
