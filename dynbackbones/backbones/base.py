@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
@@ -20,11 +20,14 @@ REMEMBERED = 1024
 
 def remember(known: dict[Key, Value], key: Key, make: Callable[[Key], Value]) -> Value:
     """``make(key)``, from a dict that keeps a limited number of results."""
-    if key not in known:
-        if len(known) >= REMEMBERED:
-            known.clear()
-        known[key] = make(key)
-    return known[key]
+    if key in known:
+        with suppress(KeyError):  # another thread may clear it in between
+            return known[key]
+    value = make(key)
+    if len(known) >= REMEMBERED:
+        known.clear()
+    known[key] = value
+    return value
 
 
 class FeatureInfo(NamedTuple):

@@ -61,7 +61,6 @@ class DynamicBackbone(Backbone):
         self.execution = execution
         self.progress = 0.0
         self._selection = selection
-        self._record_auxiliary = True
         self._warned = False
         # Training passes since the start in which nobody moved the schedules; None if one did.
         self._unmoved: int | None = 0
@@ -78,8 +77,9 @@ class DynamicBackbone(Backbone):
 
     @property
     def selection(self) -> Any:
-        """The override of the decisions that holds at present; None for the network's own."""
-        return self._selection
+        """The override of the decisions that holds in this thread; None for the network's own."""
+        chosen = self._traces.mine.selection
+        return self._selection if chosen is None else chosen
 
     @selection.setter
     def selection(self, value: Any) -> None:
@@ -100,9 +100,10 @@ class DynamicBackbone(Backbone):
 
     @contextmanager
     def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
-        """Overrides the decisions of forward passes inside: ablations, latency, tests.
+        """Overrides the decisions of this thread's forward passes inside: ablations, tests.
 
-        What decides still runs, so that time and MACs are those of a real decision.
+        What decides still runs, so that time and MACs are those of a real decision. Set `selection`
+        to override those of all threads.
 
         Args:
             kind: ``"all"``, ``"none"``, ``"random"`` and what else the network's selection knows;
@@ -113,11 +114,12 @@ class DynamicBackbone(Backbone):
         Raises:
             ValueError: one of them has a wrong value.
         """
-        before, self._selection = self._selection, self.make_selection(kind, rate, seed)
+        mine = self._traces.mine
+        before, mine.selection = mine.selection, self.make_selection(kind, rate, seed)
         try:
             yield
         finally:
-            self._selection = before
+            mine.selection = before
 
     @abstractmethod
     def macs(self, height: int, width: int, share: float = 1.0) -> float:
@@ -202,20 +204,22 @@ class DynamicBackbone(Backbone):
 
     @contextmanager
     def no_auxiliary(self) -> Iterator[None]:
-        """Forward passes inside leave the auxiliary losses of an earlier one alone.
+        """This thread's forward passes inside leave the auxiliary losses of an earlier one alone.
 
         `decisions` follow every forward pass all the same.
         """
-        before, self._record_auxiliary = self._record_auxiliary, False
+        mine = self._traces.mine
+        before, mine.records_auxiliary = mine.records_auxiliary, False
         try:
             yield
         finally:
-            self._record_auxiliary = before
+            mine.records_auxiliary = before
 
     @property
     def records_auxiliary(self) -> bool:
         """Whether the next forward pass will keep auxiliary losses."""
-        return self.training and self._record_auxiliary and torch.is_grad_enabled()
+        recorded = self._traces.mine.records_auxiliary
+        return self.training and recorded and torch.is_grad_enabled()
 
     def _keep_auxiliary(self, losses: dict[str, Tensor]) -> None:
         last = self._traces.mine

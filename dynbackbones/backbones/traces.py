@@ -1,6 +1,7 @@
-"""What forward passes leave behind, for each thread."""
+"""What forward passes leave behind and what holds for them, for each thread."""
 
 import threading
+from typing import Any
 
 from torch import Tensor
 
@@ -9,13 +10,15 @@ from dynbackbones.backbones.guidance import Guidance
 
 
 class Trace:
-    """What a forward pass leaves behind."""
+    """What a forward pass leaves behind, and what contexts around it say."""
 
     def __init__(self) -> None:
         self.decisions: Decisions | None = None
         self.image_sizes: list[Size] | None = None
         self.guidance: Guidance | None = None
         self.losses: dict[str, Tensor] = {}
+        self.selection: Any = None
+        self.records_auxiliary = True
 
 
 class Traces(threading.local):

@@ -164,10 +164,11 @@ class BlockDropBackbone(DynamicBackbone):
         learning = self.policy_training == "reinforce" and torch.is_grad_enabled()
         with torch.set_grad_enabled(learning):
             probabilities = self._probabilities(images, batch.sizes)
-        if self._selection is None:
+        selection = self.selection
+        if selection is None:
             actions = greedy_actions(probabilities, self.policy.threshold.sigmoid())
         else:
-            actions = self._selection.policy(len(images), self.block_counts).to(images.device)
+            actions = selection.policy(len(images), self.block_counts).to(images.device)
         features = self._run_stages(images, actions, probabilities if learning else None)
         self.decisions = self._describe(batch, actions, probabilities.detach())
         return features

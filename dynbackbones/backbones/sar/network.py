@@ -222,7 +222,7 @@ class SARBackbone(DynamicBackbone):
         if sizes is not None:
             stride = self._stage_stride(name)
             valid = _made_on(x.device, [feature_size(size, stride) for size in sizes])
-        override = self._selection and partial(self._selection.masks, name, len(x))
+        override = self.selection and partial(self.selection.masks, name, len(x))
         return stage(
             x,
             valid_sizes=valid,
