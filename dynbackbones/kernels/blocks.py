@@ -48,6 +48,8 @@ def _missing(kind: str, index: int | None) -> str | None:
     missing = None
     if importlib.util.find_spec("triton") is None:
         missing = "Triton is not installed (pip install triton)"
+    elif torch.version.hip is not None:
+        missing = "the kernels were never tried with ROCm"
     elif kind == "cuda" and torch.cuda.get_device_capability(index) < MIN_CAPABILITY:
         major, minor = MIN_CAPABILITY
         missing = f"{torch.cuda.get_device_name(index)} is older than capability {major}.{minor}"

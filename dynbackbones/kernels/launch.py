@@ -1,5 +1,6 @@
 """Starts the Triton programs: shapes, strides, sizes of tiles."""
 
+import os
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from dynbackbones.kernels import programs
 from dynbackbones.kernels.geometry import Geometry
 from dynbackbones.kernels.tiles import Tile, Work, run_in_tiles
 
-INTERPRETED = bool(triton.knobs.runtime.interpret)
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton's interpreter computes, on the CPU."""
 
 

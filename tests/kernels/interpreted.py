@@ -20,7 +20,7 @@ def test_the_interpreter_is_on():
 
 
 @pytest.mark.parametrize("dtype", properties.TOLERANCES)
-@fuzz(8)
+@fuzz(6)
 @given(drawn=BLOCKS, mask=MASKS)
 def test_selected_cells_are_what_the_masked_block_gives(dtype, drawn, mask):
     properties.check_masked_block(drawn, mask, dtype, "cpu")
@@ -42,7 +42,9 @@ def test_kept_images_are_what_the_block_gives(dtype, drawn, stride, early):
     ],
 )
 def test_networks_are_the_same_with_kernels(name, options):
-    properties.check_network(name, "cpu", (40, 56), **options)
+    # BlockDrop's rows are pixels of whole images.
+    size = (24, 40) if name.startswith("blockdrop") else (40, 56)
+    properties.check_network(name, "cpu", size, **options)
 
 
 @pytest.mark.parametrize("scale", [2, 4])

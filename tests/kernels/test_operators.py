@@ -68,6 +68,15 @@ def test_old_devices_compute_everything_and_say_so_once(monkeypatch, caplog, cap
     blocks._missing.cache_clear()
 
 
+def test_rocm_computes_everything(monkeypatch, caplog):
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    monkeypatch.setattr(blocks.importlib.util, "find_spec", lambda name: name)
+    blocks._missing.cache_clear()
+    assert not blocks._device_fits("cuda", 0)
+    assert "ROCm" in caplog.text
+    blocks._missing.cache_clear()
+
+
 def test_triton_may_be_missing(monkeypatch, caplog):
     monkeypatch.setattr(blocks.importlib.util, "find_spec", lambda name: None)
     blocks._missing.cache_clear()
