@@ -1,6 +1,5 @@
 """Starts the Triton programs: shapes, strides, sizes of tiles."""
 
-import os
 from typing import Any
 
 import torch
@@ -9,9 +8,10 @@ from torch import Tensor
 
 from dynbackbones.kernels import programs
 from dynbackbones.kernels.geometry import Geometry
+from dynbackbones.kernels.operators import interpreted
 from dynbackbones.kernels.tiles import Tile, Work, run_in_tiles
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+INTERPRETED = interpreted()
 """Whether Triton's interpreter computes, on the CPU."""
 
 

@@ -172,11 +172,10 @@ def _blend_at_once_(
 
 def _blends(refinement: Tensor, scale: int, grid: RegionGrid) -> bool:
     """Whether `_blend_` can take its place."""
-    whole = all(length % scale == 0 for length in grid.size)
-    channels_last = refinement.is_contiguous(memory_format=torch.channels_last)
-    if refinement.device.type != "cpu" or is_traced():
+    if refinement.device.type != "cpu" or is_traced() or torch.is_grad_enabled():
         return False
-    return not torch.is_grad_enabled() and whole and channels_last
+    whole = all(length % scale == 0 for length in grid.size)
+    return whole and refinement.is_contiguous(memory_format=torch.channels_last)
 
 
 def _blend_(base: Tensor, weight: Tensor, refinement: Tensor, scale: int) -> Tensor:
