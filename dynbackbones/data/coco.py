@@ -19,7 +19,7 @@ from dynbackbones.data.classes import Classes as Classes
 from dynbackbones.data.classes import class_names, match_classes
 from dynbackbones.data.images import read_image as read_image
 from dynbackbones.data.suspicions import suspicions
-from dynbackbones.demo import digits
+from dynbackbones.demo import digits, wide_digits
 from dynbackbones.errors import UserError
 
 _logger = logging.getLogger(__name__)
@@ -29,7 +29,14 @@ _COCO_2017 = {
     f"coco_2017_{split}": (f"coco/annotations/instances_{split}2017.json", f"coco/{split}2017")
     for split in ("train", "val")
 }
-_DIGITS = {f"digits_{split}": split for split in ("train", "val")}
+# Written on first use: by what, and the split.
+_WRITTEN = {
+    **{f"digits_{split}": (digits.ensure_digits, split) for split in ("train", "val")},
+    **{
+        f"wide_digits_{split}": (wide_digits.ensure_wide_digits, split)
+        for split in wide_digits.SPLITS
+    },
+}
 _ADVICE = (
     f"set {_ROOT_VARIABLE} to the folder that holds the datasets, or try "
     "--config-file configs/demo/retinanet.yaml, which makes its own"
@@ -59,12 +66,12 @@ def datasets_root() -> Path:
 
 
 def known_datasets(coco_format: Mapping[str, Sequence[str]] | None = None) -> list[str]:
-    """Names that `resolve` accepts: the config's own, the demo dataset's and COCO 2017's."""
-    return sorted({*(coco_format or {}), *_DIGITS, *_COCO_2017})
+    """Names that `resolve` accepts: the config's own, the demo datasets' and COCO 2017's."""
+    return sorted({*(coco_format or {}), *_WRITTEN, *_COCO_2017})
 
 
 def resolve(name: str, coco_format: Mapping[str, Sequence[str]] | None = None) -> CocoSource:
-    """Finds the files of a dataset; the demo dataset is written on first use.
+    """Finds the files of a dataset; the demo datasets are written on first use.
 
     Args:
         name: a name from `known_datasets`.
@@ -83,8 +90,9 @@ def resolve(name: str, coco_format: Mapping[str, Sequence[str]] | None = None) -
                 "it must be two paths: [annotation file, image folder]"
             )
         return CocoSource(name, root / paths[0], root / paths[1])
-    if name in _DIGITS:
-        folder, split = digits.ensure_digits(root), _DIGITS[name]
+    if name in _WRITTEN:
+        ensure, split = _WRITTEN[name]
+        folder = ensure(root)
         return CocoSource(name, folder / f"annotations/instances_{split}.json", folder / split)
     if name in _COCO_2017:
         annotations, images = _COCO_2017[name]

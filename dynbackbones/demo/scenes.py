@@ -1,5 +1,8 @@
 """Composing the demo dataset's pictures: a textured background with a few digits on it."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,13 +21,24 @@ class Digit:
     """One digit in a scene: which sample it shows, and its tight box (x, y, width, height)."""
 
     sample: int
-    box: tuple[int, int, int, int]
-    area: int
+    box: tuple[float, float, float, float]
+    area: float
+
+
+@dataclass(frozen=True)
+class Window:
+    """Part of a picture, in pixels, and the least and the largest number of digits in it."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    digits: tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A picture (HEIGHT, WIDTH, 3) uint8, its mask (HEIGHT, WIDTH) uint8 and its digits.
+    """A picture (height, width, 3) uint8, its mask (height, width) uint8 and its digits.
 
     The mask is 0 on the background and 1 + label on a digit.
     """
@@ -42,49 +56,70 @@ def compose(rng: np.random.Generator, samples: np.ndarray, labels: np.ndarray) -
         samples: (n, 8, 8) in [0, 1], ink high.
         labels: (n,) class of each sample, from 0.
     """
-    image = background(rng)
-    mask = np.zeros((HEIGHT, WIDTH), np.uint8)
-    taken = np.zeros((HEIGHT, WIDTH), bool)
+    return draw(rng, samples, labels, [Window(0, 0, HEIGHT, WIDTH, DIGITS_PER_IMAGE)])
+
+
+def draw(
+    rng: np.random.Generator,
+    samples: np.ndarray,
+    labels: np.ndarray,
+    windows: Sequence[Window],
+    size: tuple[int, int] = (HEIGHT, WIDTH),
+) -> Scene:
+    """Draws a scene of a size with digits in windows of it; arguments of `compose` besides."""
+    image = background(rng, size)
+    mask = np.zeros(size, np.uint8)
+    taken = np.zeros(size, bool)
     digits = []
-    for _ in range(rng.integers(DIGITS_PER_IMAGE[0], DIGITS_PER_IMAGE[1] + 1)):
-        label = rng.choice(np.unique(labels))
-        sample = int(rng.choice(np.flatnonzero(labels == label)))
-        # Uniform in the logarithm: as many octaves of small digits as of large ones.
-        height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))
-        ink = render(samples[sample], height, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
-        place = _free_place(rng, taken, ink.shape)
-        if place is None:
-            continue
-        rows, columns = place
-        image[rows, columns] = paint(rng, image[rows, columns], ink)
-        inside = ink > 0.5
-        mask[rows, columns][inside] = label + 1
-        taken[rows, columns] = True
-        x, y, width, height = tight_box(inside)
-        box = (columns.start + x, rows.start + y, width, height)
-        digits.append(Digit(sample, box, int(inside.sum())))
+    for window in windows:
+        for _ in range(rng.integers(window.digits[0], window.digits[1] + 1)):
+            label = rng.choice(np.unique(labels))
+            sample = int(rng.choice(np.flatnonzero(labels == label)))
+            # Uniform in the logarithm: as many octaves of small digits as of large ones.
+            height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))
+            ink = render(samples[sample], height, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
+            place = _free_place(rng, taken, ink.shape, window)
+            if place is None:
+                continue
+            rows, columns = place
+            image[rows, columns] = paint(rng, image[rows, columns], ink)
+            inside = ink > 0.5
+            mask[rows, columns][inside] = label + 1
+            taken[rows, columns] = True
+            x, y, width, height = tight_box(inside)
+            box = (columns.start + x, rows.start + y, width, height)
+            digits.append(Digit(sample, box, int(inside.sum())))
     noisy = image + rng.normal(0, rng.uniform(1, 5), image.shape)
     return Scene(noisy.round().clip(0, 255).astype(np.uint8), mask, digits)
 
 
-def background(rng: np.random.Generator) -> np.ndarray:
+def background(
+    rng: np.random.Generator, size: tuple[int, int] = (HEIGHT, WIDTH)
+) -> np.ndarray:
     """Smooth colour noise of several scales, a gradient, and in every second image stripes.
 
+    Args:
+        rng: the only source of randomness.
+        size: (height, width); texture is as coarse in pixels whatever it is.
+
     Returns:
-        (HEIGHT, WIDTH, 3) float64, grey levels, not yet clipped.
+        (height, width, 3) float64, grey levels, not yet clipped.
     """
-    image = np.broadcast_to(rng.uniform(70, 185, 3), (HEIGHT, WIDTH, 3)).copy()
+    height, width = size
+    larger = height / HEIGHT
+    image = np.broadcast_to(rng.uniform(70, 185, 3), (*size, 3)).copy()
     for cells, amplitude in ((3, 24), (8, 12), (24, 6)):
-        shape = (cells, cells * WIDTH // HEIGHT)
-        light = _enlarged(rng.normal(0, rng.uniform(0.5, 1) * amplitude, shape), (HEIGHT, WIDTH))
-        tint = [_enlarged(rng.normal(0, amplitude / 4, shape), (HEIGHT, WIDTH)) for _ in range(3)]
+        cells = round(cells * larger)
+        shape = (cells, cells * width // height)
+        light = _enlarged(rng.normal(0, rng.uniform(0.5, 1) * amplitude, shape), size)
+        tint = [_enlarged(rng.normal(0, amplitude / 4, shape), size) for _ in range(3)]
         image += light[..., None] + np.stack(tint, axis=-1)
-    y, x = np.mgrid[-1 : 1 : HEIGHT * 1j, -1 : 1 : WIDTH * 1j]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     gradient = np.cos(angle) * x + np.sin(angle) * y
     image += rng.uniform(0, 25) * gradient[..., None]
     if rng.random() < 0.5:
-        angle, waves = rng.uniform(0, np.pi), rng.uniform(3, 12)
+        angle, waves = rng.uniform(0, np.pi), rng.uniform(3, 12) * larger
         phase = waves * np.pi * (np.cos(angle) * x + np.sin(angle) * y) + rng.uniform(0, 2 * np.pi)
         # From soft waves to hard-edged bands.
         stripes = np.tanh(rng.uniform(0.5, 5) * np.sin(phase))
@@ -127,12 +162,12 @@ def tight_box(inside: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _free_place(
-    rng: np.random.Generator, taken: np.ndarray, shape: tuple[int, int]
+    rng: np.random.Generator, taken: np.ndarray, shape: tuple[int, int], window: Window
 ) -> tuple[slice, slice] | None:
     """Rows and columns where a digit of that shape touches no other, or None if none was found."""
     for _ in range(_TRIES):
-        top = int(rng.integers(0, HEIGHT - shape[0] + 1))
-        left = int(rng.integers(0, WIDTH - shape[1] + 1))
+        top = window.top + int(rng.integers(0, window.height - shape[0] + 1))
+        left = window.left + int(rng.integers(0, window.width - shape[1] + 1))
         around = taken[
             max(top - _GAP, 0) : top + shape[0] + _GAP,
             max(left - _GAP, 0) : left + shape[1] + _GAP,

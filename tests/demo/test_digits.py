@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dynbackbones.data import coco
-from dynbackbones.demo import digits, scenes
+from dynbackbones.demo import coco_folder, digits, scenes
 from dynbackbones.errors import UserError
 from tests.messages import naming
 
@@ -236,14 +236,14 @@ def test_several_writers_at_once_leave_one_complete_dataset(tmp_path):
 
 def test_losing_the_race_to_another_dataset_is_refused(tmp_path, monkeypatch):
     other = digits.write_digits(tmp_path / "other", 1, 1, seed=7)
-    write_split = digits._write_split
+    write_split = coco_folder.write_split
 
     def overtaken(*args):
         write_split(*args)
         if not (tmp_path / "digits").exists():
             other.rename(tmp_path / "digits")
 
-    monkeypatch.setattr(digits, "_write_split", overtaken)
+    monkeypatch.setattr(coco_folder, "write_split", overtaken)
     with pytest.raises(UserError, match=naming(tmp_path / "digits", "seed 7", "seed 0")):
         digits.write_digits(tmp_path, 1, 1)
     assert sorted(os.listdir(tmp_path)) == ["digits", "other"]
