@@ -3,6 +3,8 @@
 Importing this package loads torch and no framework; adapters live in `dynbackbones.integrations`.
 """
 
+import importlib
+
 from dynbackbones import _moved
 from dynbackbones.backbones import Backbone as Backbone
 from dynbackbones.backbones import BlockDropCifarResNet as BlockDropCifarResNet
@@ -28,5 +30,13 @@ from dynbackbones.training.loop import decision_scalars as decision_scalars
 from dynbackbones.training.loop import set_progress as set_progress
 
 _moved.install()
+
+
+def __getattr__(name: str) -> object:
+    # Wrappers of whole models, which networks alone do without: imported when asked for.
+    if name == "zoom":
+        return importlib.import_module("dynbackbones.zoom")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 __version__ = "0.1.0"

@@ -21,6 +21,7 @@ ORDER = [
     "demo",
     "data",
     "analysis",
+    "zoom",
     "integrations",
     "experiments",
     "cli",

@@ -1,0 +1,92 @@
+"""How zoom calls a model: pixels in, the framework's own results out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from dynbackbones.errors import UserError
+from dynbackbones.zoom.boxes import Boxes
+from dynbackbones.zoom.images import ImageSource
+
+# By the package that a model's class comes from; each has a function named after the kind. Named
+# and not imported: a framework's adapter needs the framework.
+_MODULES = {
+    "detector": {
+        "torchvision": "dynbackbones.integrations.torchvision.zoom",
+        "detectron2": "dynbackbones.integrations.detectron2.zoom",
+    },
+    "segmentor": {
+        "mmseg": "dynbackbones.integrations.openmmlab.zoom_segmentor",
+    },
+}
+
+
+class Features(NamedTuple):
+    """Maps of a model: (N, C, h, w), and pixels of its input for each of theirs."""
+
+    maps: Tensor
+    stride: float
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a wrapped model was called with.
+
+    Attributes:
+        images: of full resolution.
+        inputs: the arguments, which the results are written for.
+    """
+
+    images: Sequence[Tensor | ImageSource]
+    inputs: Any = None
+
+
+class DetectorAdapter(Protocol):
+    """What `ZoomDetector` asks of a detector.
+
+    Attributes:
+        num_classes: background not counted.
+    """
+
+    num_classes: int
+
+    def read(self, *args: Any, **kwargs: Any) -> Call:
+        """The images in the arguments of the wrapped model."""
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """A part of an image on the model's device, in the type that `detect` takes."""
+
+    def example(self) -> Tensor:
+        """(C, 1, 1), of the type and device of prepared images."""
+
+    def detect(self, images: Sequence[Tensor]) -> tuple[list[Boxes], Features | None]:
+        """Detections in pixels of prepared images, which nothing may resize."""
+
+    def write(self, call: Call, results: Sequence[Boxes]) -> Any:
+        """Detections in pixels of the images as the model's own result."""
+
+
+def adapter_of(model: nn.Module, kind: str) -> Any:
+    """The adapter for a model of a framework that is known.
+
+    Args:
+        model: a detector or a segmentor.
+        kind: ``"detector"`` or ``"segmentor"``.
+
+    Raises:
+        UserError: its framework is not known, or zoom cannot serve it.
+    """
+    modules = _MODULES[kind]
+    for base in type(model).__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in modules:
+            return getattr(importlib.import_module(modules[package]), kind)(model)
+    raise UserError(
+        f"zoom knows no {kind} of the type {type(model).__module__}.{type(model).__name__}: give a "
+        f"model of {', '.join(modules)}, or an adapter=... of your own"
+    )

@@ -1,0 +1,58 @@
+"""How many patches may be looked at: a share of each image's, or one threshold for all images."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def best_of(values: Tensor, rate: float) -> Tensor:
+    """(P,) bool, the most valuable share of an image's patches; the first of equal ones."""
+    count = math.floor(rate * len(values) + 0.5)
+    chosen = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    chosen[torch.sort(values, descending=True, stable=True).indices[:count]] = True
+    return chosen
+
+
+def threshold_for(values: Sequence[Tensor], costs: Sequence[float], budget: float) -> float:
+    """The lowest threshold whose patches, the most valuable of all images, stay in a budget.
+
+    Args:
+        values: (P,) of each image.
+        costs: of looking at one patch of each image.
+        budget: of all images together, in the same unit.
+
+    Returns:
+        Between the value of the last patch that is taken and the next; infinite where none or all
+        are. A warning says if equal values keep much of the budget from being spent.
+    """
+    every = torch.cat([v.detach().double().cpu() for v in values])
+    each = torch.cat(
+        [
+            torch.full((len(v),), float(c), dtype=torch.float64)
+            for v, c in zip(values, costs, strict=True)
+        ]
+    )
+    order = torch.sort(every, descending=True, stable=True).indices
+    every, spent = every[order], each[order].cumsum(0)
+    count = int((spent <= budget * (1 + 1e-9)).sum())
+    if count == len(every):
+        return -math.inf
+    if count == 0:
+        return math.inf
+    if every[count - 1] == every[count]:
+        taken = int((every > every[count]).sum())
+        used = float(spent[taken - 1]) if taken else 0.0
+        if used < 0.9 * budget:
+            warnings.warn(
+                f"{int((every == every[count]).sum())} patches are worth the same, so that only "
+                f"{used / budget:.0%} of the budget can be spent by one threshold; a policy with "
+                "'learned' values, or rate= for each image, tells more of them apart",
+                stacklevel=3,
+            )
+        return float(every[count])
+    return float((every[count - 1] + every[count]) / 2)

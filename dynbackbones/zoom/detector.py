@@ -1,0 +1,188 @@
+"""A trained detector that looks at the whole image small, and at chosen patches closely."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.errors import UserError
+from dynbackbones.layers.patches import PatchGrid
+from dynbackbones.zoom.adapters import DetectorAdapter, adapter_of
+from dynbackbones.zoom.boxes import Boxes
+from dynbackbones.zoom.images import ImageSource, as_source
+from dynbackbones.zoom.learned import LearnedPolicy
+from dynbackbones.zoom.merge_boxes import MergeRules, merge_boxes
+from dynbackbones.zoom.policies import CoarsePass
+from dynbackbones.zoom.wrapper import Zoom
+
+
+class ZoomDetector(Zoom):
+    """Detects in the whole image at low resolution, then in the patches where it pays in full.
+
+    After EfficientObjectDetection (Uzkent et al., WACV 2020), with one detector for both passes,
+    and merging across patches. It takes what the detector takes and returns what it returns, in
+    pixels of the image. The image comes at its own resolution: nothing resizes it but zoom.
+
+    Args:
+        detector: trained, of torchvision or detectron2; nothing in it is changed. It should know
+            objects at both scales, so train it on images of several sizes.
+        patch: edge of a patch in pixels.
+        scale: by which the coarse pass is smaller than the image.
+        halo: pixels around a patch that its crop shows too; objects up to twice as large are seen
+            whole.
+        rate: share of each image's patches to look at closely, by default 1/4; `calibrate` finds
+            one threshold for all images instead.
+        policy: ``"score"`` (what the coarse pass found), ``"entropy"`` (how undecided it was),
+            ``"center"``, ``"random"``, ``"all"``, ``"none"``, or a trained one of `load_policy`.
+        handover: coarse boxes of at least that edge stay where a patch was looked at; by default
+            half a patch.
+        batch_crops: crops in a pass at most.
+        detector_scale: by which images are enlarged for the detector in the closer look, where it
+            was trained on enlarged ones.
+        nms: intersection over union above which one of two boxes of a class goes; by default the
+            detector's own.
+        most: detections of an image; by default the detector's own.
+        adapter: how the detector is called, if it is of no framework that is known.
+
+    Raises:
+        ValueError: an option is out of range.
+        UserError: the detector is of an unknown framework, finds masks, or has fixed input sizes.
+
+    Example:
+        >>> import dynbackbones, torch, torchvision
+        >>> detector = torchvision.models.detection.retinanet_resnet50_fpn(
+        ...     weights=None, weights_backbone=None).eval()
+        >>> zoom = dynbackbones.zoom.ZoomDetector(detector, patch=64, scale=4, halo=8, rate=0.25)
+        >>> found = zoom([torch.rand(3, 128, 256)])
+        >>> sorted(found[0]), zoom.decisions.rate
+        (['boxes', 'labels', 'scores'], tensor([0.2500], dtype=torch.float64))
+        >>> round(zoom.break_even(1024, 2048), 2)
+        0.57
+    """
+
+    def __init__(
+        self,
+        detector: nn.Module,
+        *,
+        patch: int = 512,
+        scale: float = 4,
+        halo: int = 32,
+        rate: float | None = None,
+        policy: str | LearnedPolicy = "score",
+        handover: float | None = None,
+        batch_crops: int = 8,
+        detector_scale: float = 1.0,
+        nms: float | None = None,
+        most: int | None = None,
+        adapter: DetectorAdapter | None = None,
+    ) -> None:
+        adapter = adapter or adapter_of(detector, "detector")
+        super().__init__(
+            detector,
+            adapter,
+            patch=patch,
+            scale=scale,
+            halo=halo,
+            rate=rate,
+            policy=policy,
+            batch_crops=batch_crops,
+            model_scale=detector_scale,
+        )
+        handover = patch / 2 if handover is None else handover
+        if not (math.isfinite(handover) and handover >= 0):
+            raise ValueError(f"handover must be an edge in pixels of at least 0, got {handover}")
+        self.rules = MergeRules(
+            float(handover),
+            adapter.nms if nms is None else float(nms),
+            adapter.most if most is None else int(most),
+        )
+        if self.learns and self.policy.num_classes != adapter.num_classes:
+            raise UserError(
+                f"the policy was trained for a detector of {self.policy.num_classes} classes, this "
+                f"one has {adapter.num_classes}"
+            )
+
+    @torch.no_grad()
+    def anytime(self, image: Tensor | ImageSource) -> Iterator[Boxes]:
+        """Detections of one image that become better until the caller stops.
+
+        Args:
+            image: (C, H, W), as the detector takes it.
+
+        Yields:
+            What is known after the coarse pass, and after each ``batch_crops`` more patches, the
+            most valuable first; `decisions` says which. Labels are as the detector counts them.
+        """
+        source = as_source(image)
+        coarse, values = self.looks(source)
+        order = torch.sort(values, descending=True, stable=True).indices.tolist()
+        fine: dict[int, Boxes] = {}
+        for start in range(-self.batch_crops, len(order), self.batch_crops):
+            if start >= 0:
+                fine |= self.closely(source, order[start : start + self.batch_crops])
+            chosen = torch.zeros(len(values), dtype=torch.bool)
+            chosen[list(fine)] = True
+            self._record([coarse], [values], [chosen], {})
+            yield self.merged(coarse, fine)
+
+    @torch.no_grad()
+    def closely(
+        self, image: Tensor | ImageSource, patches: Sequence[int] | None = None
+    ) -> dict[int, Boxes]:
+        """What is found in the crops of patches, by default of all: in pixels of the image."""
+        source = as_source(image)
+        grid = PatchGrid(source.size, self.patch, self.halo)
+        wanted = range(len(grid)) if patches is None else patches
+        found: dict[int, Boxes] = {}
+        for start in range(0, len(wanted), self.batch_crops):
+            chunk = wanted[start : start + self.batch_crops]
+            crops = [self._crop(source, grid, patch) for patch in chunk]
+            for patch, boxes in zip(chunk, self._look_closer(crops), strict=True):
+                found[patch] = boxes.shifted(*grid.crops[patch][:2])
+        return found
+
+    @torch.no_grad()
+    def whole(self, image: Tensor | ImageSource) -> Boxes:
+        """One pass of the detector over the whole image at full resolution, to compare with."""
+        source = as_source(image)
+        height, width = source.size
+        everything = self.adapter.prepared(source.crop((0, 0, width, height)))
+        return self._look_closer([everything])[0]
+
+    def merged(self, coarse: CoarsePass, fine: Mapping[int, Boxes]) -> Boxes:
+        """The detections of an image of a coarse pass and some of what `closely` returned."""
+        return merge_boxes(coarse.boxes, fine, coarse.grid, self.rules)
+
+    def _look(self, sources: Sequence[ImageSource], seconds: dict) -> list[CoarsePass]:
+        with self._timed(seconds, "coarse"):
+            images = [self._reduced(source) for source in sources]
+            found, features = self.adapter.detect(images)
+            passes = []
+            for index, (source, image) in enumerate(zip(sources, images, strict=True)):
+                grid = PatchGrid(source.size, self.patch, self.halo)
+                by = source.size[0] / image.shape[1], source.size[1] / image.shape[2]
+                maps, stride = None, 1.0
+                if features is not None:
+                    # Maps of a batch go on over its padding.
+                    inside = [math.ceil(n / features.stride) for n in image.shape[1:]]
+                    maps = features.maps[index, :, : inside[0], : inside[1]]
+                    stride = features.stride * self.scale / self.model_scale
+                boxes = found[index].scaled(by[1], by[0])
+                passes.append(CoarsePass(grid, image, boxes, features=maps, stride=stride))
+        return passes
+
+    def _look_closer(self, crops: Sequence[Tensor]) -> list[Boxes]:
+        found, _ = self.adapter.detect(crops)
+        return [boxes.scaled(1 / self.model_scale, 1 / self.model_scale) for boxes in found]
+
+    def _merge(self, coarse: CoarsePass, fine: Mapping[int, Boxes]) -> Boxes:
+        placed = {
+            patch: boxes.shifted(*coarse.grid.crops[patch][:2]) for patch, boxes in fine.items()
+        }
+        return self.merged(coarse, placed)
+
+    def _run_once(self, image: Tensor) -> None:
+        self.adapter.detect([image])

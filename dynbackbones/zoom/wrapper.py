@@ -1,0 +1,335 @@
+"""What zoom does for detectors and segmentors alike: look, choose, look closer, count."""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones.decisions import Batch
+from dynbackbones.backbones.traces import Traces
+from dynbackbones.errors import UserError
+from dynbackbones.layers.patches import PatchGrid
+from dynbackbones.zoom.budget import best_of, threshold_for
+from dynbackbones.zoom.costs import Costs
+from dynbackbones.zoom.decisions import ZoomDecisions
+from dynbackbones.zoom.images import ImageSource, as_source, resized
+from dynbackbones.zoom.learned import LearnedPolicy
+from dynbackbones.zoom.policies import POLICIES, CoarsePass, Policy
+
+FIXED = {"all": 1.0, "none": 0.0}
+"""Policies whose rate is what their name says."""
+
+
+class Zoom(nn.Module):
+    """Base of `ZoomDetector` and `ZoomSegmentor`, which say what their arguments mean.
+
+    In training mode it is the wrapped model. Patches are chosen by a share of each image
+    (``rate``) until `calibrate` finds one threshold for all images.
+
+    Attributes:
+        model: the wrapped one, unchanged.
+        threshold: buffer; NaN where ``rate`` chooses.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        adapter: Any,
+        *,
+        patch: int,
+        scale: float,
+        halo: int,
+        rate: float | None,
+        policy: str | LearnedPolicy,
+        batch_crops: int,
+        model_scale: float,
+    ) -> None:
+        super().__init__()
+        _check_options(patch, scale, halo, batch_crops, model_scale)
+        self.model = model
+        self.adapter = adapter
+        self.patch, self.scale, self.halo = int(patch), float(scale), int(halo)
+        self.batch_crops = int(batch_crops)
+        self.model_scale = float(model_scale)
+        self.policy = _policy(policy)
+        self.rate = _rate(policy, rate)
+        self.register_buffer("threshold", torch.tensor(math.nan))
+        self._costs = Costs(self._run_once)
+        self._traces = Traces()
+        self.train(model.training)
+
+    @property
+    def decisions(self) -> ZoomDecisions | None:
+        """Decisions of this thread's last call; None before the first."""
+        return self._traces.mine.decisions
+
+    @property
+    def detail(self) -> str:
+        """The settings in a line of text."""
+        amount = f"rate {self.rate:g}" if self.threshold.isnan() else f"above {self.threshold:.4g}"
+        return (
+            f"zoom: patches of {self.patch} px with {self.halo} px around them, coarse pass at "
+            f"1/{self.scale:g}, {amount}"
+        )
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """What the wrapped model returns for the same arguments."""
+        if self.training:
+            return self.model(*args, **kwargs)
+        with torch.no_grad():
+            call = self.adapter.read(*args, **kwargs)
+            results = self._zoom([as_source(image) for image in call.images])
+            return self.adapter.write(call, results)
+
+    @torch.no_grad()
+    def calibrate(
+        self,
+        images: Iterable[Tensor | ImageSource],
+        *,
+        target_rate: float | None = None,
+        target_macs: float | None = None,
+    ) -> float:
+        """Finds the one threshold with which images cost a budget in the mean.
+
+        Args:
+            images: typical ones, not those of the evaluation.
+            target_rate: share of patches, in [0, 1]; or
+            target_macs: of an image, coarse pass and policy included.
+
+        Returns:
+            The rate, or the MACs, that the images reach.
+
+        Raises:
+            ValueError: not one of the two is given, it is out of range, or there are no images.
+            UserError: ``target_macs`` is less than the coarse pass costs.
+        """
+        if (target_rate is None) == (target_macs is None):
+            raise ValueError("give either target_rate or target_macs")
+        if target_rate is not None and not 0 <= target_rate <= 1:
+            raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
+        values, fixed, prices = [], [], []
+        for image in images:
+            source = as_source(image)
+            (coarse,) = self._look([source], defaultdict(float))
+            values.append(self.policy(coarse))
+            parts = self._prices(coarse.grid, coarse.image)
+            fixed.append(parts["coarse"] + parts["policy"])
+            prices.append(parts["crop"])
+        if not values:
+            raise ValueError("images must not be empty: calibration needs some typical images")
+        if target_rate is not None:
+            costs, budget, base = [1 / len(v) for v in values], target_rate * len(values), 0.0
+        else:
+            costs, base = prices, sum(fixed)
+            budget = target_macs * len(values) - base
+            if budget < 0:
+                raise UserError(
+                    f"target_macs {target_macs:.4g} is less than the coarse pass at 1/"
+                    f"{self.scale:g} costs, {base / len(values):.4g}; raise it, or the scale"
+                )
+        self.threshold.fill_(threshold_for(values, costs, budget))
+        spent = sum(
+            c * int((v > self.threshold.to(v)).sum()) for v, c in zip(values, costs, strict=True)
+        )
+        return float((spent + base) / len(values))
+
+    @torch.no_grad()
+    def macs(self, height: int, width: int, rate: float) -> float:
+        """Multiply-accumulates for an image of this size if a share of its patches is chosen."""
+        grid = PatchGrid((height, width), self.patch, self.halo)
+        parts = self._prices(grid, self.adapter.example())
+        return parts["coarse"] + parts["policy"] + rate * len(grid) * parts["crop"]
+
+    @torch.no_grad()
+    def full_macs(self, height: int, width: int) -> float:
+        """Multiply-accumulates of one pass of the model over a whole image of this size."""
+        return self._costs.macs(self._at_model_scale((height, width)), self.adapter.example())
+
+    def break_even(self, height: int, width: int) -> float:
+        """Share of patches above which zoom costs more MACs than one pass over the whole image.
+
+        Time has a share of its own, which only measuring tells: small crops keep a machine less
+        busy than a large image does.
+        """
+        nothing, everything = self.macs(height, width, 0.0), self.macs(height, width, 1.0)
+        return max(0.0, (self.full_macs(height, width) - nothing) / (everything - nothing))
+
+    def looks(self, image: Tensor | ImageSource) -> tuple[CoarsePass, Tensor]:
+        """The coarse pass over an image, and what its policy expects of each patch: (P,)."""
+        with torch.no_grad():
+            (coarse,) = self._look([as_source(image)], defaultdict(float))
+            return coarse, self.policy(coarse)
+
+    @abstractmethod
+    def _look(self, sources: Sequence[ImageSource], seconds: dict) -> list[CoarsePass]:
+        """The coarse pass over each image."""
+
+    @abstractmethod
+    def _look_closer(self, crops: Sequence[Tensor]) -> list[Any]:
+        """The fine pass over equally large crops, in pixels of each."""
+
+    @abstractmethod
+    def _merge(self, coarse: CoarsePass, fine: Mapping[int, Any]) -> Any:
+        """The result of an image; what `_look_closer` found is in pixels of each patch's crop."""
+
+    @abstractmethod
+    def _run_once(self, image: Tensor) -> None:
+        """A pass of the model over an image as it is."""
+
+    def _zoom(self, sources: Sequence[ImageSource]) -> list[Any]:
+        seconds: dict[str, float] = defaultdict(float)
+        passes = self._look(sources, seconds)
+        with self._timed(seconds, "policy"):
+            values = [self.policy(coarse) for coarse in passes]
+            chosen = [self._choose(value) for value in values]
+        wanted = [torch.nonzero(mask)[:, 0].tolist() for mask in chosen]
+        fine: list[dict[int, Any]] = [{} for _ in sources]
+        for image, patch, found in self._crops(sources, passes, wanted, seconds):
+            fine[image][patch] = found
+        with self._timed(seconds, "merge"):
+            results = [self._merge(*pair) for pair in zip(passes, fine, strict=True)]
+        self._record(passes, values, chosen, seconds)
+        return results
+
+    def _choose(self, values: Tensor) -> Tensor:
+        if not self.threshold.isnan():
+            return values > self.threshold.to(values)
+        return best_of(values, self.rate)
+
+    def _crops(
+        self,
+        sources: Sequence[ImageSource],
+        passes: Sequence[CoarsePass],
+        wanted: Sequence[Sequence[int]],
+        seconds: dict,
+    ) -> Iterator[tuple[int, int, Any]]:
+        """The fine pass over the wanted patches of all images, equally large crops together."""
+        by_size = defaultdict(list)
+        for image, patches in enumerate(wanted):
+            by_size[passes[image].grid.crop_size] += [(image, patch) for patch in patches]
+        for requests in by_size.values():
+            for start in range(0, len(requests), self.batch_crops):
+                chunk = requests[start : start + self.batch_crops]
+                with self._timed(seconds, "fine"):
+                    crops = [self._crop(sources[i], passes[i].grid, p) for i, p in chunk]
+                    found = self._look_closer(crops)
+                for (image, patch), result in zip(chunk, found, strict=True):
+                    yield image, patch, result
+
+    def _crop(self, source: ImageSource, grid: PatchGrid, patch: int) -> Tensor:
+        crop = self.adapter.prepared(source.crop(grid.crops[patch]))
+        return resized(crop, self._at_model_scale(crop.shape[1:]))
+
+    def _reduced(self, source: ImageSource) -> Tensor:
+        image = self.adapter.prepared(source.reduced(self._coarse_size(source.size)))
+        if image.is_floating_point() and not image.isfinite().all():
+            raise UserError("an image holds NaN or infinity, of which no patch can be chosen")
+        return image
+
+    def _coarse_size(self, size: Sequence[int]) -> tuple[int, int]:
+        factor = self.model_scale / self.scale
+        return tuple(max(1, math.ceil(length * factor - 1e-6)) for length in size)
+
+    def _at_model_scale(self, size: Sequence[int]) -> tuple[int, int]:
+        return tuple(max(1, round(length * self.model_scale)) for length in size)
+
+    def _prices(self, grid: PatchGrid, like: Tensor) -> dict[str, float]:
+        """Multiply-accumulates of the coarse pass, of the policy, and of one crop."""
+        return {
+            "coarse": self._costs.macs(self._coarse_size(grid.size), like),
+            "policy": float(self.policy.macs(len(grid))) if self.learns else 0.0,
+            "crop": self._costs.macs(self._at_model_scale(grid.crop_size), like),
+        }
+
+    @property
+    def learns(self) -> bool:
+        """Whether the policy is a trained one."""
+        return isinstance(self.policy, LearnedPolicy)
+
+    def _record(
+        self,
+        passes: Sequence[CoarsePass],
+        values: list[Tensor],
+        chosen: list[Tensor],
+        seconds: Mapping[str, float],
+    ) -> None:
+        grids = [coarse.grid for coarse in passes]
+        like = [coarse.image[:, :1, :1] for coarse in passes]
+
+        def count(decisions: ZoomDecisions) -> Tensor:
+            totals = []
+            for grid, mask, pixel in zip(grids, decisions.chosen, like, strict=True):
+                parts = self._prices(grid, pixel)
+                fixed = parts["coarse"] + parts["policy"]
+                totals.append(fixed + int(mask.sum()) * parts["crop"])
+            return torch.tensor(totals, dtype=torch.float64)
+
+        size = tuple(max(lengths) for lengths in zip(*(g.size for g in grids), strict=True))
+        self._traces.mine.decisions = ZoomDecisions(
+            Batch(len(grids), size, [grid.size for grid in grids]),
+            count,
+            grids,
+            [value.detach().cpu() for value in values],
+            [mask.cpu() for mask in chosen],
+            self.scale,
+            dict(seconds),
+        )
+
+    @contextmanager
+    def _timed(self, seconds: dict, part: str) -> Iterator[None]:
+        start = _now(self.threshold)
+        yield
+        seconds[part] += _now(self.threshold) - start
+
+
+def _now(on: Tensor) -> float:
+    if on.is_cuda:
+        torch.cuda.synchronize(on.device)
+    return time.perf_counter()
+
+
+def _policy(policy: str | LearnedPolicy) -> Policy | nn.Module:
+    if isinstance(policy, LearnedPolicy):
+        return policy
+    if policy in FIXED:
+        return POLICIES["center"]
+    if policy not in POLICIES:
+        known = ", ".join([*POLICIES, *FIXED])
+        raise ValueError(f"policy must be a trained one or one of {known}, got {policy!r}")
+    return POLICIES[policy]
+
+
+def _rate(policy: str | LearnedPolicy, rate: float | None) -> float:
+    if isinstance(policy, str) and policy in FIXED:
+        if rate is not None:
+            raise ValueError(f"policy {policy!r} has no rate: leave rate away, got {rate}")
+        return FIXED[policy]
+    rate = 0.25 if rate is None else rate
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate must lie in [0, 1], got {rate}")
+    return float(rate)
+
+
+def _check_options(
+    patch: int, scale: float, halo: int, batch_crops: int, model_scale: float
+) -> None:
+    for name, value in (("patch", patch), ("batch_crops", batch_crops)):
+        if value != int(value) or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
+    if not (math.isfinite(scale) and scale > 1):
+        raise ValueError(
+            f"scale must be larger than 1, got {scale}: the coarse pass would see all that a "
+            "closer look shows"
+        )
+    if halo != int(halo) or not 0 <= halo < patch:
+        raise ValueError(f"halo must be at least 0 and smaller than patch {patch}, got {halo}")
+    if not (math.isfinite(model_scale) and model_scale > 0):
+        raise ValueError(f"model_scale must be positive, got {model_scale}")
