@@ -22,6 +22,8 @@ from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones
 from dynbackbones.backbones import register_backbone as register_backbone
 from dynbackbones.checkpoints import load_weights as load_weights
+from dynbackbones.classifiers import build_classifier as build_classifier
+from dynbackbones.classifiers import list_classifiers as list_classifiers
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.integrations.attach import attach as attach

@@ -14,6 +14,7 @@ ORDER = [
     "kernels",
     "policy",
     "backbones",
+    "classifiers",
     "checkpoints",
     "adaptation",
     "inference",

@@ -9,7 +9,9 @@ from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import set_activation_checkpointing
 from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
 
-DEPTHS = (20, 32, 56, 110)
+PAPER_DEPTHS = (20, 32, 56, 110)
+"""Of He et al.; dynamic networks come in these, since smaller ones have little to leave out."""
+DEPTHS = (8, 14, *PAPER_DEPTHS)
 
 
 def add_cifar_stages(
@@ -51,7 +53,7 @@ class CifarResNet(StaticResNet):
     ``res4`` with 16, 32 and 64 channels at strides 1, 2 and 4.
 
     Args:
-        depth: 20, 32, 56 or 110.
+        depth: 8, 14, 20, 32, 56 or 110.
         in_channels: channels of the images.
         norm, freeze_at, activation_checkpointing: see `ResNet`.
 

@@ -24,20 +24,30 @@ _VAL_SHARE = 0.2  # of each class's samples that the demo dataset trains with
 
 @dataclass(frozen=True)
 class Tiles:
-    """Pictures (N, EDGE, EDGE, 3) uint8 RGB, their classes (N,), and the samples (N,) they show."""
+    """Pictures (N, EDGE, EDGE, 3) uint8 RGB, their classes (N,), and the samples (N,) they show.
+
+    ``boxes`` (N, 4) are the digits' top, left, height and width in pixels.
+    """
 
     images: np.ndarray
     labels: np.ndarray
     samples: np.ndarray
+    boxes: np.ndarray
 
 
-def make_tiles(split: str, count: int, seed: int = digits.SEED) -> Tiles:
+def make_tiles(
+    split: str,
+    count: int,
+    seed: int = digits.SEED,
+    heights: tuple[float, float] = DIGIT_HEIGHT,
+) -> Tiles:
     """Draws tiles, in seconds; the same arguments give the same tiles.
 
     Args:
         split: ``"train"`` or ``"val"``, of other digit samples.
         count: number of tiles.
         seed: of everything random but the division of samples, which is the demo dataset's.
+        heights: of the smallest and the largest digit, in pixels; each is anywhere in its tile.
 
     Raises:
         ValueError: there is no such split, or the count is below 1.
@@ -49,16 +59,18 @@ def make_tiles(split: str, count: int, seed: int = digits.SEED) -> Tiles:
         raise ValueError(f"count must be at least 1, got {count}")
     images, labels = digits.load_samples(len(CLASSES))
     chosen = tile_samples(labels)[split]
-    parts, shown = [], []
+    parts, boxes, shown = [], [], []
     for number in range(-(-count // _PER_SCENE)):
         rng = np.random.default_rng([seed, 3 + SPLITS.index(split), number])
         # Classes equally likely.
         wanted = rng.integers(0, len(CLASSES), _PER_SCENE)
         picked = [int(rng.choice(chosen[labels[chosen] == label])) for label in wanted]
-        parts.append(_scene_of_tiles(rng, images[picked]))
+        tiles, places = _scene_of_tiles(rng, images[picked], heights)
+        parts.append(tiles)
+        boxes += places
         shown += picked
     shown = np.array(shown[:count])
-    return Tiles(np.concatenate(parts)[:count], labels[shown], shown)
+    return Tiles(np.concatenate(parts)[:count], labels[shown], shown, np.array(boxes[:count]))
 
 
 def tile_samples(labels: np.ndarray) -> dict[str, np.ndarray]:
@@ -86,16 +98,20 @@ _ROWS, _COLUMNS = scenes.HEIGHT // EDGE, scenes.WIDTH // EDGE
 _PER_SCENE = _ROWS * _COLUMNS
 
 
-def _scene_of_tiles(rng: np.random.Generator, samples: np.ndarray) -> np.ndarray:
-    """A background with a digit in each tile: (tiles, EDGE, EDGE, 3) uint8."""
+def _scene_of_tiles(
+    rng: np.random.Generator, samples: np.ndarray, heights: tuple[float, float]
+) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
+    """A background with a digit in each tile: (tiles, EDGE, EDGE, 3) uint8, and their boxes."""
+    boxes = []
     image = scenes.background(rng)
     tiles = image.reshape(_ROWS, EDGE, _COLUMNS, EDGE, 3)
     tiles = tiles.swapaxes(1, 2).reshape(_PER_SCENE, EDGE, EDGE, 3)  # a copy
     for tile, sample in zip(tiles, samples, strict=True):
-        height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))
+        height = float(np.exp(rng.uniform(*np.log(heights))))
         ink = scenes.render(sample, height, rng.uniform(-MAX_ANGLE, MAX_ANGLE))[:EDGE, :EDGE]
         top, left = (int(rng.integers(0, EDGE - size + 1)) for size in ink.shape)
         place = slice(top, top + ink.shape[0]), slice(left, left + ink.shape[1])
         tile[place] = scenes.paint(rng, tile[place], ink)
+        boxes.append((top, left, *ink.shape))
     noisy = tiles + rng.normal(0, rng.uniform(1, 5), tiles.shape)
-    return noisy.round().clip(0, 255).astype(np.uint8)
+    return noisy.round().clip(0, 255).astype(np.uint8), boxes

@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.classifiers.base import DynamicClassifier
 
 
 @torch.no_grad()
 def calibrate(
-    net: DynamicBackbone,
+    net: DynamicBackbone | DynamicClassifier,
     images: Tensor | Iterable[Tensor],
     *,
     target_rate: float,
@@ -21,12 +22,13 @@ def calibrate(
     """Shifts the decision thresholds so that a trained network meets a rate.
 
     That is what `Decisions.rate` says: the activation rate of a SAR network, the block usage of a
-    BlockDrop network. All of the network's thresholds (on a selector's logit difference, on the
-    policy network's logits) move by the same amount, found by bisection, so that computation is
-    still spent where the network was trained to. They are saved with the weights.
+    BlockDrop network, the patch rate of a PatchDrop classifier. All of the network's thresholds (on
+    a selector's logit difference, on the policy network's logits) move by the same amount, found by
+    bisection, so that computation is still spent where the network was trained to. They are saved
+    with the weights.
 
     Args:
-        net: the backbone; its mode is restored, and where this fails its thresholds.
+        net: the backbone or classifier; its mode is restored, and where this fails its thresholds.
         images: (N, in_channels, H, W), normalised as in training, or batches of these; without
             padding, which would count like the images.
         target_rate: mean activation rate or block usage to reach, in [0, 1].
@@ -50,7 +52,7 @@ def calibrate(
         >>> abs(reached - 0.4) <= 0.1
         True
     """
-    if not (isinstance(net, DynamicBackbone) and net.thresholds()):
+    if not (isinstance(net, DynamicBackbone | DynamicClassifier) and net.thresholds()):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
             "have; give it a network that decides, such as SARResNet or BlockDropResNet"
@@ -111,7 +113,11 @@ def backbone_inputs(net: DynamicBackbone, runs: Iterable[Callable[[], object]]) 
 
 
 def _bisect(
-    net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
+    net: DynamicBackbone | DynamicClassifier,
+    batches: list[Tensor],
+    target: float,
+    tolerance: float,
+    max_steps: int,
 ) -> float:
     start = [threshold.clone() for threshold in net.thresholds()]
     rates: dict[float, float] = {}  # by shift
@@ -141,7 +147,7 @@ def _bisect(
     return rates[best]
 
 
-def _mean_rate(net: DynamicBackbone, batches: list[Tensor]) -> float:
+def _mean_rate(net: DynamicBackbone | DynamicClassifier, batches: list[Tensor]) -> float:
     rates = []
     for batch in batches:
         net(batch)

@@ -7,6 +7,8 @@ here knows what an action switches on or off. Probabilities are those of action 
 import torch
 from torch import Tensor
 
+from dynbackbones.errors import UserError
+
 
 def bound_probabilities(probabilities: Tensor, alpha: float = 0.8) -> Tensor:
     """Moves probabilities into [1 - alpha, alpha], so that every action keeps being explored.
@@ -39,8 +41,19 @@ def sample_actions(probabilities: Tensor, generator: torch.Generator | None = No
     Args:
         probabilities: (N, K), as `bound_probabilities` returns them.
         generator: of the device of ``probabilities``; None for torch's own.
+
+    Raises:
+        UserError: probabilities are not finite.
     """
-    return torch.bernoulli(probabilities.detach(), generator=generator).bool()
+    try:
+        return torch.bernoulli(probabilities.detach(), generator=generator).bool()
+    except RuntimeError:
+        if probabilities.isfinite().all():
+            raise
+        raise UserError(
+            "the policy's probabilities are not finite: images hold NaN or infinity, or the "
+            "training diverged; check the images, or lower the learning rate"
+        ) from None
 
 
 def policy_gradient_loss(

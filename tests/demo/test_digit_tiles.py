@@ -65,3 +65,12 @@ def test_wrong_arguments_are_named():
         digit_tiles.make_tiles("test", 1)
     with pytest.raises(ValueError, match=naming(count=0)):
         digit_tiles.make_tiles("train", 0)
+
+
+def test_digits_of_a_height_of_ones_choice_lie_in_their_boxes_anywhere():
+    tiles = digit_tiles.make_tiles("train", 480, heights=(8, 11))
+    top, left, height, width = tiles.boxes.T
+    assert (height >= 7).all() and (height <= 14).all() and (width <= 14).all()
+    assert (top >= 0).all() and (top + height <= digit_tiles.EDGE).all()
+    for start, length in ((top, height), (left, width)):
+        assert start.min() <= 1 and (start + length).max() >= digit_tiles.EDGE - 1

@@ -8,8 +8,7 @@ from torch import Tensor
 from dynbackbones.backbones.blockdrop.network import BlockDropBackbone, Size
 from dynbackbones.backbones.blockdrop.selection import BlockSelection
 from dynbackbones.backbones.blockdrop.stage import DroppableStage
-from dynbackbones.backbones.cifar_resnet import DEPTHS as CIFAR_DEPTHS
-from dynbackbones.backbones.cifar_resnet import add_cifar_stages
+from dynbackbones.backbones.cifar_resnet import PAPER_DEPTHS, add_cifar_stages
 from dynbackbones.backbones.resnet import (
     LAYOUTS,
     OUTPUT_STRIDES,
@@ -163,7 +162,7 @@ class BlockDropCifarResNet(BlockDropBackbone):
         selection: "str | Tensor | Sequence | BlockSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, policy_training, execution)
-        check_choice("depth", depth, CIFAR_DEPTHS)
+        check_choice("depth", depth, PAPER_DEPTHS)
         self.title = f"BlockDrop-CIFAR-ResNet-{depth}"
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynbackbones.backbones.selections import check_kind, check_rate
 from dynbackbones.policy.actions import is_binary
 
 KINDS = ("all", "none", "first", "random", "distributed")
@@ -35,11 +36,7 @@ class BlockSelection:
 
     def __post_init__(self) -> None:
         if isinstance(self.kind, str):
-            if self.kind not in KINDS:
-                raise ValueError(
-                    f"selection must be one of {', '.join(KINDS)} or a policy of 0 and 1, "
-                    f"got {self.kind!r}"
-                )
+            check_kind(self.kind, KINDS, "a policy of 0 and 1")
         else:
             policy = torch.as_tensor(self.kind)
             if policy.dim() not in (1, 2):
@@ -49,8 +46,7 @@ class BlockSelection:
             if not is_binary(policy):
                 raise ValueError("selection must contain only 0 and 1")
             object.__setattr__(self, "kind", policy.bool())
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate must lie in [0, 1], got {self.rate}")
+        check_rate(self.rate)
 
     def check(self, num_blocks: int) -> None:
         """Makes sure that a given policy fits a network.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dynbackbones.backbones.base import FeatureInfo
-from dynbackbones.backbones.cifar_resnet import DEPTHS
+from dynbackbones.backbones.cifar_resnet import PAPER_DEPTHS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.fusion import BRANCHES
 from dynbackbones.backbones.sar.network import SARBackbone
@@ -65,7 +65,7 @@ class SARCifarResNet(SARBackbone):
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
         self.title = f"SAR-CIFAR-ResNet-{depth}"
-        check_choice("depth", depth, DEPTHS)
+        check_choice("depth", depth, PAPER_DEPTHS)
         check_choice("branches", branches, BRANCHES)
         if not width > 0:
             raise ValueError(f"width must be positive, got {width!r}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dynbackbones.backbones.selections import check_kind, check_rate
 from dynbackbones.layers.regions import RegionGrid
 
 KINDS = ("all", "none", "center", "uniform", "random")
@@ -32,12 +33,9 @@ class RegionSelection:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.kind, Mapping) and self.kind not in KINDS:
-            raise ValueError(
-                f"selection must be one of {', '.join(KINDS)} or a dict of masks, got {self.kind!r}"
-            )
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate must lie in [0, 1], got {self.rate}")
+        if not isinstance(self.kind, Mapping):
+            check_kind(self.kind, KINDS, "a dict of masks")
+        check_rate(self.rate)
 
     def masks(self, stage: str, images: int, blocks: int, groups: int, grid: RegionGrid) -> Tensor:
         """Masks of one stage: (images, blocks, groups, rows, cols) bool.
