@@ -21,7 +21,7 @@ class RecordedFeatures(nn.Module):
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self._mine = _Last()
+        self._mine = LastFeatures()
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -43,11 +43,13 @@ class RecordedFeatures(nn.Module):
         return features
 
 
-class _Last(threading.local):
+class LastFeatures(threading.local):
+    """A place of each thread's own; a copy starts empty."""
+
     features: Features | None = None
 
-    def __deepcopy__(self, memo: dict) -> _Last:
-        return _Last()
+    def __deepcopy__(self, memo: dict) -> LastFeatures:
+        return LastFeatures()
 
     def __reduce__(self) -> tuple:
-        return _Last, ()
+        return LastFeatures, ()

@@ -3,3 +3,4 @@
 from dynbackbones.zoom.detector import ZoomDetector as ZoomDetector
 from dynbackbones.zoom.learned import LearnedPolicy as LearnedPolicy
 from dynbackbones.zoom.learned import load_policy as load_policy
+from dynbackbones.zoom.segmentor import ZoomSegmentor as ZoomSegmentor

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynbackbones.errors import UserError
 from dynbackbones.zoom.boxes import Boxes
 from dynbackbones.zoom.images import ImageSource
+from dynbackbones.zoom.merge_maps import ClassMap, LogitRules
 
 # By the package that a model's class comes from; each has a function named after the kind. Named
 # and not imported: a framework's adapter needs the framework.
@@ -69,6 +70,50 @@ class DetectorAdapter(Protocol):
 
     def write(self, call: Call, results: Sequence[Boxes]) -> Any:
         """Detections in pixels of the images as the model's own result."""
+
+
+class Segmented(NamedTuple):
+    """What a segmentor says of an image.
+
+    Attributes:
+        logits: (C, h, w) in the image's own size.
+        features: (C, h', w') a map of the model, without padding; None where it gives none.
+        stride: pixels of the image for each of the map.
+    """
+
+    logits: Tensor
+    features: Tensor | None = None
+    stride: float = 1.0
+
+
+class SegmentorAdapter(Protocol):
+    """What `ZoomSegmentor` asks of a segmentor.
+
+    Attributes:
+        num_classes: those whose probabilities add up to 1, so 2 of a model with one channel.
+        rules: what its logits mean.
+    """
+
+    num_classes: int
+    rules: LogitRules
+
+    def batch(self, data: Any) -> tuple[tuple, dict[str, Any]]:
+        """Arguments of a call of the wrapped model, from what a data loader gives."""
+
+    def read(self, *args: Any, **kwargs: Any) -> Call:
+        """The images in the arguments of the wrapped model."""
+
+    def prepared(self, image: Tensor) -> Tensor:
+        """A part of an image on the model's device, in the type that `segment` takes."""
+
+    def example(self) -> Tensor:
+        """(C, 1, 1), of the type and device of prepared images."""
+
+    def segment(self, images: Sequence[Tensor]) -> list[Segmented]:
+        """Maps of prepared images, which nothing may resize; those of one size in one batch."""
+
+    def write(self, call: Call, results: Sequence[ClassMap]) -> Any:
+        """Maps of the images as the model's own result."""
 
 
 def adapter_of(model: nn.Module, kind: str) -> Any:

@@ -24,6 +24,7 @@ class CoarsePass:
         probabilities: (K, h, w) of a segmentor; None of a detector.
         features: (C, h, w) a map of the model; None where it gives none.
         stride: pixels of the image for each of the map.
+        logits: (C, h, w) that the probabilities come of.
     """
 
     grid: PatchGrid
@@ -32,6 +33,7 @@ class CoarsePass:
     probabilities: Tensor | None = None
     features: Tensor | None = None
     stride: float = 1.0
+    logits: Tensor | None = None
 
 
 Policy = Callable[[CoarsePass], Tensor]

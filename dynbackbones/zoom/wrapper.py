@@ -176,9 +176,13 @@ class Zoom(nn.Module):
     def _look_closer(self, crops: Sequence[Tensor]) -> list[Any]:
         """The fine pass over equally large crops, in pixels of each."""
 
+    def _kept(self, coarse: CoarsePass, patch: int, found: Any) -> Any:
+        """What `_merge` needs of what was found in a patch's crop."""
+        return found
+
     @abstractmethod
     def _merge(self, coarse: CoarsePass, fine: Mapping[int, Any]) -> Any:
-        """The result of an image; what `_look_closer` found is in pixels of each patch's crop."""
+        """The result of an image; what `_kept` left of each patch is in pixels of its crop."""
 
     @abstractmethod
     def _run_once(self, image: Tensor) -> None:
@@ -193,7 +197,7 @@ class Zoom(nn.Module):
         wanted = [torch.nonzero(mask)[:, 0].tolist() for mask in chosen]
         fine: list[dict[int, Any]] = [{} for _ in sources]
         for image, patch, found in self._crops(sources, passes, wanted, seconds):
-            fine[image][patch] = found
+            fine[image][patch] = self._kept(passes[image], patch, found)
         with self._timed(seconds, "merge"):
             results = [self._merge(*pair) for pair in zip(passes, fine, strict=True)]
         self._record(passes, values, chosen, seconds)

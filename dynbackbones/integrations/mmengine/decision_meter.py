@@ -1,4 +1,4 @@
-"""What the backbones of a run choose and spend in validation and test."""
+"""What the backbones of a run, or its zoom, choose and spend in validation and test."""
 
 from __future__ import annotations
 
@@ -7,32 +7,42 @@ from typing import Any
 
 from mmengine.dist import all_gather_object
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
+from torch.utils.hooks import RemovableHandle
 
 from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones import Backbone
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.mmengine.runner import unwrap_model
+from dynbackbones.zoom.wrapper import Zoom
 
 
+@HOOKS.register_module()
 class DecisionMeterHook(Hook):
     """Adds mean MACs (``gmacs``, 10^9) and rates of an image to the metrics of an evaluation.
 
     MACs are summed per image, since an image may pass in windows, scales and flips; rates are
-    means over the passes.
+    means over the passes. A model with zoom is counted as a whole, others by their backbones. Part
+    of ``DynamicBackboneHook``; by itself for models without a backbone of this package.
     """
 
     def __init__(self) -> None:
         self._images = 0
         self._meter = DecisionMeter()
+        self._handles: list[RemovableHandle] = []
 
     def before_run(self, runner: Runner) -> None:
-        for backbone in find_backbones(unwrap_model(runner)):
-            backbone.register_forward_hook(self._record)
+        # A runner may run several times: training, then a test.
+        for handle in self._handles:
+            handle.remove()
+        model = unwrap_model(runner)
+        counted = [model] if isinstance(model, Zoom) else find_backbones(model)
+        self._handles = [module.register_forward_hook(self._record) for module in counted]
 
-    def _record(self, backbone: Backbone, inputs: tuple, output: Any) -> None:
-        if not backbone.training:
-            self._meter.update(backbone.decisions)
+    def _record(self, counted: Backbone | Zoom, inputs: tuple, output: Any) -> None:
+        if not counted.training:
+            self._meter.update(counted.decisions)
 
     def _before_epoch(self, runner: Runner, mode: str = "train") -> None:
         self._images = 0

@@ -6,7 +6,8 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 
 backbones    SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
              SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
-hook         DynamicBackboneHook, all that training needs (its parts: integrations.mmengine)
+hook         DynamicBackboneHook, all that training needs (its parts: integrations.mmengine, of
+             which DecisionMeterHook has a name in configs, too)
 pictures     RegionPictureHook, what was refined, as pictures
 dcan         DCANHook, unsupervised domain adaptation of a segmentor; StyleGeneratorTraining and
              StylePictureHook, to train its generator before
@@ -15,8 +16,9 @@ checks       what is looked at before a run starts (heads: head_checks)
 From `integrations.mmengine`: RandomStateHook, exact resume of any other model's runs, with
 SeededSampler (by epochs SeededEpochSampler) and SeededDataset; CheckLabels.
 
-Imported by name, as they need mmseg or mmpretrain: `heads`, `datasets`, and
-`blockdrop_classifier`, which holds what training BlockDrop with mmpretrain needs.
+Imported by name, as they need mmseg or mmpretrain: `heads`, `datasets`, `zoom_segmentor`, which has
+ZoomSegmentor, and `blockdrop_classifier`, which holds what training BlockDrop with mmpretrain
+needs.
 """
 
 from dynbackbones.integrations.mmengine.resume import RandomStateHook as RandomStateHook

@@ -1,9 +1,10 @@
-"""The demo dataset's semantic masks as a dataset of mmseg; needs mmseg, so configs import it."""
+"""The demo datasets' semantic masks as datasets of mmseg; needs mmseg, so configs import it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -12,6 +13,7 @@ from mmseg.datasets import BaseSegDataset
 from dynbackbones.data import datasets_root
 from dynbackbones.demo import ensure_digits
 from dynbackbones.demo.digits import CLASSES
+from dynbackbones.demo.wide_digits import ensure_wide_digits
 
 
 @DATASETS.register_module()
@@ -35,6 +37,7 @@ class DigitsDataset(BaseSegDataset):
         "palette": [[60, 60, 60], [230, 60, 60], [70, 200, 90], [70, 110, 240], [240, 200, 40],
                     [200, 80, 220]],
     }  # fmt: skip
+    splits = ("train", "val")
 
     def __init__(
         self,
@@ -44,9 +47,11 @@ class DigitsDataset(BaseSegDataset):
         test_mode: bool = False,
         indices: int | Sequence[int] | None = None,
     ) -> None:
-        if split not in ("train", "val"):
-            raise ValueError(f"split must be 'train' or 'val', got {split!r}")
-        folder = ensure_digits(datasets_root() if data_root is None else data_root)
+        if split not in self.splits:
+            names = [repr(name) for name in self.splits]
+            listed = f"{', '.join(names[:-1])} or {names[-1]}"
+            raise ValueError(f"split must be {listed}, got {split!r}")
+        folder = self._written(datasets_root() if data_root is None else data_root)
         super().__init__(
             data_root=os.fspath(folder),
             data_prefix={"img_path": split, "seg_map_path": f"masks/{split}"},
@@ -54,3 +59,23 @@ class DigitsDataset(BaseSegDataset):
             test_mode=test_mode,
             indices=indices,
         )
+
+    @staticmethod
+    def _written(root: str | os.PathLike) -> Path:
+        return ensure_digits(root)
+
+
+@DATASETS.register_module()
+class WideDigitsDataset(DigitsDataset):
+    """Digits in a corner or two of large scenes, written on first use.
+
+    It takes the arguments of `DigitsDataset`; its splits are ``"train"``, 256 x 192 pixels, parts
+    of scenes in full and whole ones at a quarter of their resolution, and ``"gains"`` and
+    ``"val"``, 1024 x 768; see `dynbackbones.demo.wide_digits`.
+    """
+
+    splits = ("train", "gains", "val")
+
+    @staticmethod
+    def _written(root: str | os.PathLike) -> Path:
+        return ensure_wide_digits(root)
