@@ -6,6 +6,7 @@ FUZZ_FACTOR ?= 100
 KINDS ?= detection segmentation pretraining dcan
 KILLS ?= 20
 FOLDER ?= output/faults
+VERSIONS ?=
 DEMO := configs/demo
 
 ifdef PYTHON
@@ -28,7 +29,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo test test-detectron2 test-slow fuzz faults check-gpu lint docs bench
+.PHONY: help demo test test-detectron2 test-slow fuzz faults versions check-gpu lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -58,6 +59,9 @@ fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inp
 
 faults: $(call installed,dev) ## kill trainings of KINDS (all but detectron2) KILLS times and compare
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.faults.kills $(KINDS) --kills $(KILLS) --folder $(FOLDER)
+
+versions: $(call installed,dev) ## run the tests with other versions and without packages, for hours
+	$(PYTHON) -m tests.versions --folder output/versions $(VERSIONS)
 
 check-gpu: $(call installed,dev) ## check on a GPU what CI cannot, in four minutes (CHECK="--only tests")
 	$(PYTHON) -m tests.gpu.check $(CHECK)

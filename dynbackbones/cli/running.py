@@ -7,17 +7,39 @@ from collections.abc import Callable
 from dynbackbones.errors import UserError
 from dynbackbones.training.stopping import Stopped
 
+# By what they are imported as: what they are called, and the extra they come with.
+_OPTIONAL = {
+    "PIL": ("pillow", "detection"),
+    "cv2": ("opencv-python-headless", "detection"),
+    "matplotlib": ("matplotlib", "demo"),
+    "mmcv": ("onedl-mmcv", "openmmlab"),
+    "mmengine": ("onedl-mmengine", "detection"),
+    "mmpretrain": ("onedl-mmpretrain", "openmmlab"),
+    "mmseg": ("onedl-mmsegmentation", "openmmlab"),
+    "pycocotools": ("pycocotools", "detection"),
+    "sklearn": ("scikit-learn", "demo"),
+    "tensorboard": ("tensorboard", "detection"),
+}
+
 
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; a mistake of the user ends in one line and exit code 2.
 
-    So does a training that a signal stopped, with the code that shells have for it. Errors of the
-    program itself keep their traceback.
+    So does an optional package that is missing, and a training that a signal stopped, with the code
+    that shells have for it. Errors of the program itself keep their traceback.
     """
     try:
         main()
     except UserError as error:
         print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ImportError as error:
+        missing = _missing(error)
+        if missing is None:
+            raise
+        package, extra = _OPTIONAL[missing]
+        remedy = f"run pip install 'dynbackbones[{extra}]'"
+        print(f"error: {package} is needed and not installed: {remedy}", file=sys.stderr)
         sys.exit(2)
     except Stopped as stopped:
         print(stopped.message, file=sys.stderr)
@@ -32,3 +54,12 @@ def _message(error: UserError) -> str:
     lines = str(error).strip().splitlines() or [""]
     kind = type(error)
     return lines[-1].removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")
+
+
+def _missing(error: BaseException | None) -> str | None:
+    """The optional package whose absence an error comes from, which libraries may have reworded."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None

@@ -10,8 +10,10 @@ block of them is meant, and of which block the source is.
 """
 
 import os
-from collections.abc import Sequence
 from types import ModuleType
+
+# torch 2.6 reads the signatures of operators, and knows only this one.
+from typing import Sequence  # noqa: UP035
 
 import torch
 from torch import Tensor

@@ -2,6 +2,7 @@ import pytest
 
 from dynbackbones.cli import running
 from dynbackbones.errors import UserError
+from tests.messages import names
 
 
 def test_user_errors_are_one_line_and_exit_code_2(capsys):
@@ -31,4 +32,26 @@ def test_defects_keep_their_traceback():
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
+        running.run(main)
+
+
+def test_an_optional_package_that_is_missing_is_one_line(capsys):
+    def main():
+        try:
+            raise ModuleNotFoundError("No module named 'sklearn'", name="sklearn")
+        except ImportError as error:
+            raise ImportError("please install it") from error
+
+    with pytest.raises(SystemExit) as exit_:
+        running.run(main)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and names(error, "scikit-learn", "dynbackbones[demo]")
+
+
+def test_other_modules_that_are_missing_keep_their_traceback():
+    def main():
+        raise ModuleNotFoundError("No module named 'mmcv._ext'", name="mmcv._ext")
+
+    with pytest.raises(ModuleNotFoundError, match="_ext"):
         running.run(main)

@@ -234,7 +234,7 @@ class SARBackbone(DynamicBackbone):
     def _losses(
         self, outputs: dict[str, StageOutput], guidance: Guidance | None
     ) -> dict[str, Tensor]:
-        trained = {n: out for n, out in outputs.items() if out.trained and out.masks.shape[1]}
+        trained = {n: out for n, out in outputs.items() if out.trained() and out.masks.shape[1]}
         if not trained:
             return {}
         target = self.scheduled_target_rate
@@ -274,9 +274,9 @@ class SARBackbone(DynamicBackbone):
                 row_edges=rows.clamp(max=batch.size[0]),
                 col_edges=columns.clamp(max=batch.size[1]),
                 areas=output.grid.areas,
-                finite=output.finite,
+                finite=output.finite(),
             )
-        sampled = any(output.trained for output in outputs.values())
+        sampled = any(output.trained() for output in outputs.values())
         return SARDecisions(batch, self._count_macs, regions, sampled)
 
     def _count_base(self, decisions: Decisions) -> Tensor:

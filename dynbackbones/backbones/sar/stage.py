@@ -57,13 +57,12 @@ class StageOutput(NamedTuple):
     overridden: bool
     grid: RegionGrid
 
-    @property
+    # Methods, since compilers of older torch know no properties of named tuples.
     def finite(self) -> Tensor:
         """(N,) bool, whether all logits inside an image are finite."""
         finite = self.choice.logits.detach().isfinite() | ~self.grid.valid[:, None, None]
         return finite.flatten(1).all(dim=1)
 
-    @property
     def trained(self) -> bool:
         """Whether the masks were sampled, so that losses can move them."""
         return self.choice.sampled is not None and not self.overridden
