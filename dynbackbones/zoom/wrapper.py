@@ -62,7 +62,7 @@ class Zoom(nn.Module):
         self.policy = _policy(policy)
         self.rate = _rate(policy, rate)
         self.register_buffer("threshold", torch.tensor(math.nan))
-        self._costs = Costs(self._run_once)
+        self._costs = Costs(self._run_in_evaluation)
         self._traces = Traces()
         self.train(model.training)
 
@@ -187,6 +187,16 @@ class Zoom(nn.Module):
     @abstractmethod
     def _run_once(self, image: Tensor) -> None:
         """A pass of the model over an image as it is."""
+
+    def _run_in_evaluation(self, image: Tensor) -> None:
+        """The same in evaluation mode, so that counting teaches no norm what noise looks like."""
+        modes = [(m, m.training) for m in (*self.modules(), self.model)]
+        self.eval()
+        try:
+            self._run_once(image)
+        finally:
+            for module, mode in modes:
+                module.training = mode
 
     def _zoom(self, sources: Sequence[ImageSource]) -> list[Any]:
         seconds: dict[str, float] = defaultdict(float)

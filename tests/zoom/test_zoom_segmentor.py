@@ -8,52 +8,8 @@ from torch.nn import functional as F
 
 from dynbackbones.errors import UserError
 from dynbackbones.zoom import LearnedPolicy, ZoomSegmentor, segmentor
-from dynbackbones.zoom.adapters import Call, Segmented
-from dynbackbones.zoom.merge_maps import LogitRules
 from tests.messages import naming
-
-CLASSES = 3
-
-
-class Adapter:
-    """Of a network that takes (C, H, W) images; notes the sizes that it is shown."""
-
-    num_classes = CLASSES
-
-    def __init__(self, model, align_corners=False):
-        self.model = model
-        self.rules = LogitRules(align_corners)
-        self.seen = []
-
-    def batch(self, data):
-        return (data["images"],), {}
-
-    def read(self, images):
-        return Call(images)
-
-    def prepared(self, image):
-        return image.float()
-
-    def example(self):
-        return torch.zeros(3, 1, 1)
-
-    def segment(self, images):
-        self.seen += [tuple(image.shape[1:]) for image in images]
-        return [Segmented(self.model(image[None])[0], self.model.features, 1.0) for image in images]
-
-    def write(self, call, results):
-        return results
-
-
-class Network(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Conv2d(3, CLASSES, 3, padding=1)
-        self.features = None
-
-    def forward(self, images):
-        self.features = images[0]
-        return self.layer(images)
+from tests.zoom.toy_segmentor import CLASSES, Adapter, Network, toy_image
 
 
 @pytest.fixture
@@ -71,10 +27,6 @@ def make(model):
     return build
 
 
-def image(height, width, seed=0):
-    return torch.rand(3, height, width, generator=torch.Generator().manual_seed(seed))
-
-
 ODD = [(48, 64), (33, 61), (9, 14), (1, 40), (100, 16)]
 
 
@@ -82,10 +34,10 @@ ODD = [(48, 64), (33, 61), (9, 14), (1, 40), (100, 16)]
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_nothing_chosen_is_the_coarse_pass(make, model, size, align_corners):
     zoom = make(align_corners, rate=0.0)
-    (found,) = zoom([image(*size)])
+    (found,) = zoom([toy_image(*size)])
     (coarse,) = zoom.adapter.seen
     assert coarse == tuple(math.ceil(length / 4) for length in size)
-    small = F.interpolate(image(*size)[None], size=coarse, mode="bilinear", antialias=True)
+    small = F.interpolate(toy_image(*size)[None], size=coarse, mode="bilinear", antialias=True)
     options = {"mode": "bilinear", "align_corners": align_corners}
     expected = F.interpolate(model(small), size=size, **options)[0]
     torch.testing.assert_close(found.logits, expected, rtol=1e-5, atol=1e-5)
@@ -96,15 +48,15 @@ def test_nothing_chosen_is_the_coarse_pass(make, model, size, align_corners):
 def test_every_patch_is_the_pass_in_full(make, size):
     """A convolution of 3 x 3 pixels sees no more than the halo."""
     zoom = make(policy="all")
-    (found,) = zoom([image(*size)])
-    torch.testing.assert_close(found.logits, zoom.model(image(*size)[None])[0])
-    assert torch.equal(zoom.whole(image(*size)), found.labels)
+    (found,) = zoom([toy_image(*size)])
+    torch.testing.assert_close(found.logits, zoom.model(toy_image(*size)[None])[0])
+    assert torch.equal(zoom.whole(toy_image(*size)), found.labels)
     assert zoom.decisions.rate.tolist() == [1]
     assert set(zoom.adapter.seen[1:-1]) == {zoom.decisions.grids[0].crop_size}
 
 
 def test_a_batch_is_its_images_one_by_one(make):
-    images = [image(48, 64), image(33, 61, 1), image(48, 64, 2)]
+    images = [toy_image(48, 64), toy_image(33, 61, 1), toy_image(48, 64, 2)]
     zoom = make(rate=0.3, batch_crops=2)
     together = zoom(images)
     chosen = zoom.decisions.chosen
@@ -116,10 +68,10 @@ def test_a_batch_is_its_images_one_by_one(make):
 
 def test_each_patch_comes_of_its_own_pass(make):
     zoom = make(rate=0.25)
-    (found,) = zoom([image(48, 64)])
+    (found,) = zoom([toy_image(48, 64)])
     (chosen,) = zoom.decisions.chosen
     closely, coarse = make(policy="all"), make(policy="none")
-    (fine,), (rough,) = closely([image(48, 64)]), coarse([image(48, 64)])
+    (fine,), (rough,) = closely([toy_image(48, 64)]), coarse([toy_image(48, 64)])
     assert 0 < chosen.sum() < len(chosen)
     for patch, (x1, y1, x2, y2) in enumerate(zoom.decisions.grids[0].cores):
         expected = fine if chosen[patch] else rough
@@ -144,7 +96,7 @@ def test_the_most_undecided_patches_are_chosen(make, model):
 
 def test_what_is_kept_gives_the_same_map_as_a_call(make):
     zoom = make(rate=0.25)
-    picture = image(50, 75)
+    picture = toy_image(50, 75)
     (found,) = zoom([picture])
     coarse, values = zoom.looks(picture)
     fine = zoom.closely(picture, torch.nonzero(zoom.decisions.chosen[0])[:, 0].tolist())
@@ -154,9 +106,9 @@ def test_what_is_kept_gives_the_same_map_as_a_call(make):
 
 def test_large_images_have_no_logits(make, monkeypatch):
     zoom = make(rate=0.25)
-    (small,) = zoom([image(48, 64)])
+    (small,) = zoom([toy_image(48, 64)])
     monkeypatch.setattr(segmentor, "LOGITS_UP_TO", CLASSES * 48 * 64 - 1)
-    (large,) = zoom([image(48, 64)])
+    (large,) = zoom([toy_image(48, 64)])
     assert small.logits.shape == (CLASSES, 48, 64)
     assert large.logits is None
     assert torch.equal(large.labels, small.labels)
@@ -164,7 +116,7 @@ def test_large_images_have_no_logits(make, monkeypatch):
 
 def test_a_segmentor_of_enlarged_images_sees_them_enlarged(make):
     zoom = make(rate=0.25, segmentor_scale=2.0)
-    (found,) = zoom([image(48, 64)])
+    (found,) = zoom([toy_image(48, 64)])
     coarse, *crops = zoom.adapter.seen
     assert coarse == (24, 32)
     assert crops == [(48, 48)] * 3
@@ -173,15 +125,26 @@ def test_a_segmentor_of_enlarged_images_sees_them_enlarged(make):
 
 def test_costs_are_those_of_the_passes(make):
     zoom = make(rate=0.25)
-    zoom([image(48, 64)])
+    zoom([toy_image(48, 64)])
     pixel = CLASSES * 3 * 9
     assert zoom.decisions.macs.tolist() == [pixel * (12 * 16 + 3 * 24 * 24)]
     assert zoom.full_macs(48, 64) == pixel * 48 * 64
 
 
+def test_counting_leaves_a_model_in_training_as_it_is(make, model):
+    model.norm = nn.BatchNorm2d(3)
+    model.register_forward_pre_hook(lambda net, args: (net.norm(args[0]),))
+    zoom = make().train()
+    model.layer.eval()
+    before = copy.deepcopy(model.state_dict())
+    assert zoom.macs(48, 64, 0.25) > 0
+    assert (zoom.training, model.norm.training, model.layer.training) == (True, True, False)
+    torch.testing.assert_close(model.state_dict(), before)
+
+
 def test_calibration_spends_its_budget(make):
     zoom = make()
-    pictures = [image(48, 64, seed) for seed in range(4)]
+    pictures = [toy_image(48, 64, seed) for seed in range(4)]
     assert zoom.calibrate(pictures, target_rate=0.5) == 0.5
     zoom(pictures)
     assert zoom.decisions.rate.mean() == 0.5
@@ -189,8 +152,8 @@ def test_calibration_spends_its_budget(make):
 
 def test_a_step_of_a_loop_is_a_call(make):
     zoom = make()
-    (stepped,) = zoom.val_step({"images": [image(48, 64)]})
-    (called,) = zoom([image(48, 64)])
+    (stepped,) = zoom.val_step({"images": [toy_image(48, 64)]})
+    (called,) = zoom([toy_image(48, 64)])
     assert torch.equal(stepped.labels, called.labels)
 
 
@@ -221,7 +184,7 @@ def test_an_unknown_segmentor_is_refused(model):
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_no_patch_is_chosen_of_broken_images(make, bad):
-    picture = image(48, 64)
+    picture = toy_image(48, 64)
     picture[0, 5, 5] = bad
     with pytest.raises(UserError, match=naming("NaN")):
         make()([picture])
@@ -231,6 +194,6 @@ def test_broken_weights_are_named(make, model):
     zoom = make()
     with torch.no_grad():
         model.layer.bias.fill_(math.nan)
-    zoom([image(48, 64)])
+    zoom([toy_image(48, 64)])
     with pytest.raises(UserError, match=naming("weights", 1)):
         zoom.decisions.check_finite()

@@ -254,6 +254,8 @@ def test_it_trains_as_the_segmentor_does(tiny_config):
     assert losses[0].keys() == losses[1].keys()
     torch.testing.assert_close(losses[0]["decode.loss_ce"], losses[1]["decode.loss_ce"])
     assert zoom.state_dict().keys() == plain.state_dict().keys()
+    zoom.macs(64, 64, 0.5)
+    assert zoom.model.training and zoom.backbone.training
     zoom.eval()
     assert not zoom.model.training
 
