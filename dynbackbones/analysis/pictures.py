@@ -120,7 +120,7 @@ def save_region_picture(
     heights = [PANEL_WIDTH * row.image.shape[0] / row.image.shape[1] for row in rows]
     lefts = [GAP + column * (PANEL_WIDTH + GAP) for column in range(1 + len(stages))]
     top = HEADER_HEIGHT if stages and coverage is not None else 0.0
-    page = _Page(
+    page = Canvas(
         lefts[-1] + PANEL_WIDTH + GAP,
         top + sum(heights) + len(rows) * TITLE_HEIGHT + CAPTION_HEIGHT,
     )
@@ -142,14 +142,14 @@ def save_region_picture(
     return path
 
 
-class _Page:
+class Canvas:
     """A figure with places in inches from its upper left corner.
 
     It is made without pyplot, so it needs no display and leaves the user's settings alone.
     """
 
     def __init__(self, width: float, height: float) -> None:
-        figure = _import_matplotlib("matplotlib.figure")
+        figure = import_matplotlib("matplotlib.figure")
         self.figure = figure.Figure(figsize=(width, height), dpi=DPI, facecolor="white")
         self.width, self.height = width, height
 
@@ -168,7 +168,12 @@ class _Page:
         self.figure.text(left / self.width, 1 - top / self.height, text, va="top", **style)
 
 
-def _import_matplotlib(module: str):
+def import_matplotlib(module: str):
+    """A module of matplotlib, which the package itself does without.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -200,16 +205,16 @@ def _draw_detections(
     axes: Axes, row: PictureRow, class_names: Sequence[str], threshold: float
 ) -> None:
     shown = row.prediction.above(threshold)
-    _show(axes, row.image)
+    show(axes, row.image)
     _draw_ground_truth(axes, row.boxes, width=1.0)
     for box, score, label in zip(
         shown.boxes.tolist(), shown.scores.tolist(), shown.labels.tolist(), strict=True
     ):
         colour = COLOURS[label % len(COLOURS)]
-        _draw_box(axes, box, edgecolor=colour, linewidth=1.6)
-        _draw_label(axes, box, f"{class_names[label]} {score:.2f}", colour, row.image.shape)
+        draw_box(axes, box, edgecolor=colour, linewidth=1.6)
+        draw_label(axes, box, f"{class_names[label]} {score:.2f}", colour, row.image.shape)
     count = f"{len(shown.boxes)} detections ≥ {threshold:g}, {len(row.boxes)} objects"
-    _set_title(axes, f"{row.title}\n{count}" if row.title else count)
+    set_title(axes, f"{row.title}\n{count}" if row.title else count)
 
 
 def _draw_stage(axes: Axes, row: PictureRow, stage: str) -> None:
@@ -218,11 +223,11 @@ def _draw_stage(axes: Axes, row: PictureRow, stage: str) -> None:
     mask = region_masks(decisions)[stage][0]
     edges = decisions.region_edges(stage)
     share = share_in_image(region_brightness(mask, *edges, size), row.image.shape[:2])
-    _show(axes, dimmed(row.image, share))
+    show(axes, dimmed(row.image, share))
     _draw_grid(axes, row.image.shape, edges, size)
     _draw_ground_truth(axes, row.boxes, width=0.8)
     boxes = resize_boxes(row.boxes, row.image.shape[:2], size)
-    _set_title(axes, _stage_title(stage, count_regions(decisions, boxes)[stage]))
+    set_title(axes, _stage_title(stage, count_regions(decisions, boxes)[stage]))
 
 
 def share_in_image(share: Tensor, image_size: tuple[int, int]) -> np.ndarray:
@@ -275,21 +280,23 @@ def _draw_grid(
 def _draw_ground_truth(axes: Axes, boxes: Tensor, width: float) -> None:
     for box in boxes.tolist():
         # Black below white dashes: visible on every background.
-        _draw_box(axes, box, edgecolor="black", linewidth=width, alpha=0.6)
-        _draw_box(axes, box, edgecolor="white", linewidth=width, linestyle=(0, (3, 3)))
+        draw_box(axes, box, edgecolor="black", linewidth=width, alpha=0.6)
+        draw_box(axes, box, edgecolor="white", linewidth=width, linestyle=(0, (3, 3)))
 
 
-def _draw_box(axes: Axes, box: Sequence[float], **style) -> None:
-    patches = _import_matplotlib("matplotlib.patches")
+def draw_box(axes: Axes, box: Sequence[float], **style) -> None:
+    """The outline of ``x1, y1, x2, y2`` in pixels of the shown image."""
+    patches = import_matplotlib("matplotlib.patches")
     x1, y1, x2, y2 = box
     # Pixel i covers i - 0.5 to i + 0.5 in a shown image.
     corner = (x1 - 0.5, y1 - 0.5)
     axes.add_patch(patches.Rectangle(corner, x2 - x1, y2 - y1, fill=False, **style))
 
 
-def _draw_label(
+def draw_label(
     axes: Axes, box: Sequence[float], text: str, colour: str, image_shape: tuple[int, ...]
 ) -> None:
+    """A text at a box, above it where there is room."""
     x1, y1, _, y2 = box
     points_per_pixel = 72 * PANEL_WIDTH / image_shape[1]
     fits_above = y1 * points_per_pixel > 11
@@ -307,12 +314,14 @@ def _draw_label(
     )
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def show(axes: Axes, image: np.ndarray) -> None:
+    """An image without axes."""
     axes.imshow(image, interpolation="nearest" if image.shape[1] < 400 else "antialiased")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.set_frame_on(False)
 
 
-def _set_title(axes: Axes, text: str) -> None:
+def set_title(axes: Axes, text: str) -> None:
+    """A small title at the left."""
     axes.set_title(text, fontsize=8, loc="left", pad=4, linespacing=1.3)

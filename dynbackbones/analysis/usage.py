@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynbackbones.analysis.pictures import _import_matplotlib
+from dynbackbones.analysis.pictures import import_matplotlib
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.policy.statistics import PolicyStatistics
 
@@ -134,7 +134,7 @@ def save_usage_picture(
     rows = math.ceil(len(chosen) / columns)
     width = GAP + columns * (THUMBNAIL + GAP)
     height = HEADER_HEIGHT + rows * (TITLE_HEIGHT + THUMBNAIL) + GAP
-    figure = _import_matplotlib("matplotlib.figure").Figure(
+    figure = import_matplotlib("matplotlib.figure").Figure(
         figsize=(width, height), dpi=DPI, facecolor="white"
     )
     of = "" if num_blocks is None else f" of {num_blocks}"

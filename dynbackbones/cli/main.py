@@ -35,6 +35,7 @@ COMMANDS = {
     "train-net": Command("train_net", "train or evaluate a detector from YAML"),
     "train": Command("train", "train a config of mmseg or mmpretrain", "openmmlab"),
     "test": Command("test", "test a checkpoint of mmseg or mmpretrain", "openmmlab"),
+    "zoom": Command("zoom", "look closer where it pays in large images"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
     "convert": Command("convert", "give a checkpoint another library's names"),
     "benchmark": Command("benchmark", "measure latency side by side"),

@@ -4,10 +4,10 @@ Digits are as large in pixels as the demo dataset's, the scenes sixteen times; a
 of their resolution sees digits of 7 to 16 pixels. Below the root, laid out as the demo dataset:
 
     wide_digits/train    192x256: every other picture is a whole scene at a quarter of its
-                         resolution, the others are as the demo dataset's, so that one detector
-                         learns both scales
-    wide_digits/gains    768x1024, with digit samples that "train" never shows
-    wide_digits/val      768x1024, with the samples that the demo dataset validates with
+                         resolution, the others are what a part of one would look like in full, so
+                         that one detector learns both scales; samples of the demo's "train"
+    wide_digits/gains    768x1024, with half of the samples that the demo dataset validates with
+    wide_digits/val      768x1024, with the other half
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 import numpy as np
 
 from dynbackbones.demo import coco_folder, digits, scenes
-from dynbackbones.demo.digit_tiles import tile_samples
 
 SIZE = (768, 1024)
 SCALE = 4
@@ -65,11 +64,8 @@ def ensure_wide_digits(root: str | os.PathLike) -> Path:
 
 def compose(rng: np.random.Generator, samples: np.ndarray, labels: np.ndarray) -> scenes.Scene:
     """Draws a scene of ``SIZE``; arguments of `scenes.compose`."""
-    windows = []
-    for _ in range(1 + (rng.random() < _TWO_CLUSTERS)):
-        edge = int(rng.integers(*_CLUSTER))
-        top, left = (int(rng.integers(0, length - edge + 1)) for length in SIZE)
-        windows.append(scenes.Window(top, left, edge, edge, _DIGITS))
+    clusters = 1 + (rng.random() < _TWO_CLUSTERS)
+    windows = [_cluster(rng, SIZE) for _ in range(clusters)]
     return scenes.draw(rng, samples, labels, windows, SIZE)
 
 
@@ -87,10 +83,23 @@ def reduced(scene: scenes.Scene, scale: int = SCALE) -> scenes.Scene:
     return scenes.Scene(np.asarray(image), np.ascontiguousarray(mask), found)
 
 
+def _cluster(rng: np.random.Generator, size: tuple[int, int]) -> scenes.Window:
+    edge = int(rng.integers(*_CLUSTER))
+    top, left = (int(rng.integers(0, length - edge + 1)) for length in size)
+    return scenes.Window(top, left, edge, edge, _DIGITS)
+
+
 def _samples_of(split: str, labels: np.ndarray) -> np.ndarray:
-    if split == "val":
-        return digits.split_samples(labels, digits.SEED)["val"]
-    return tile_samples(labels)["train" if split == "train" else "val"]
+    """Neither "gains" nor "val" shows what a detector, or the demo's, was trained on."""
+    chosen = digits.split_samples(labels, digits.SEED)
+    if split == "train":
+        return chosen["train"]
+    # Of each class every other one.
+    place = np.zeros(len(labels), int)
+    for label in np.unique(labels):
+        own = chosen["val"][labels[chosen["val"]] == label]
+        place[own] = np.arange(len(own))
+    return chosen["val"][place[chosen["val"]] % 2 == (split == "val")]
 
 
 def _pictures(
@@ -103,4 +112,5 @@ def _pictures(
         elif index % 2:
             yield reduced(compose(rng, samples, labels))
         else:
-            yield scenes.compose(rng, samples, labels)
+            size = scenes.HEIGHT, scenes.WIDTH
+            yield scenes.draw(rng, samples, labels, [_cluster(rng, size)])

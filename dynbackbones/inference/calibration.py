@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -10,12 +11,23 @@ from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.classifiers.base import DynamicClassifier
 
 
+@runtime_checkable
+class CalibratesItself(Protocol):
+    """What chooses otherwise than by thresholds on logits, such as a zoom."""
+
+    def calibrate(
+        self, images: Iterable, *, target_rate: float | None, target_macs: float | None
+    ) -> float:
+        """Meets a budget; returns what was reached."""
+
+
 @torch.no_grad()
 def calibrate(
-    net: DynamicBackbone | DynamicClassifier,
+    net: DynamicBackbone | DynamicClassifier | CalibratesItself,
     images: Tensor | Iterable[Tensor],
     *,
-    target_rate: float,
+    target_rate: float | None = None,
+    target_macs: float | None = None,
     tolerance: float = 0.01,
     max_steps: int = 20,
 ) -> float:
@@ -29,9 +41,11 @@ def calibrate(
 
     Args:
         net: the backbone or classifier; its mode is restored, and where this fails its thresholds.
+            Or a zoom, whose `calibrate` says what its images are.
         images: (N, in_channels, H, W), normalised as in training, or batches of these; without
             padding, which would count like the images.
         target_rate: mean activation rate or block usage to reach, in [0, 1].
+        target_macs: multiply-accumulates of an image instead, which a zoom takes.
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
 
@@ -52,6 +66,10 @@ def calibrate(
         >>> abs(reached - 0.4) <= 0.1
         True
     """
+    if isinstance(net, CalibratesItself):
+        return net.calibrate(images, target_rate=target_rate, target_macs=target_macs)
+    if target_rate is None or target_macs is not None:
+        raise ValueError("the thresholds of a backbone are set for a target_rate; give that alone")
     if not (isinstance(net, DynamicBackbone | DynamicClassifier) and net.thresholds()):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "

@@ -16,6 +16,7 @@ from dynbackbones.backbones.resnet import LAYOUTS
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import options
 from dynbackbones.integrations.yaml_files import get_key
+from dynbackbones.integrations.zoom import zoom_defaults
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS
 
 _logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def add_dynbackbones_config(cfg: CfgNode) -> None:
     for entry in registered_backbones().values():
         if entry.node is not None:
             cfg.MODEL[entry.node] = node(options.yaml_defaults(entry))
+    cfg.MODEL.ZOOM = node(zoom_defaults())
     # Data sets of your own: name -> [annotation file, image folder], both relative to the folder in
     # the environment variable DETECTRON2_DATASETS ("datasets" if not set).
     cfg.DATASETS.COCO_FORMAT = node(new_allowed=True)

@@ -52,9 +52,15 @@ class DetectorAdapter(Protocol):
 
     Attributes:
         num_classes: background not counted.
+        first_label: of the labels of what it finds.
+        nms: intersection over union above which it drops one of two boxes.
+        most: detections that it gives for an image.
     """
 
     num_classes: int
+    first_label: int
+    nms: float
+    most: int
 
     def read(self, *args: Any, **kwargs: Any) -> Call:
         """The images in the arguments of the wrapped model."""

@@ -105,6 +105,23 @@ class ZoomDetector(Zoom):
                 f"one has {adapter.num_classes}"
             )
 
+    def like(self, *, policy: str | LearnedPolicy, rate: float | None = None) -> ZoomDetector:
+        """The same detector and settings with another policy; nothing is copied."""
+        return ZoomDetector(
+            self.model,
+            patch=self.patch,
+            scale=self.scale,
+            halo=self.halo,
+            rate=rate,
+            policy=policy,
+            handover=self.rules.handover,
+            batch_crops=self.batch_crops,
+            detector_scale=self.model_scale,
+            nms=self.rules.nms,
+            most=self.rules.most,
+            adapter=self.adapter,
+        )
+
     @torch.no_grad()
     def anytime(self, image: Tensor | ImageSource) -> Iterator[Boxes]:
         """Detections of one image that become better until the caller stops.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -13,6 +14,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.zoom.policies import CoarsePass, entropy, score
 
 _FORMAT = "zoom policy"
+_QUANTILES = 1000
 
 
 def describe(coarse: CoarsePass, num_classes: int) -> Tensor:
@@ -48,7 +50,7 @@ def _of_boxes(coarse: CoarsePass, num_classes: int) -> list[Tensor]:
     empty = torch.zeros(shape[0] * shape[1], device=boxes.scores.device)
     values = boxes.scores.float()
     sums = empty.index_add(0, places, values)
-    largest = empty.index_reduce(0, places, values, "amax")
+    largest = empty.scatter_reduce(0, places, values, "amax")
     return [sums.view(shape), largest.view(shape), score(coarse)[:, None]]
 
 
@@ -72,9 +74,8 @@ class LearnedPolicy(nn.Module):
         self.hidden = hidden
         self.register_buffer("mean", torch.zeros(inputs))
         self.register_buffer("std", torch.ones(inputs))
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1, bias=True)
-        )
+        self.register_buffer("values", torch.zeros(_QUANTILES + 1))
+        self.layers = nn.Sequential(nn.Linear(inputs, hidden), nn.ReLU(), nn.Linear(hidden, 1))
 
     def forward(self, coarse: CoarsePass) -> Tensor:
         """(P,) expected gains."""
@@ -85,6 +86,17 @@ class LearnedPolicy(nn.Module):
         # Half precision would drop differences between patches.
         with torch.autocast(described.device.type, enabled=False):
             return self.layers((described.float() - self.mean) / self.std)[:, 0]
+
+    def set_values(self, predicted: Tensor) -> None:
+        """Keeps how expected gains are spread over patches that it was not trained on: (n,)."""
+        shares = torch.linspace(0, 1, _QUANTILES + 1)
+        self.values.copy_(predicted.float().quantile(1 - shares))
+
+    def threshold_at(self, rate: float) -> float:
+        """The expected gain that this share of all patches exceeds, over images as in training."""
+        if rate in (0, 1):
+            return math.inf if rate == 0 else -math.inf
+        return float(self.values[round(rate * _QUANTILES)])
 
     def macs(self, patches: int) -> int:
         """Multiply-accumulates for that many patches."""

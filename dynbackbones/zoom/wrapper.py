@@ -61,7 +61,9 @@ class Zoom(nn.Module):
         self.model_scale = float(model_scale)
         self.policy = _policy(policy)
         self.rate = _rate(policy, rate)
-        self.register_buffer("threshold", torch.tensor(math.nan))
+        # A trained policy knows the threshold for a rate; others compare the patches of an image.
+        start = self.policy.threshold_at(self.rate) if self.learns else math.nan
+        self.register_buffer("threshold", torch.tensor(start))
         self._costs = Costs(self._run_in_evaluation)
         self._traces = Traces()
         self.train(model.training)
@@ -84,10 +86,13 @@ class Zoom(nn.Module):
         """What the wrapped model returns for the same arguments."""
         if self.training:
             return self.model(*args, **kwargs)
-        with torch.no_grad():
-            call = self.adapter.read(*args, **kwargs)
-            results = self._zoom([as_source(image) for image in call.images])
-            return self.adapter.write(call, results)
+        call = self.adapter.read(*args, **kwargs)
+        return self.adapter.write(call, self.run(call.images))
+
+    @torch.no_grad()
+    def run(self, images: Sequence[Tensor | ImageSource]) -> list[Any]:
+        """Results of images, in zoom's own types, whatever the framework."""
+        return self._zoom([as_source(image) for image in images])
 
     @torch.no_grad()
     def calibrate(
@@ -299,9 +304,10 @@ class Zoom(nn.Module):
 
     @contextmanager
     def _timed(self, seconds: dict, part: str) -> Iterator[None]:
-        start = _now(self.threshold)
+        pixel = self.adapter.example()
+        start = _now(pixel)
         yield
-        seconds[part] += _now(self.threshold) - start
+        seconds[part] += _now(pixel) - start
 
 
 def _now(on: Tensor) -> float:

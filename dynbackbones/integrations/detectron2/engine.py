@@ -36,6 +36,7 @@ from dynbackbones.integrations.detectron2.trainer import Trainer
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
 from dynbackbones.integrations.yaml_files import merge_config
+from dynbackbones.integrations.zoom import keep_resolution
 from dynbackbones.training.run_folder import check_output_folder, checkpoint_to_resume
 from dynbackbones.training.run_lock import locked
 from dynbackbones.training.stopping import StopRequest
@@ -59,6 +60,7 @@ def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     _check_name("MODEL.BACKBONE.NAME", cfg.MODEL.BACKBONE.NAME, BACKBONE_REGISTRY)
     _check_name("MODEL.META_ARCHITECTURE", cfg.MODEL.META_ARCHITECTURE, META_ARCH_REGISTRY)
     check_builder(cfg)
+    keep_resolution(cfg)
     cfg.freeze()
     register_datasets(cfg)
     return cfg

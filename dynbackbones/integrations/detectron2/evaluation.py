@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from dynbackbones.analysis.costs import DecisionMeter, format_figures
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.decisions import Batch, Decisions
+from dynbackbones.zoom.detector import ZoomDetector
 
 
 class BackboneCostEvaluator(DatasetEvaluator):
@@ -29,7 +30,8 @@ class BackboneCostEvaluator(DatasetEvaluator):
     def __init__(self, model: nn.Module) -> None:
         if isinstance(model, DistributedDataParallel):
             model = model.module
-        self._backbones = find_backbones(model)
+        # A zoom counts what all of the detector computes, in both passes.
+        self._backbones = [model] if isinstance(model, ZoomDetector) else find_backbones(model)
         self._static = None if self._backbones else StaticCost(model.backbone)
         self._logger = logging.getLogger("dynbackbones")
         self.reset()

@@ -13,6 +13,7 @@ from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.detectron2.attach import attach
 from dynbackbones.integrations.detectron2.checkpointer import CheckedCheckpointer
+from dynbackbones.integrations.zoom import build_zoom
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
@@ -37,6 +38,9 @@ class Predictor:
         if find_backbones(self.model):  # the plain baselines are detectron2's own
             attach(self.model)
         CheckedCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
+        self._zoom = None
+        if cfg.MODEL.ZOOM.ENABLED:
+            self._zoom = build_zoom(cfg, self.model).to(self.model.device)
         self._resize = transforms.ResizeShortestEdge(
             [cfg.INPUT.MIN_SIZE_TEST] * 2, cfg.INPUT.MAX_SIZE_TEST
         )
@@ -48,14 +52,15 @@ class Predictor:
         image = image[:, :, self._channels]
         resized = self._resize.get_transform(image).apply_image(image)
         tensor = torch.as_tensor(np.ascontiguousarray(resized.transpose(2, 0, 1)))
+        entry = {"image": tensor, "height": height, "width": width}
         with torch.no_grad():
-            outputs = self.model([{"image": tensor, "height": height, "width": width}])
+            outputs = (self._zoom or self.model)([entry])
         instances = outputs[0]["instances"].to("cpu")
-        backbones = find_backbones(self.model)
+        deciding = [self._zoom] if self._zoom else find_backbones(self.model)
         return Prediction(
             boxes=instances.pred_boxes.tensor,
             scores=instances.scores,
             labels=instances.pred_classes,
             input_size=tuple(resized.shape[:2]),
-            decisions=backbones[0].decisions if backbones else None,
+            decisions=deciding[0].decisions if deciding else None,
         )

@@ -18,6 +18,7 @@ from detectron2.evaluation import COCOEvaluator, DatasetEvaluator, DatasetEvalua
 from detectron2.utils import comm
 from detectron2.utils.events import EventWriter
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.config import learns_policy, lr_factors, reward_options
@@ -31,6 +32,7 @@ from dynbackbones.integrations.detectron2.hooks import (
     DynamicBackboneHook,
     StopHook,
 )
+from dynbackbones.integrations.zoom import build_zoom
 from dynbackbones.training import report
 from dynbackbones.training.auxiliary import own_parameters
 from dynbackbones.training.faults import diverged, named_faults
@@ -121,6 +123,9 @@ class Trainer(DefaultTrainer):
         model: nn.Module,
         evaluators: list[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
+        if cfg.MODEL.ZOOM.ENABLED:
+            unwrapped = model.module if isinstance(model, DistributedDataParallel) else model
+            model = build_zoom(cfg, unwrapped).to(cfg.MODEL.DEVICE)
         if evaluators is None:
             evaluators = [cls._evaluator(cfg, model, name) for name in cfg.DATASETS.TEST]
         results = super().test(cfg, model, evaluators)

@@ -11,6 +11,7 @@ from dynbackbones.integrations.config import chosen_backbone, num_classes_key
 from dynbackbones.integrations.options import network_of
 from dynbackbones.integrations.torchvision import schema
 from dynbackbones.integrations.yaml_files import get_key, merge_config
+from dynbackbones.integrations.zoom import keep_resolution
 
 # Channels of res2 by depth: a YAML for detectron2 must say 64 for its plain ResNet-18 and -34.
 _RES2_CHANNELS = {18: 64, 34: 64, 50: 256, 101: 256}
@@ -54,6 +55,7 @@ def load_config(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     _check_model(cfg)
     _check_numbers(cfg)
     _check_datasets(cfg)
+    keep_resolution(cfg)
     cfg.freeze()
     return cfg
 

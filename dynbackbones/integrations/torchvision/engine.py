@@ -49,6 +49,7 @@ from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
+from dynbackbones.integrations.zoom import build_zoom
 from dynbackbones.training import report, run_folder
 from dynbackbones.training.run_lock import locked
 
@@ -111,7 +112,7 @@ def train(cfg: CfgNode, launch: Launch) -> None:
     if get_rank() == 0:
         (output_dir / "config.yaml").write_text(cfg.dump(), encoding="utf-8")
 
-    model = DetectorModel(detector).to(_device(cfg))
+    model = _model(cfg, detector)
     optimizer = solver.build_optimizer(cfg, model)
     runner = _runner_type(launch)(
         _wrapped(model),
@@ -150,7 +151,7 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
     weights.load_weights(detector, path, _console(launch), whole=True)
     dataset = data.evaluation_set(cfg, classes_of_weights(cfg, path))
     runner = _runner_type(launch)(
-        _wrapped(DetectorModel(detector).to(_device(cfg))),
+        _wrapped(_model(cfg, detector)),
         cfg.OUTPUT_DIR,
         **_evaluation_options(cfg, dataset),
         **_common_options(cfg, 0, launch),
@@ -200,6 +201,12 @@ def _detector(cfg: CfgNode) -> torch.nn.Module:
     detector = build_detector(cfg)
     # SyncBN needs several processes; a single one has nothing to synchronise with.
     return detector if get_world_size() > 1 else revert_sync_batchnorm(detector)
+
+
+def _model(cfg: CfgNode, detector: torch.nn.Module) -> DetectorModel:
+    device = _device(cfg)
+    zoom = build_zoom(cfg, detector).to(device) if cfg.MODEL.ZOOM.ENABLED else None
+    return DetectorModel(detector, zoom).to(device)
 
 
 def _device(cfg: CfgNode) -> torch.device:

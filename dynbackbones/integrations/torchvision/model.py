@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones.base import find_backbones
+from dynbackbones.zoom.detector import ZoomDetector
 
 
 class DetectorModel(BaseModel):
@@ -17,11 +18,14 @@ class DetectorModel(BaseModel):
 
     Args:
         detector: of `build_detector`.
+        zoom: around it, if evaluations zoom.
     """
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: nn.Module, zoom: ZoomDetector | None = None) -> None:
         super().__init__()
         self.detector = detector
+        # In a list: its weights are the detector's, and shall not be saved twice.
+        self._zoom = [zoom]
 
     def init_weights(self) -> None:
         """Nothing: the detector comes initialised, perhaps with trained weights."""
@@ -39,7 +43,7 @@ class DetectorModel(BaseModel):
         Returns:
             For ``"loss"`` the dict of losses. For ``"predict"`` for each image ``image_id``,
             ``boxes`` (n, 4) in pixels of the original image, ``scores``, ``labels`` from 0, and
-            ``backbone``: a `DecisionMeter` of what the backbone chose and spent.
+            ``backbone``: a `DecisionMeter` of what the backbone, or the zoom, chose and spent.
 
         Raises:
             ValueError: another mode.
@@ -53,9 +57,15 @@ class DetectorModel(BaseModel):
         raise ValueError(f"mode must be 'loss' or 'predict', got {mode!r}")
 
     def _predict(self, images: list[Tensor], targets: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        detections = predict(self.detector, images, [t["original_size"] for t in targets])
-        (backbone,) = find_backbones(self.detector)
-        meters = DecisionMeter.of_images(backbone.decisions)
+        (zoom,) = self._zoom
+        sizes = [target["original_size"] for target in targets]
+        if zoom is None:
+            detections = predict(self.detector, images, sizes)
+            (backbone,) = find_backbones(self.detector)
+            meters = DecisionMeter.of_images(backbone.decisions)
+        else:
+            detections = predict_zoomed(zoom, images)
+            meters = DecisionMeter.of_images(zoom.decisions)
         return [
             {
                 **detection,
@@ -92,6 +102,14 @@ def predict(
             }
         )
     return results
+
+
+def predict_zoomed(zoom: ZoomDetector, images: list[Tensor]) -> list[dict[str, Tensor]]:
+    """The same as `predict` of a detector that looks closer, at images that nobody resized."""
+    return [
+        {"boxes": found.boxes, "scores": found.scores, "labels": found.labels - 1}
+        for found in zoom.run(images)
+    ]
 
 
 def _loss_name(name: str) -> str:

@@ -12,8 +12,9 @@ from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.integrations.torchvision.data import resized, to_tensor
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from dynbackbones.integrations.torchvision.model import predict
+from dynbackbones.integrations.torchvision.model import predict, predict_zoomed
 from dynbackbones.integrations.torchvision.weights import load_weights, weights_path
+from dynbackbones.integrations.zoom import build_zoom
 
 
 class Predictor:
@@ -27,6 +28,7 @@ class Predictor:
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         self.cfg = cfg
         self.model = model.eval()
+        self._zoom = build_zoom(cfg, self.model) if cfg.MODEL.ZOOM.ENABLED else None
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Detects objects in one image.
@@ -43,6 +45,10 @@ class Predictor:
         size = resized(original, self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST)
         tensor = to_tensor(Image.fromarray(image), size, self.cfg.INPUT.FORMAT)
         device = next(self.model.parameters()).device
+        if self._zoom is not None:
+            (found,) = predict_zoomed(self._zoom.to(device), [tensor.to(device)])
+            decisions = self._zoom.decisions
+            return Prediction(found["boxes"], found["scores"], found["labels"], size, decisions)
         (found,) = predict(self.model, [tensor.to(device)], [original])
         (backbone,) = find_backbones(self.model)
         return Prediction(

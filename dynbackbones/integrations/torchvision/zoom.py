@@ -44,6 +44,8 @@ class TorchvisionDetector:
             another transform.
     """
 
+    first_label = 1
+
     def __init__(self, model: RetinaNet | FasterRCNN | FCOS) -> None:
         self._recorded = RecordedFeatures(model.backbone)
         self._model = copy.copy(model)

@@ -1,0 +1,292 @@
+"""Teaches a detector where to look closer in large images, and says what that is worth."""
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+
+from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.engines import open_engine
+from dynbackbones.cli.progress import show_time_left
+from dynbackbones.cli.visualize import use_trained_weights
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.engine import ENGINES
+from dynbackbones.integrations.zoom import build_zoom, settings_of
+from dynbackbones.zoom.detector import ZoomDetector
+
+RATES = (0.125, 0.25, 0.5)
+_ACTIONS = {
+    "gains": "run both passes over images that the detector was not trained on",
+    "train": "fit a policy to what was gained; one policy serves every budget",
+    "table": "evaluate on DATASETS.TEST, beside everything that one could do instead",
+    "predict": "draw what was looked at, and what was found",
+}
+
+
+def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+    measures, trains, tables, draws = (
+        actions.add_parser(name, help=text) for name, text in _ACTIONS.items()
+    )
+    for each in (measures, trains, tables, draws):
+        each.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
+        each.add_argument(
+            "--engine",
+            choices=("auto", *ENGINES),
+            default="auto",
+            help="auto takes that of the weights, else detectron2 where it is installed",
+        )
+    measures.add_argument(
+        "--dataset", required=True, metavar="NAME", help="that the detector was not trained on"
+    )
+    for each in (measures, tables, draws):
+        each.add_argument("--max-images", type=_positive, help="of the dataset (default: all)")
+    for each in (measures, trains, tables):
+        each.add_argument(
+            "--gains",
+            type=Path,
+            metavar="FOLDER",
+            help="of what was measured (default: OUTPUT_DIR/zoom/gains)",
+        )
+    trains.add_argument("--seed", type=int, default=0, help="of the policy (default 0)")
+    trains.add_argument(
+        "--output", type=Path, metavar="FILE.pth", help="default: OUTPUT_DIR/zoom/policy.pth"
+    )
+    _add_table_options(tables)
+    draws.add_argument(
+        "--images",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="to draw (default: the first four of DATASETS.TEST)",
+    )
+    draws.add_argument(
+        "--output", type=Path, metavar="FILE.png", help="default: OUTPUT_DIR/zoom/patches.png"
+    )
+    for each in (measures, trains, tables, draws):
+        each.add_argument(
+            "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
+        )
+    return parse(parser, arguments)
+
+
+def _add_table_options(tables: argparse.ArgumentParser) -> None:
+    tables.add_argument(
+        "--rates",
+        type=_shares,
+        default=RATES,
+        metavar="R,R",
+        help="shares of patches (default 0.125,0.25,0.5)",
+    )
+    tables.add_argument(
+        "--seeds",
+        type=lambda text: [int(part) for part in text.split(",")],
+        default=(0, 1, 2),
+        metavar="S,S",
+        help="of policies (default 0,1,2)",
+    )
+    tables.add_argument(
+        "--timed", type=_positive, default=10, metavar="N", help="images to time (default 10)"
+    )
+    tables.add_argument(
+        "--sahi", action="store_true", help="a row with the slices of the library sahi"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _shares(text: str) -> list[float]:
+    values = [float(part) for part in text.split(",")]
+    if not all(0 < value <= 1 for value in values):
+        raise argparse.ArgumentTypeError(f"must lie in (0, 1], got {text}")
+    return values
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Does one of the steps.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse_args(arguments)
+    _, engine, cfg = open_engine(
+        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
+    )
+    use_trained_weights(cfg, args)
+    run = {"gains": gains, "train": train, "table": table, "predict": predict}[args.action]
+    run(args, cfg, engine)
+
+
+def gains(args: argparse.Namespace, cfg, engine) -> None:
+    """Measures images, and says what a closer look gains in them."""
+    from dynbackbones.experiments.zoom_data import ZoomData, refuse_overlap
+
+    zoom = _plain_zoom(cfg, engine)
+    data = ZoomData(cfg, args.dataset, zoom.adapter.first_label, args.max_images)
+    trained = [ZoomData(cfg, name, zoom.adapter.first_label) for name in cfg.DATASETS.TRAIN]
+    refuse_overlap(data, trained, "the detector knows them, and looks better than it is")
+    measured = _measure(args, cfg, zoom, data, _gains_folder(args, cfg))
+    every = torch.cat([m.gains for m in measured])
+    print(
+        f"{len(every)} patches of {len(measured)} images: a closer look gains "
+        f"{float(every.mean()):.3f} objects in the mean, more than none in "
+        f"{float((every > 0).double().mean()):.0%} of patches, less in "
+        f"{float((every < 0).double().mean()):.0%}"
+    )
+    print(f"figures: {_gains_folder(args, cfg)}")
+
+
+def train(args: argparse.Namespace, cfg, engine) -> None:
+    """Fits a policy and writes it."""
+    from dynbackbones.zoom.training import train_policy
+
+    zoom = _plain_zoom(cfg, engine)
+    measured, settings = _read_gains(args, cfg)
+    policy, figures = train_policy(
+        [m.described for m in measured],
+        [m.gains for m in measured],
+        zoom.adapter.num_classes,
+        settings,
+        seed=args.seed,
+    )
+    print(
+        f"on images that it had not seen: correlation with the gains {figures['correlation']:.2f}, "
+        f"{figures['share_of_best_gain']:.0%} of the gain of the best quarter of patches"
+    )
+    path = args.output or _policy_file(cfg)
+    policy.save(path)
+    print(
+        f"policy: {path}\nevaluate with it: dynbackbones train-net --config-file "
+        f"{args.config_file} --eval-only MODEL.ZOOM.ENABLED True MODEL.ZOOM.POLICY learned "
+        f"MODEL.ZOOM.WEIGHTS {path}"
+    )
+
+
+def table(args: argparse.Namespace, cfg, engine) -> None:
+    """Evaluates all ways on the first dataset of DATASETS.TEST."""
+    from dynbackbones.experiments.zoom_comparison import compare
+    from dynbackbones.experiments.zoom_data import ZoomData, refuse_overlap
+    from dynbackbones.experiments.zoom_table import efficiency, to_json
+    from dynbackbones.experiments.zoom_table import table as text
+
+    zoom = _plain_zoom(cfg, engine)
+    if not cfg.DATASETS.TEST:
+        raise UserError("DATASETS.TEST names no dataset to evaluate on")
+    data = ZoomData(cfg, cfg.DATASETS.TEST[0], zoom.adapter.first_label, args.max_images)
+    measured_gains, settings = _read_gains(args, cfg)
+    known = ZoomData(cfg, settings["dataset"], zoom.adapter.first_label)
+    refuse_overlap(data, [known], "the policy was trained on them")
+    folder = Path(cfg.OUTPUT_DIR) / "zoom"
+    measured = _measure(args, cfg, zoom, data, folder / f"measured_{data.name}")
+    rows = compare(
+        zoom,
+        data,
+        measured,
+        measured_gains,
+        settings,
+        rates=args.rates,
+        seeds=args.seeds,
+        count=args.timed,
+        sahi=args.sahi,
+        progress=show_time_left,
+    )
+    print(f"\n{text(rows)}\n")
+    height, width = measured[0].grid.size
+    share = zoom.break_even(height, width)
+    print(f"break-even of MACs at {height}x{width}: {share:.0%} of patches")
+    for rate in args.rates:
+        print(f"zoom efficiency at {rate:.3g}: {efficiency(rows, 'learned', rate):.2f}")
+    path = folder / "table.json"
+    path.write_text(json.dumps(to_json(rows), indent=2) + "\n", encoding="utf-8")
+    print(f"figures: {path}")
+
+
+def predict(args: argparse.Namespace, cfg, engine) -> None:
+    """Draws images with the patches that were looked at."""
+    from dynbackbones.experiments.zoom_data import ZoomData, read_pixels
+    from dynbackbones.zoom.pictures import save_zoom_picture
+
+    zoom = _trained_zoom(cfg, engine)
+    if args.images:
+        pictures, names = [read_pixels(path) for path in args.images], None
+    else:
+        data = ZoomData(cfg, cfg.DATASETS.TEST[0], zoom.adapter.first_label, args.max_images or 4)
+        pictures, names = [data.pixels(number) for number in data.numbers], data.class_names
+    path = args.output or Path(cfg.OUTPUT_DIR) / "zoom" / "patches.png"
+    rows = []
+    for pixels in show_time_left(pictures, len(pictures)):
+        (found,) = zoom.run([_as_input(pixels, cfg)])
+        rows.append((pixels, found, zoom.decisions))
+    save_zoom_picture(path, rows, class_names=names, first_label=zoom.adapter.first_label)
+    decisions = [row[2] for row in rows]
+    share = sum(float(d.rate) for d in decisions) / len(decisions)
+    macs = sum(float(d.macs) for d in decisions) / len(decisions)
+    print(f"{len(rows)} images: {share:.0%} of patches, {macs / 1e9:.2f} GMACs per image")
+    print(f"picture: {path}")
+
+
+def _plain_zoom(cfg, engine) -> ZoomDetector:
+    """The config's zoom, whatever its policy is: both passes are the same with any."""
+    return build_zoom(cfg, engine.load_predictor(cfg).model, policy="score")
+
+
+def _trained_zoom(cfg, engine) -> ZoomDetector:
+    """With the policy that the config names, else with the one that was trained."""
+    model, file = engine.load_predictor(cfg).model, _policy_file(cfg)
+    if cfg.MODEL.ZOOM.WEIGHTS or not file.is_file():
+        return build_zoom(cfg, model)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.ZOOM.POLICY, cfg.MODEL.ZOOM.WEIGHTS = "learned", str(file)
+    return build_zoom(cfg, model)
+
+
+def _measure(args, cfg, zoom: ZoomDetector, data, folder: Path) -> list:
+    from dynbackbones.zoom.measured import digest, measure_all
+
+    settings = {
+        **settings_of(cfg),
+        "handover": zoom.rules.handover,
+        "dataset": data.name,
+        "annotations": digest(data.source.annotations),
+        "weights": digest(cfg.MODEL.WEIGHTS),
+    }
+
+    def progress(todo: Sequence[int], total: int) -> Iterable[int]:
+        if total:
+            print(f"both passes over {total} images of {data.name}", flush=True)
+        return show_time_left(todo, total)
+
+    return measure_all(zoom, data.numbers, data.load, folder, settings, progress)
+
+
+def _read_gains(args: argparse.Namespace, cfg) -> tuple[list, dict]:
+    from dynbackbones.zoom.measured import digest, read_all
+
+    folder = _gains_folder(args, cfg)
+    expected = {**settings_of(cfg), "weights": digest(cfg.MODEL.WEIGHTS)}
+    return read_all(folder, expected, "measure them with dynbackbones zoom gains")
+
+
+def _gains_folder(args: argparse.Namespace, cfg) -> Path:
+    return args.gains or Path(cfg.OUTPUT_DIR) / "zoom" / "gains"
+
+
+def _policy_file(cfg) -> Path:
+    return Path(cfg.OUTPUT_DIR) / "zoom" / "policy.pth"
+
+
+def _as_input(pixels, cfg) -> torch.Tensor:
+    pixels = pixels[:, :, ::-1] if cfg.INPUT.FORMAT == "BGR" else pixels
+    return torch.from_numpy(pixels.transpose(2, 0, 1).copy())
