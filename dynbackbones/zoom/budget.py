@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +27,7 @@ def threshold_for(values: Sequence[Tensor], costs: Sequence[float], budget: floa
 
     Returns:
         Between the value of the last patch that is taken and the next; infinite where none or all
-        are. A warning says if equal values keep much of the budget from being spent.
+        are. Of patches of equal values none is taken where the budget has not enough for all.
     """
     every = torch.cat([v.detach().double().cpu() for v in values])
     each = torch.cat(
@@ -45,14 +44,5 @@ def threshold_for(values: Sequence[Tensor], costs: Sequence[float], budget: floa
     if count == 0:
         return math.inf
     if every[count - 1] == every[count]:
-        taken = int((every > every[count]).sum())
-        used = float(spent[taken - 1]) if taken else 0.0
-        if used < 0.9 * budget:
-            warnings.warn(
-                f"{int((every == every[count]).sum())} patches are worth the same, so that only "
-                f"{used / budget:.0%} of the budget can be spent by one threshold; a policy with "
-                "'learned' values, or rate= for each image, tells more of them apart",
-                stacklevel=3,
-            )
         return float(every[count])
     return float((every[count - 1] + every[count]) / 2)

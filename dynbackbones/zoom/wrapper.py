@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -144,6 +145,14 @@ class Zoom(nn.Module):
         spent = sum(
             c * int((v > self.threshold.to(v)).sum()) for v, c in zip(values, costs, strict=True)
         )
+        most = sum(c * len(v) for c, v in zip(costs, values, strict=True))
+        if spent < 0.9 * min(budget, most):
+            warnings.warn(
+                f"equal values keep all but {spent / budget:.0%} of the budget from "
+                "being spent by one threshold; a learned policy tells more of them apart, and "
+                "rate= takes a share of each image",
+                stacklevel=4,
+            )
         return float((spent + base) / len(values))
 
     @torch.no_grad()

@@ -116,7 +116,7 @@ def test_the_threshold_is_saved_and_copied():
 
 def test_calibration_says_when_values_are_tied():
     zoom = bright_zoom(policy="score")
-    with pytest.warns(UserWarning, match="worth the same"):
+    with pytest.warns(UserWarning, match="equal values"):
         calibrate(zoom, [image_with()], target_rate=0.5)
 
 

@@ -1,0 +1,71 @@
+"""The command ``dynbackbones zoom``, from gains to the picture."""
+
+import json
+
+import pytest
+import torch
+
+from dynbackbones.cli import zoom
+from dynbackbones.errors import UserError
+from dynbackbones.integrations.torchvision.config import load_config
+from dynbackbones.integrations.torchvision.detectors import build_detector
+from tests.integrations.torchvision.conftest import CONFIGS, datasets, digits_root  # noqa: F401
+from tests.messages import naming
+
+
+@pytest.fixture
+def run(datasets, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setenv("DETECTRON2_DATASETS", str(datasets))
+    config = str(CONFIGS / "retinanet.yaml")
+    options = ["OUTPUT_DIR", str(tmp_path), "MODEL.DEVICE", "cpu", "MODEL.ZOOM.PATCH", "96"]
+    torch.manual_seed(0)
+    state = build_detector(load_config(config, options)).state_dict()
+    torch.save({"model": state}, tmp_path / "model_final.pth")
+
+    def call(action, *flags, more=()):
+        engine = ["--engine", "torchvision"]
+        zoom.main([action, "--config-file", config, *engine, *flags, *options, *more])
+
+    return call
+
+
+def test_from_gains_to_the_picture(run, tmp_path, capsys, monkeypatch):
+    # An untrained detector finds nothing, which teaches nothing: gains of another kind.
+    place = "dynbackbones.zoom.measured.detection_gains"
+    monkeypatch.setattr(place, lambda coarse, fine, grid, *_: torch.rand(len(grid)))
+    other = ["DATASETS.TRAIN", "()"]
+    run("gains", "--dataset", "digits_train", "--max-images", "5", more=other)
+    assert len(list((tmp_path / "zoom" / "gains").glob("*.pth"))) == 5
+    run("train")
+    run("table", "--max-images", "2", "--timed", "1", "--seeds", "0,1", "--rates", "0.5")
+    rows = json.loads((tmp_path / "zoom" / "table.json").read_text())
+    names = [row["name"] for row in rows]
+    assert names[:3] == ["one pass, whole image", "coarse pass alone", "every patch"]
+    assert set(names[3:]) == {"score", "entropy", "center", "random", "learned", "oracle"}
+    timed = {row["name"] for row in rows if row["ms"] is not None}
+    assert timed == {*names[:3], "learned"}
+    run("predict", "--max-images", "2")
+    assert (tmp_path / "zoom" / "patches.png").stat().st_size > 10_000
+    assert str(tmp_path / "zoom" / "policy.pth") in capsys.readouterr().out
+
+
+def test_images_that_the_detector_was_trained_on_are_refused(run):
+    with pytest.raises(UserError, match=naming("digits_train", 12)):
+        run("gains", "--dataset", "digits_train")
+
+
+def test_without_gains_the_step_before_is_named(run):
+    with pytest.raises(UserError, match="dynbackbones zoom gains"):
+        run("train")
+
+
+def test_a_picture_that_is_not_there_is_named(run):
+    with pytest.raises(UserError, match=naming("no.jpg")):
+        run("predict", "--images", "no.jpg", "--output", "out.png")
+
+
+@pytest.mark.parametrize("flags", [["--rates", "0,0.5"], ["--timed", "0"], ["--seeds", "a"]])
+def test_wrong_flags_end_in_a_line(run, flags, capsys):
+    with pytest.raises(SystemExit):
+        run("table", *flags)
+    assert flags[0] in capsys.readouterr().err
