@@ -55,6 +55,7 @@ class PatchDrop(DynamicClassifier):
         fill: what dropped patches show to ``high``: ``"mean"``, zeros, which is the dataset's mean
             in normalised images, or ``"low"``, the reduced image enlarged again.
         low_mode: ``"bilinear"`` (antialiased) or ``"nearest"`` (every d-th pixel).
+        policy_pool: ``pool`` of the `PolicyNetwork`; 1 is the paper's, 2 learns places sooner.
         stage: see `set_stage`.
         in_channels: channels of the images.
 
@@ -88,14 +89,17 @@ class PatchDrop(DynamicClassifier):
         fusion: str = "mixture",
         fill: str = "mean",
         low_mode: str = "bilinear",
+        policy_pool: int = 1,
         stage: str = TWO_STREAM,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        for name, value, least in (("num_classes", num_classes, 2), ("grid", grid, 1),
-                                   ("scale", scale, 2)):  # fmt: skip
-            if not (isinstance(value, int) and value >= least):
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
+        least = {"num_classes": 2, "grid": 1, "scale": 2, "policy_pool": 1}
+        for name, value in zip(least, (num_classes, grid, scale, policy_pool), strict=True):
+            if not (isinstance(value, int) and value >= least[name]):
+                raise ValueError(
+                    f"{name} must be a whole number of at least {least[name]}, got {value}"
+                )
         check_choice("fusion", fusion, FUSIONS)
         check_choice("fill", fill, FILLS)
         check_choice("low_mode", low_mode, LOW_MODES)
@@ -105,7 +109,7 @@ class PatchDrop(DynamicClassifier):
         self.low = Encoder(encoder, num_classes, in_channels)
         small = isinstance(getattr(self.high.backbone, "maxpool", None), nn.Identity)
         make_policy = PolicyResNet8 if small else PolicyResNet10
-        self.policy = make_policy(grid * grid, in_channels)
+        self.policy = make_policy(grid * grid, in_channels, policy_pool)
         # Weights say nothing of the scale: a network would go on with images of another one.
         self.register_buffer("layout", torch.tensor([grid, scale]))
         self.register_load_state_dict_pre_hook(_refuse_other_layouts)

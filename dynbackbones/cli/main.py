@@ -44,6 +44,7 @@ COMMANDS = {
     "blockdrop-table": Command(
         "blockdrop_table", "BlockDrop's stages beside fixed policies", "openmmlab"
     ),
+    "patchdrop": Command("patchdrop", "PatchDrop's experiments beside fixed patches", "openmmlab"),
     "adaptation-pictures": Command(
         "adaptation_pictures", "predictions before and after adaptation", "openmmlab"
     ),

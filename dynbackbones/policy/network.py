@@ -6,6 +6,7 @@ trained from scratch.
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import adaptive_avg_pool2d
 
 from dynbackbones.layers.cifar import CifarBlock
 from dynbackbones.layers.norm import norm_layer
@@ -30,6 +31,8 @@ class PolicyNetwork(nn.Module):
         num_actions: K.
         channels: of the stages; every stage but the first halves the resolution.
         block: of the stages.
+        pool: edge of what the last map is averaged to. 1 is the paper's global average; more keeps
+            where something was, which policies about places learn from much sooner.
 
     Shape:
         (N, in_channels, H, W) to (N, K) float32 in [0, 1], differentiable.
@@ -45,18 +48,24 @@ class PolicyNetwork(nn.Module):
     any. The paper says nothing; the authors' code starts at 0 on average."""
 
     def __init__(
-        self, num_actions: int, channels: tuple[int, ...], block: type[ResidualBlock]
+        self,
+        num_actions: int,
+        channels: tuple[int, ...],
+        block: type[ResidualBlock],
+        pool: int = 1,
     ) -> None:
         super().__init__()
-        if num_actions < 1:
-            raise ValueError(f"num_actions must be at least 1, got {num_actions}")
+        for name, value in (("num_actions", num_actions), ("pool", pool)):
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        self.pool = pool
         self.num_actions = num_actions
         before = channels[0]
         for index, width in enumerate(channels, start=1):
             stage = block(before, width, stride=1 if index == 1 else 2)
             self.add_module(f"layer{index}", nn.Sequential(stage))
             before = width
-        self.fc = nn.Linear(before, num_actions)
+        self.fc = nn.Linear(before * pool**2, num_actions)
         self.register_buffer("threshold", torch.zeros(()))
 
     def _init_weights(self) -> None:
@@ -84,7 +93,8 @@ class PolicyNetwork(nn.Module):
         x = run_stem(self, images)
         for stage in self._stages():
             x = stage(x)
-        return torch.sigmoid(self.fc(x.mean(dim=(2, 3))).float())
+        x = x.mean(dim=(2, 3)) if self.pool == 1 else adaptive_avg_pool2d(x, self.pool).flatten(1)
+        return torch.sigmoid(self.fc(x).float())
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates for an image of this size in pixels."""
@@ -102,9 +112,9 @@ class PolicyResNet10(PolicyNetwork):
 
     stem_stride = 4
 
-    def __init__(self, num_actions: int, in_channels: int = 3) -> None:
+    def __init__(self, num_actions: int, in_channels: int = 3, pool: int = 1) -> None:
         channels = tuple(IMAGENET_STEM_CHANNELS * 2**index for index in range(4))
-        super().__init__(num_actions, channels, BasicBlock)
+        super().__init__(num_actions, channels, BasicBlock, pool)
         add_imagenet_stem(self, in_channels, norm_layer("BN"))
         self._init_weights()
 
@@ -114,8 +124,8 @@ class PolicyResNet8(PolicyNetwork):
 
     stem_stride = 1
 
-    def __init__(self, num_actions: int, in_channels: int = 3) -> None:
+    def __init__(self, num_actions: int, in_channels: int = 3, pool: int = 1) -> None:
         channels = tuple(CIFAR_STEM_CHANNELS * 2**index for index in range(3))
-        super().__init__(num_actions, channels, CifarBlock)
+        super().__init__(num_actions, channels, CifarBlock, pool)
         add_cifar_stem(self, in_channels, norm_layer("BN"))
         self._init_weights()

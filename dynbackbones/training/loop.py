@@ -7,13 +7,14 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.classifiers.base import DynamicClassifier
 
 PREFIX = "decisions"
 """Of scalars: not "backbone", under which detectron2 logs the results of evaluations."""
 
 
 def set_progress(model: nn.Module, fraction: float) -> None:
-    """Moves every schedule of a model's dynamic backbones to a share of training done.
+    """Moves every schedule of a model's dynamic backbones or classifier to a share of training.
 
     Call it before each iteration, also after a resume: ``set_progress(model, it / max_iter)``.
 
@@ -32,9 +33,9 @@ def set_progress(model: nn.Module, fraction: float) -> None:
         >>> round(net.scheduled_target_rate, 2)
         0.4
     """
-    for backbone in find_backbones(model):
-        if isinstance(backbone, DynamicBackbone):
-            backbone.set_progress(min(fraction, 1.0))
+    for module in model.modules():
+        if isinstance(module, DynamicBackbone | DynamicClassifier):
+            module.set_progress(min(fraction, 1.0))
 
 
 def decision_tensors(model: nn.Module) -> dict[str, torch.Tensor]:

@@ -14,8 +14,11 @@ from torch.utils.hooks import RemovableHandle
 from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.backbones import Backbone
 from dynbackbones.backbones.base import find_backbones
+from dynbackbones.classifiers.base import DynamicClassifier
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.zoom.wrapper import Zoom
+
+Counted = Backbone | DynamicClassifier | Zoom
 
 
 @HOOKS.register_module()
@@ -23,8 +26,9 @@ class DecisionMeterHook(Hook):
     """Adds mean MACs (``gmacs``, 10^9) and rates of an image to the metrics of an evaluation.
 
     MACs are summed per image, since an image may pass in windows, scales and flips; rates are
-    means over the passes. A model with zoom is counted as a whole, others by their backbones. Part
-    of ``DynamicBackboneHook``; by itself for models without a backbone of this package.
+    means over the passes. Zooms and classifiers of patches are counted as a whole, other models
+    by their backbones. Part of ``DynamicBackboneHook``; by itself for models without a backbone of
+    this package.
     """
 
     def __init__(self) -> None:
@@ -37,10 +41,12 @@ class DecisionMeterHook(Hook):
         for handle in self._handles:
             handle.remove()
         model = unwrap_model(runner)
-        counted = [model] if isinstance(model, Zoom) else find_backbones(model)
+        # What chooses counts its backbones itself.
+        choosing = [m for m in model.modules() if isinstance(m, Zoom | DynamicClassifier)]
+        counted = choosing[:1] or find_backbones(model)
         self._handles = [module.register_forward_hook(self._record) for module in counted]
 
-    def _record(self, counted: Backbone | Zoom, inputs: tuple, output: Any) -> None:
+    def _record(self, counted: Counted, inputs: tuple, output: Any) -> None:
         if not counted.training:
             self._meter.update(counted.decisions)
 

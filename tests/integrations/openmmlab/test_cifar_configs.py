@@ -16,7 +16,10 @@ from tests.messages import naming
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKDROP = sorted(path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py"))
-SAR = sorted({path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - set(BLOCKDROP))
+PATCHDROP = sorted(path.name for path in CONFIGS.glob("patchdrop*_cifar10*.py"))
+SAR = sorted(
+    {path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - {*BLOCKDROP, *PATCHDROP}
+)
 SMALL = [f"blockdrop_resnet20_cifar10-small_{stage}.py" for stage in
          ("1-plain", "2-curriculum", "3-joint")]  # fmt: skip
 IMAGES = 24
@@ -125,3 +128,47 @@ def test_a_resumed_joint_training_is_the_same(train, tmp_path):
     expected, resumed = (weights(folder / "iter_3.pth") for folder in (whole, parts))
     for key, value in expected.items():
         assert torch.equal(value, resumed[key]), key
+
+
+@pytest.mark.parametrize("name", PATCHDROP)
+def test_the_stages_of_patchdrop_build_on_each_other(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    model = MODELS.build(cfg.model)
+    stage, method = model.stage, name.removesuffix(".py").rpartition("-")[0]
+    assert name.endswith(f"-{stage}.py")
+    stages = ("high", "low", "policy", "joint", "two_stream")
+    index = stages.index(stage)
+    method, _, number = method.rpartition("_")
+    assert int(number) == index + 1
+    if index:
+        before = f"{method}_{index}-{stages[index - 1]}"
+        iterations = Config.fromfile(CONFIGS / f"{before}.py").train_cfg.max_iters
+        assert cfg.load_from == f"work_dirs/{before}/iter_{iterations}.pth"
+
+
+def test_patchdrops_settings_are_the_papers():
+    sigmas = {"policy": 0.5, "joint": 5, "two_stream": 5}
+    for name in PATCHDROP:
+        cfg = Config.fromfile(CONFIGS / name)
+        if "small" not in name and cfg.model.stage in sigmas:
+            assert (cfg.model.sigma, cfg.model.alpha) == (sigmas[cfg.model.stage], 0.8)
+            assert cfg.optim_wrapper.optimizer == {"type": "Adam", "lr": 1e-4}
+            assert cfg.train_dataloader.batch_size == (1024 if cfg.model.stage == "policy" else 256)
+
+
+def test_patchdrops_stages_follow_each_other(train, tmp_path):
+    before, states = None, {}
+    for name in (name for name in PATCHDROP if "small" in name):
+        start = [f"load_from={before}"] if before else []
+        before = train(name, tmp_path / name, *start) / "iter_2.pth"
+        states[name.rpartition("-")[2].removesuffix(".py")] = weights(before)
+
+    def changed(first, second):
+        keys = (k for k in states[first] if not torch.equal(states[first][k], states[second][k]))
+        return {key.split(".")[1] for key in keys}
+
+    assert changed("high", "low") == {"low"}
+    assert changed("low", "policy") == {"policy"}
+    assert changed("policy", "joint") == changed("joint", "two_stream") == {"policy", "high"}
+    low, high = (states["low"][f"net.{part}.backbone.conv1.weight"] for part in ("low", "high"))
+    assert torch.cosine_similarity(low.flatten(), high.flatten(), dim=0) > 0.5  # it started there

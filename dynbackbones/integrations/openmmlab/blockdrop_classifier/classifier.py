@@ -24,6 +24,7 @@ from dynbackbones.integrations.openmmlab.blockdrop_classifier.metrics import (
     BlockUsage as BlockUsage,
 )
 from dynbackbones.integrations.openmmlab.datasets.packed_images import PackedImages as PackedImages
+from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of, refuse_other_networks
 from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
 
 PLAIN, CURRICULUM, JOINT = STAGES = ("plain", "curriculum", "joint")
@@ -169,7 +170,7 @@ class BlockDropClassifier(ImageClassifier):
         """Losses of the training stage, and figures of the policy to log."""
         if self.stage == PLAIN:
             return super().loss(inputs, data_samples)
-        labels = torch.cat([sample.gt_label for sample in data_samples])
+        labels = labels_of(data_samples)
         probabilities = self.backbone.policy_probabilities(inputs)
         proposal = self.learning.propose(probabilities, self.learned_blocks)
         if self.stage == CURRICULUM:
@@ -242,8 +243,5 @@ class BlockDropClassifier(ImageClassifier):
 def _refuse_other_networks(
     model: BlockDropClassifier, state: Mapping[str, Tensor], prefix: str, *rest: Any
 ) -> None:
-    """State-dict pre-hook: mmengine only warns of weights that do not fit, and goes on."""
-    below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     optional = () if model.stage == JOINT else checkpoints.decision_keys(model)
-    name = type(model.backbone).__name__
-    checkpoints.check_architecture(model.state_dict(), below, f"for {name}", optional=optional)
+    refuse_other_networks(model, state, prefix, type(model.backbone).__name__, optional)

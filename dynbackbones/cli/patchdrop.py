@@ -1,0 +1,64 @@
+"""``dynbackbones patchdrop``: PatchDrop's experiments, each beside its baselines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dynbackbones.cli.arguments import parse
+from dynbackbones.errors import UserError
+from dynbackbones.experiments.patchdrop import bagnet, cifar, digits
+from dynbackbones.experiments.patchdrop.report import markdown
+
+EXPERIMENTS = {"digits": digits, "cifar": cifar, "bagnet": bagnet}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        description="Train PatchDrop's stages and its baselines at a scale for CPUs. Finished "
+        "steps are not run again: an interrupted experiment continues."
+    )
+    options.add_argument(
+        "experiment",
+        choices=tuple(EXPERIMENTS),
+        help="digits: a small digit anywhere; cifar: CIFAR-10; bagnet: the conditional BagNet and "
+        "hard positives, with the output folder of digits",
+    )
+    options.add_argument("--output", required=True, metavar="FOLDER", help="steps and tables")
+    options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument(
+        "--data", metavar="FOLDER", help="of cifar: train.npz and val.npz, see docs/pretraining.md"
+    )
+    options.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="mixed precision: twice as fast on CPUs that have it",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, and writes a table after each seed.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse(parser(), arguments)
+    if (args.data is not None) != (args.experiment == "cifar"):
+        raise UserError(
+            f"--data goes with cifar, and cifar needs it; got {args.experiment} and "
+            f"--data {args.data}"
+        )
+    module, output, results = EXPERIMENTS[args.experiment], Path(args.output), {}
+    options = {"data": Path(args.data)} if args.data else {}
+    plan = replace(module.PLAN, bfloat16=args.bfloat16)
+    for seed in args.seeds:
+        results |= module.run(output, [seed], plan=plan, **options)
+        text = "\n".join(markdown(results)) + "\n"
+        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
+            (output / f"{args.experiment}.{suffix}").write_text(content, encoding="utf-8")
+    print(text)

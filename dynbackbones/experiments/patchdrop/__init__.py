@@ -1,0 +1,1 @@
+"""PatchDrop's experiments at a scale for CPUs: digits anywhere, CIFAR-10, BagNet."""

@@ -1,0 +1,123 @@
+"""A training loop for classifiers of patches in memory, with progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.classifiers import PatchDrop, PatchLearning
+from dynbackbones.experiments.patchdrop.data import Split
+
+_SECONDS = 20.0
+"""Between two lines of progress where stderr is no terminal."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast.
+
+    Attributes:
+        iterations, batch: of images.
+        lr: at the start; falls to 0 as a cosine, after a short rise with SGD.
+        optimizer: ``"sgd"`` (momentum 0.9, Nesterov, weight decay 5e-4) or ``"adam"``.
+    """
+
+    iterations: int
+    batch: int
+    lr: float
+    optimizer: str = "adam"
+
+    def make(self, parameters: list[nn.Parameter]) -> tuple[torch.optim.Optimizer, object]:
+        """The optimiser, and what moves its learning rate."""
+        if self.optimizer == "sgd":
+            made = torch.optim.SGD(parameters, self.lr, 0.9, weight_decay=5e-4, nesterov=True)
+            warm_up = 0.1
+        else:
+            made, warm_up = torch.optim.Adam(parameters, self.lr), 0.02
+        scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            made,
+            self.lr,
+            total_steps=max(self.iterations, 2),
+            pct_start=warm_up,
+            cycle_momentum=False,
+        )
+        return made, scheduler
+
+
+def computing(bfloat16: bool) -> AbstractContextManager:
+    """Inside, networks compute in mixed precision on request."""
+    # Weights change inside, so that none may be kept in the other precision.
+    return torch.autocast("cpu", torch.bfloat16, enabled=bfloat16, cache_enabled=False)
+
+
+def train(
+    net: PatchDrop,
+    learning: PatchLearning,
+    split: Split,
+    schedule: Schedule,
+    seed: int,
+    title: str,
+    selecting: Callable[[int], AbstractContextManager] = lambda _: nullcontext(),
+    prepare: Callable[[Tensor], Tensor] = lambda images: images,
+) -> dict[str, float]:
+    """Trains the network's stage.
+
+    Args:
+        net: in the stage that is to learn.
+        learning: its losses.
+        split: what it learns from.
+        schedule: for how long.
+        seed: of everything random.
+        title: of the progress.
+        selecting: makes the context of an iteration, such as ``net.select(...)``.
+        prepare: changes a batch of images.
+
+    Returns:
+        Means of what is logged over the last tenth.
+    """
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    net.train().to(memory_format=torch.channels_last)
+    parameters = [p for p in net.parameters() if p.requires_grad]
+    optimizer, scheduler = schedule.make(parameters)
+    logged: list[dict[str, float]] = []
+    for iteration in _shown(schedule.iterations, title, logged):
+        net.set_progress(iteration / schedule.iterations)
+        index = torch.randint(len(split.labels), (schedule.batch,), generator=generator)
+        images = prepare(split.normalised(index, generator))
+        with selecting(iteration):
+            losses = learning.losses(net, images, split.labels[index])
+        optimizer.zero_grad()
+        sum(value for name, value in losses.items() if "loss" in name).backward()
+        optimizer.step()
+        scheduler.step()
+        logged.append({name: float(value.detach()) for name, value in losses.items()})
+    net.eval()
+    last = logged[-max(1, len(logged) // 10) :]
+    return {name: sum(entry[name] for entry in last) / len(last) for name in last[0]}
+
+
+def _shown(iterations: int, title: str, logged: list[dict[str, float]]) -> Iterator[int]:
+    start = shown = time.monotonic()
+    terminal = sys.stderr.isatty()
+    for done in range(iterations):
+        yield done
+        now = time.monotonic()
+        if now - shown > (0.5 if terminal else _SECONDS):
+            shown, left = now, (now - start) / (done + 1) * (iterations - done - 1)
+            figures = ", ".join(
+                f"{name} {logged[-1][name]:.3g}"
+                for name in ("accuracy", "greedy_accuracy", "greedy_usage", "reward")
+                if name in logged[-1]
+            )
+            line = f"{title}: {done + 1}/{iterations}, {left:.0f} s left, {figures}"
+            end = "" if terminal else "\n"
+            print(f"\r{line:<100}" if terminal else line, end=end, file=sys.stderr, flush=True)
+    if terminal:
+        print(file=sys.stderr)
