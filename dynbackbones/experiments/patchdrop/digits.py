@@ -22,7 +22,7 @@ PLAN = Plan(
         "two_stream": Schedule(100, 128, 1e-3),
     },
     {"policy": 0.25, "joint": 1.0, "two_stream": 1.0},
-    options={"policy_pool": 2},
+    options={"policy_pool": 2, "fill": "low"},
 )
 TRAIN, VAL, CALIBRATION = 16000, 2000, 300
 
