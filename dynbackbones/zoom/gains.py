@@ -11,10 +11,6 @@ from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.boxes import Boxes, intersections
 
 IOU_THRESHOLDS = (0.5, 0.75)
-FALSE_POSITIVE = 0.5
-"""What a wrong detection costs, where a found object counts 1."""
-MIN_SCORE = 0.3
-"""Detections below it are no finds and no mistakes."""
 
 
 def detection_gains(
@@ -26,10 +22,9 @@ def detection_gains(
 ) -> Tensor:
     """(P,) utility of each patch after a closer look minus that of the coarse pass.
 
-    The utility is the mean over IoU thresholds of the objects that are found minus half the false
-    alarms, of boxes centred in the patch; detections are matched greedily, the surest first. What
-    is centred in a patch depends on no other, so the gains of several patches add up (after
-    EfficientObjectDetection, Uzkent et al., WACV 2020, eq. 5: its reward is separable, too).
+    The `utility` is of boxes centred in the patch. What is centred in a patch depends on no other,
+    so the gains of several patches add up (after EfficientObjectDetection, Uzkent et al., WACV
+    2020: its reward is separable, too).
 
     Args:
         coarse: of the reduced image, in pixels of the image.
@@ -53,7 +48,12 @@ def detection_gains(
 
 
 def utility(found: Boxes, objects: Boxes, also: Boxes | None = None) -> float:
-    """Objects found minus half the false alarms, mean over ``IOU_THRESHOLDS``.
+    """How much detections tell of objects, mean over ``IOU_THRESHOLDS``.
+
+    Detections are matched greedily, the surest first. A match counts its score, another detection
+    half the square of its score, negative: as in average precision what is unsure neither helps nor
+    harms much. Counting finds above a score instead put the best patches in another order than
+    average precision does.
 
     Args:
         found: detections.
@@ -64,26 +64,25 @@ def utility(found: Boxes, objects: Boxes, also: Boxes | None = None) -> float:
     for threshold in IOU_THRESHOLDS:
         hits, wrong = _match(found, objects, threshold)
         if also is not None and len(also):
-            others, _ = _match(also, objects, threshold)
-            hits |= others
-        total += float(hits.sum()) - FALSE_POSITIVE * wrong
+            hits = torch.maximum(hits, _match(also, objects, threshold)[0])
+        total += float(hits.sum()) - wrong
     return total / len(IOU_THRESHOLDS)
 
 
-def _match(found: Boxes, objects: Boxes, threshold: float) -> tuple[Tensor, int]:
-    """(m,) bool, which objects are found, and the number of detections that match none."""
-    hits = torch.zeros(len(objects), dtype=torch.bool)
-    found = found[found.scores >= MIN_SCORE]
+def _match(found: Boxes, objects: Boxes, threshold: float) -> tuple[Tensor, float]:
+    """(m,) scores with which objects are found, 0 if they are not, and what false alarms cost."""
+    hits = torch.zeros(len(objects))
     if not len(found):
-        return hits, 0
+        return hits, 0.0
     shared = intersections(found.boxes, objects.boxes)
     overlaps = shared / (found.areas[:, None] + objects.areas[None] - shared).clamp(min=1e-9)
     overlaps[found.labels[:, None] != objects.labels[None]] = 0
-    wrong = 0
+    wrong = 0.0
     for index in torch.sort(found.scores, descending=True, stable=True).indices:
-        free = overlaps[index] * ~hits
+        free = overlaps[index] * (hits == 0)
+        score = float(found.scores[index])
         if len(free) and free.max() >= threshold:
-            hits[free.argmax()] = True
+            hits[free.argmax()] = score
         else:
-            wrong += 1
+            wrong += 0.5 * score**2
     return hits, wrong
