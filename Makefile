@@ -29,7 +29,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo test test-detectron2 test-slow fuzz faults versions check-gpu lint docs bench
+.PHONY: help demo demo-zoom test test-detectron2 test-slow fuzz faults versions check-gpu lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,6 +42,15 @@ demo: $(call installed,demo) ## train a detector, make it adaptive, draw what it
 		MODEL.WEIGHTS output/demo/retinanet/model_final.pth
 	$(PYTHON) tools/visualize.py --config-file $(DEMO)/sar_retinanet.yaml \
 		--beside output/demo/retinanet
+
+demo-zoom: $(call installed,demo) ## look closer where it pays in large images, in about 25 minutes
+	$(PYTHON) tools/train_net.py --config-file $(DEMO)/retinanet.yaml --resume
+	$(PYTHON) tools/train_net.py --config-file $(DEMO)/wide_retinanet.yaml --resume
+	$(PYTHON) -m dynbackbones zoom gains --config-file $(DEMO)/wide_retinanet.yaml \
+		--dataset wide_digits_gains --max-images 100
+	$(PYTHON) -m dynbackbones zoom train --config-file $(DEMO)/wide_retinanet.yaml
+	$(PYTHON) -m dynbackbones zoom predict --config-file $(DEMO)/wide_retinanet.yaml
+	$(PYTHON) -m dynbackbones zoom table --config-file $(DEMO)/wide_retinanet.yaml --max-images 50
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
 	$(PYTEST)

@@ -1,5 +1,7 @@
 """detectron2's detectors, wrapped, in its own evaluation and alone."""
 
+import json
+
 import pytest
 import torch
 
@@ -93,3 +95,10 @@ def test_masks_are_refused():
     model = stock("GeneralizedRCNN", **changes, **{"MODEL.MASK_ON": True})
     with pytest.raises(UserError, match=naming("MODEL.MASK_ON")):
         ZoomDetector(model)
+
+
+def test_evaluations_zoom_where_the_config_says_so(trained, a_run, tmp_path):
+    zoom = ("MODEL.ZOOM.ENABLED", True, "MODEL.ZOOM.PATCH", 32, "MODEL.ZOOM.HALO", 4)
+    a_run("MODEL.WEIGHTS", trained / "model_final.pth", *zoom, eval_only=True).main()
+    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    assert 0 < results["backbone"]["patch_rate"] < 1 and "AP" in results["bbox"]
