@@ -68,7 +68,7 @@ def build_zoom(cfg: CfgNode, detector: nn.Module, **instead: Any) -> ZoomDetecto
             raise UserError(
                 "MODEL.ZOOM.POLICY learned needs MODEL.ZOOM.WEIGHTS of dynbackbones zoom train"
             )
-        options["policy"] = load_policy(weights, **settings_of(cfg))
+        options["policy"] = load_policy(weights)
     elif weights and "policy" not in instead:
         raise UserError(
             f"MODEL.ZOOM.WEIGHTS {weights} has no effect with MODEL.ZOOM.POLICY "
@@ -83,11 +83,11 @@ def build_zoom(cfg: CfgNode, detector: nn.Module, **instead: Any) -> ZoomDetecto
 
 
 def settings_of(cfg: CfgNode) -> dict[str, Any]:
-    """What a trained policy must have been trained with."""
+    """What gains, and a policy that is trained on them, depend on."""
     node = cfg.MODEL.ZOOM
     return {
         "patch": int(node.PATCH),
         "scale": float(node.SCALE),
         "halo": int(node.HALO),
-        "detector_scale": float(node.DETECTOR_SCALE),
+        "model_scale": float(node.DETECTOR_SCALE),
     }

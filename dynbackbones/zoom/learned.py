@@ -98,6 +98,19 @@ class LearnedPolicy(nn.Module):
             return math.inf if rate == 0 else -math.inf
         return float(self.values[round(rate * _QUANTILES)])
 
+    def check_settings(self, **expected: float) -> None:
+        """Refuses a zoom with other settings than the gains were measured with.
+
+        Raises:
+            UserError: one that the policy knows differs.
+        """
+        for name, value in expected.items():
+            if self.settings.get(name, value) != value:
+                raise UserError(
+                    f"the policy was trained with {name} {self.settings[name]}, not {value}; "
+                    "measure gains and train it anew, or set it back"
+                )
+
     def macs(self, patches: int) -> int:
         """Multiply-accumulates for that many patches."""
         return patches * sum(m.weight.numel() for m in self.layers if isinstance(m, nn.Linear))
@@ -114,27 +127,19 @@ class LearnedPolicy(nn.Module):
         checkpoints.save(path, self.state_dict(), meta)
 
 
-def load_policy(path: str | os.PathLike, **expected: Any) -> LearnedPolicy:
+def load_policy(path: str | os.PathLike) -> LearnedPolicy:
     """Reads a policy.
 
     Args:
         path: of a file of `LearnedPolicy.save`.
-        expected: settings that it must have been trained with, such as ``patch=512``.
 
     Raises:
-        UserError: it is something else, or was trained with others.
+        UserError: it is something else.
     """
     content = checkpoints.load(path)
     meta = content.get("meta") if isinstance(content, dict) else None
     if not isinstance(meta, dict) or meta.get("format") != _FORMAT:
         raise UserError(f"{path} is no zoom policy; dynbackbones zoom train writes one")
-    settings = meta["settings"]
-    for name, value in expected.items():
-        if settings.get(name) != value:
-            raise UserError(
-                f"the policy {path} was trained with {name} {settings.get(name)}, not {value}; "
-                "measure gains and train it anew, or set it back"
-            )
-    policy = LearnedPolicy(meta["inputs"], meta["num_classes"], settings, meta["hidden"])
+    policy = LearnedPolicy(meta["inputs"], meta["num_classes"], meta["settings"], meta["hidden"])
     policy.load_state_dict(checkpoints.state_dict_of(content, f"policy {path}"))
     return policy.eval()

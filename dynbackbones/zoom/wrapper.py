@@ -61,6 +61,9 @@ class Zoom(nn.Module):
         self.batch_crops = int(batch_crops)
         self.model_scale = float(model_scale)
         self.policy = _policy(policy)
+        if self.learns:
+            own = {"patch": self.patch, "scale": self.scale, "halo": self.halo}
+            self.policy.check_settings(**own, model_scale=self.model_scale)
         self.rate = _rate(policy, rate)
         # A trained policy knows the threshold for a rate; others compare the patches of an image.
         start = self.policy.threshold_at(self.rate) if self.learns else math.nan

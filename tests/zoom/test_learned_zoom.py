@@ -111,12 +111,12 @@ def test_other_settings_are_refused(zoom, measured, tmp_path):
 def test_a_policy_survives_its_file(measured, tmp_path):
     policy, _ = trained(measured)
     policy.save(tmp_path / "policy.pth")
-    loaded = load_policy(tmp_path / "policy.pth", patch=32)
+    loaded = load_policy(tmp_path / "policy.pth")
     described = measured[0].described
     assert torch.equal(loaded.predict(described), policy.predict(described))
     assert loaded.threshold_at(0.25) == policy.threshold_at(0.25)
     with pytest.raises(UserError, match=naming("scale", 4.0, 2.0)):
-        load_policy(tmp_path / "policy.pth", scale=2.0)
+        bright_zoom(policy=loaded, scale=2)
 
 
 def test_other_files_are_no_policies(tmp_path):

@@ -257,7 +257,7 @@ class MMSegZoomSegmentor(zoom.ZoomSegmentor, BaseModel):
             own = {} if data_preprocessor is None else {"data_preprocessor": data_preprocessor}
             segmentor = MODELS.build({**own, **segmentor})
         if policy.endswith((".pth", ".pt")):
-            policy = zoom.load_policy(policy, patch=patch, scale=scale, halo=halo)
+            policy = zoom.load_policy(policy)
         super().__init__(
             segmentor,
             patch=patch,
