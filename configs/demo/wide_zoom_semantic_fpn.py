@@ -19,3 +19,5 @@ model = dict(
 )
 # Without pictures of regions, which a plain backbone has none of.
 custom_hooks = [dict(type="DynamicBackboneHook")]
+# What dynbackbones.experiments.zoom_segmentation trains policies on.
+gains_dataset = dict(_base_.test_dataloader.dataset, split="gains")
