@@ -1,5 +1,7 @@
 """Weights from elsewhere: a URL or a name of torchvision's becomes a local file, once."""
 
+import hashlib
+import logging
 import os
 import re
 import sys
@@ -11,6 +13,8 @@ import torch
 from dynbackbones.errors import UserError
 
 _SCHEMES = ("https", "http", "ftp", "file")
+# As torchvision names its files, by what is in them.
+_DIGEST = re.compile(r"-[0-9a-f]{8,}\.")
 
 
 def local_file(source: str | os.PathLike) -> str:
@@ -34,8 +38,25 @@ def local_file(source: str | os.PathLike) -> str:
 
 
 def cached_path(url: str) -> Path:
-    """Where a download is kept, which is where torchvision keeps its own."""
-    return Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    """Where a download is kept, which is where torchvision keeps its own.
+
+    Where that is taken by the file of another URL, its name has a digest of the URL.
+    """
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    origin = _origin(path)
+    if origin is None or origin == url:
+        return path
+    return path.with_stem(f"{path.stem}-{hashlib.sha256(url.encode()).hexdigest()[:8]}")
+
+
+def _origin(path: Path) -> str | None:
+    """The URL that a file was downloaded from, if that was written down."""
+    record = _record(path)
+    return record.read_text(encoding="utf-8") if path.exists() and record.exists() else None
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(f"{path.name}.url")
 
 
 def _torchvision_url(source: str) -> str:
@@ -62,4 +83,10 @@ def _download(url: str) -> str:
                 f"checkpoint {url} cannot be downloaded ({error}); download it by hand and give "
                 "the file"
             ) from error
+        _record(path).write_text(url, encoding="utf-8")
+    elif _origin(path) is None and _DIGEST.search(path.name) is None:
+        logging.getLogger("dynbackbones").warning(
+            f"for {url} the file {path} is taken, which was there before; remove it if it is of "
+            "another URL"
+        )
     return os.fspath(path)

@@ -17,6 +17,7 @@ from torch import distributed
 from dynbackbones.data.annotations import Malformed, Normalised, normalise
 from dynbackbones.data.classes import Classes as Classes
 from dynbackbones.data.classes import class_names, match_classes
+from dynbackbones.data.images import leaves
 from dynbackbones.data.images import read_image as read_image
 from dynbackbones.data.suspicions import suspicions
 from dynbackbones.demo import digits, wide_digits
@@ -191,10 +192,8 @@ def _mend_separators(folder: Path, images: Sequence[dict[str, Any]]) -> bool:
 def _check_images(source: CocoSource, data: Mapping[str, Any]) -> None:
     """Makes sure that images lie in their folder, and that they are there."""
     names = [image["file_name"] for image in data["images"]]
-    root = os.path.join(os.path.abspath(source.images), "")
     for name in () if source.anywhere else names:
-        # By the text alone: links are the user's own.
-        if not os.path.normpath(os.path.join(root, name)).startswith(root):
+        if leaves(source.images, name):
             raise UserError(
                 f"{source.name}: {source.annotations} names the image {name}, which is outside of "
                 f"the image folder {source.images}; if that is meant, set "

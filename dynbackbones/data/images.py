@@ -16,6 +16,8 @@ _BITS_PER_SAMPLE = 258
 # Readers that start programs, or hand the file to whatever the user's process has registered.
 _NO_IMAGES = {"EPS", "WMF", "FPX", "MIC", "BUFR", "GRIB", "HDF5", "MPEG", "STUB"}
 _TURNED = range(2, 9)
+# How files of a format begin, and end.
+_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89PNG": b"IEND\xaeB`\x82"}
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> "Image":
@@ -113,6 +115,31 @@ def why_unreadable(path: str | os.PathLike) -> str | None:
     except Exception as error:
         return f"is truncated or not an image ({_reason(error)})"
     return None
+
+
+def why_cut(path: str | os.PathLike) -> str | None:
+    """What is wrong with a JPEG or PNG that ends early, of which OpenCV shows the beginning.
+
+    None for all that ends as it should, which only looks at the ends of a file, and other files.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(4)
+            file.seek(max(0, os.path.getsize(path) - 64))
+            tail = file.read().rstrip(b"\0")
+    except OSError:
+        return None
+    ends = [end for begin, end in _ENDS.items() if head.startswith(begin)]
+    return why_unreadable(path) if ends and not tail.endswith(ends[0]) else None
+
+
+def leaves(folder: str | os.PathLike, name: str) -> bool:
+    """Whether a path, or a name inside of a folder, leads out of it.
+
+    By the text alone: links are the user's own.
+    """
+    root = os.path.join(os.path.abspath(folder), "")
+    return not os.path.normpath(os.path.join(root, name)).startswith(root)
 
 
 EXIF_REMEDY = (

@@ -51,3 +51,24 @@ def test_downloads_are_kept_and_show_progress_on_a_terminal(monkeypatch, cache, 
     assert local_file(url) == local_file(url) == str(cache / "net.pth")
     assert calls == [(url, terminal)]
     assert cached_path(url) == cache / "net.pth"
+
+
+def test_urls_with_one_name_have_files_of_their_own(monkeypatch, cache):
+    def download(url, path, progress):
+        torch.save({"from": url}, path)
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", download)
+    urls = [f"https://example.org/{run}/net.pth" for run in "abc"]
+    for _ in range(2):
+        for url in urls:
+            assert torch.load(local_file(url)) == {"from": url}
+    assert len(list(cache.glob("net*.pth"))) == 3
+
+
+@pytest.mark.parametrize(("name", "said"), [("net.pth", True), ("resnet18-f37072fd.pth", False)])
+def test_a_file_of_unknown_origin_is_taken_with_a_word(cache, caplog, name, said):
+    cache.mkdir(parents=True)
+    (cache / name).touch()
+    url = f"https://example.org/{name}"
+    assert local_file(url) == str(cache / name)
+    assert [url in record.getMessage() for record in caplog.records] == [True] * said

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mmengine.registry import DATASETS
@@ -97,9 +98,21 @@ def guard(dataset: Any) -> None:
         if inner is not None:
             guard(inner)
     transforms = getattr(getattr(dataset, "pipeline", None), "transforms", None)
+    folders = _folders(dataset)
     for index, transform in enumerate(transforms or []):
         if type(transform).__name__.startswith("Load"):
-            transforms[index] = CheckedLoading(transform)
+            transforms[index] = CheckedLoading(transform, folders)
+
+
+def _folders(dataset: Any) -> list[str]:
+    """Where the files lie that an annotation file names; empty where nothing says it."""
+    if not getattr(dataset, "ann_file", None):
+        return []
+    prefixes = getattr(dataset, "data_prefix", None)
+    prefixes = prefixes.values() if isinstance(prefixes, Mapping) else [prefixes]
+    folders = [getattr(dataset, "data_root", None), *prefixes]
+    folders = [folder for folder in folders if isinstance(folder, str) and folder]
+    return [] if any("://" in folder for folder in folders) else folders
 
 
 class CheckedLoading:
@@ -109,13 +122,16 @@ class CheckedLoading:
 
     Args:
         transform: takes and returns the dict of a sample.
+        folders: of the dataset, out of which no path may lead; none if it has none.
     """
 
-    def __init__(self, transform: Any) -> None:
+    def __init__(self, transform: Any, folders: Sequence[str] = ()) -> None:
         self.transform = transform
+        self.folders = folders
 
     def __call__(self, results: dict) -> dict | None:
-        labelled = "gt_seg_map" in results
+        labelled, seen = "gt_seg_map" in results, "img" in results
+        self._check_places(results)
         try:
             loaded = self.transform(results)
         except UserError:
@@ -125,6 +141,8 @@ class CheckedLoading:
             for key, what in _FILES.items():
                 _check_file(results.get(key), what)
             raise
+        if loaded is not None and "img" in loaded and not seen:
+            _check_file(loaded.get("img_path"), "image", images.why_cut)
         if loaded is not None and "gt_seg_map" in loaded and not labelled:
             check_label_map(loaded)
             check_depth(loaded.get("seg_map_path"))
@@ -133,8 +151,22 @@ class CheckedLoading:
     def __repr__(self) -> str:
         return repr(self.transform)
 
+    def _check_places(self, results: Mapping[str, Any]) -> None:
+        for key, what in _FILES.items():
+            path = results.get(key)
+            if not self.folders or not isinstance(path, str):
+                continue
+            if all(images.leaves(folder, os.path.abspath(path)) for folder in self.folders):
+                raise UserError(
+                    f"{what} {path}, which the annotation file names, is outside of "
+                    f"{' and '.join(self.folders)}; if that is meant, set data_root to a folder "
+                    "that holds all of them"
+                )
 
-def _check_file(path: Any, what: str) -> None:
-    reason = images.why_unreadable(path) if isinstance(path, str) else None
+
+def _check_file(
+    path: Any, what: str, why: Callable[[str], str | None] = images.why_unreadable
+) -> None:
+    reason = why(path) if isinstance(path, str) else None
     if reason:
         raise UserError(f"{what} {path} {reason}; copy it again, or leave it out of the dataset")

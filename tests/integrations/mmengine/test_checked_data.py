@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given
@@ -81,6 +82,53 @@ def test_a_broken_file_is_named(sample, key, kept):
         sample[key] += ".png"
     with pytest.raises(UserError, match=naming(sample[key], "exist" if kept is None else "copy")):
         load(sample)
+
+
+class LoadBeginning:
+    """As OpenCV reads: what is there, without a word."""
+
+    def __call__(self, results):
+        pixels = cv2.imdecode(np.fromfile(results["img_path"], np.uint8), cv2.IMREAD_COLOR)
+        assert pixels is not None
+        return results | {"img": pixels}
+
+
+@pytest.mark.parametrize("tail", [b"", b"\0\0\0", b"more"])
+def test_an_image_that_ends_early_is_named(tmp_path, tail):
+    path = tmp_path / "a.jpg"
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert CheckedLoading(LoadBeginning())({"img_path": str(path)})["img"].shape == (64, 64, 3)
+    path.write_bytes(whole[: len(whole) // 2] + tail)
+    with pytest.raises(UserError, match=naming("a.jpg", "truncated")):
+        CheckedLoading(LoadBeginning())({"img_path": str(path)})
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"), [("a.png", False), ("more/../a.png", False), ("../a.png", True)]
+)
+def test_a_list_that_names_what_lies_outside(tmp_path, name, refused):
+    folder = tmp_path / "images"
+    (folder / "more").mkdir(parents=True)
+    for place in (tmp_path, folder):
+        Image.new("RGB", (12, 8)).save(place / "a.png")
+    for root, outside in ((folder, refused), (tmp_path, False)):
+        dataset = SimpleNamespace(
+            ann_file="list.txt",
+            data_root=str(root),
+            data_prefix={"img_path": str(folder)},
+            pipeline=SimpleNamespace(transforms=[LoadPixels()]),
+        )
+        guard(dataset)
+        (load,) = dataset.pipeline.transforms
+        path = f"{folder}/{name}"
+        if outside:
+            with pytest.raises(UserError, match=naming(path, "data_root")):
+                load({"img_path": path})
+        else:
+            assert load({"img_path": path})["img"].shape == (8, 12, 3)
 
 
 def test_an_error_that_is_not_the_files_keeps_its_traceback(sample):
