@@ -31,6 +31,7 @@ class PatchGrid:
             than the edge.
 
     Example:
+        >>> from dynbackbones.layers.patches import PatchGrid
         >>> grid = PatchGrid((768, 1024), edge=256, halo=32)
         >>> grid.shape, grid.cores[1], grid.crops[1]
         ((3, 4), (256, 0, 512, 256), (224, 0, 544, 320))

@@ -60,7 +60,7 @@ class ZoomDetector(Zoom):
         >>> sorted(found[0]), zoom.decisions.rate
         (['boxes', 'labels', 'scores'], tensor([0.2500], dtype=torch.float64))
         >>> round(zoom.break_even(1024, 2048), 2)
-        0.57
+        0.41
     """
 
     def __init__(
