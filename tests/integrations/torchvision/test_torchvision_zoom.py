@@ -5,7 +5,9 @@ import json
 import pytest
 import torch
 import torchvision
+from torch.utils.flop_counter import FlopCounterMode
 
+from dynbackbones import calibrate
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.torchvision import engine
@@ -122,3 +124,23 @@ def test_wrong_options_are_named(changes, words, tmp_path):
     cfg = load_config(str(CONFIGS / "retinanet.yaml"), options(tmp_path, *changes))
     with pytest.raises(UserError, match=naming(*words)):
         build_zoom(cfg, build_detector(cfg))
+
+
+def test_calibration_spends_macs(detector):
+    zoom = ZoomDetector(detector, policy="random", **SMALL)
+    images = [torch.rand(3, 128, 192), torch.rand(3, 192, 128)]
+    least, most = (zoom.macs(128, 192, rate) for rate in (0, 1))
+    reached = calibrate(zoom, images, target_macs=(least + most) / 2)
+    zoom(images)
+    assert zoom.decisions.macs.mean().item() == pytest.approx(reached)
+    assert reached == pytest.approx((least + most) / 2)
+    with pytest.raises(UserError, match=naming("target_macs")):
+        calibrate(zoom, images, target_macs=least / 2)
+
+
+def test_macs_are_those_of_what_ran(detector):
+    zoom = ZoomDetector(detector, rate=0.5, **SMALL)
+    with FlopCounterMode(display=False) as counter:
+        zoom([torch.rand(3, 128, 192)])
+    assert zoom.decisions.macs.item() == counter.get_total_flops() / 2
+    assert zoom.full_macs(128, 192) > zoom.macs(128, 192, 0)
