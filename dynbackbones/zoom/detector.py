@@ -164,10 +164,7 @@ class ZoomDetector(Zoom):
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Boxes:
         """One pass of the detector over the whole image at full resolution, to compare with."""
-        source = as_source(image)
-        height, width = source.size
-        everything = self.adapter.prepared(source.crop((0, 0, width, height)))
-        return self._look_closer([everything])[0]
+        return self._look_closer([self._everything(as_source(image))])[0]
 
     def merged(self, coarse: CoarsePass, fine: Mapping[int, Boxes]) -> Boxes:
         """The detections of an image of a coarse pass and some of what `closely` returned."""

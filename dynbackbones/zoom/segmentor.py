@@ -120,11 +120,8 @@ class ZoomSegmentor(Zoom):
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Tensor:
         """One pass over the whole image at full resolution, to compare with: (H, W) labels."""
-        source = as_source(image)
-        height, width = source.size
-        everything = self.adapter.prepared(source.crop((0, 0, width, height)))
-        (found,) = self.adapter.segment([everything])
-        return self.adapter.rules.labels(found.logits)
+        (logits,) = self._look_closer([self._everything(as_source(image))])
+        return self.adapter.rules.labels(logits)
 
     def merged(self, coarse: CoarsePass, fine: Mapping[int, Tensor]) -> Tensor:
         """(H, W) labels of a coarse pass and some of what `closely` returned."""

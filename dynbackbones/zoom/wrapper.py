@@ -259,6 +259,12 @@ class Zoom(nn.Module):
         crop = self.adapter.prepared(source.crop(grid.crops[patch]))
         return resized(crop, self._at_model_scale(crop.shape[1:]))
 
+    def _everything(self, source: ImageSource) -> Tensor:
+        """The whole image as the model would see it without zoom."""
+        height, width = source.size
+        image = self.adapter.prepared(source.crop((0, 0, width, height)))
+        return resized(image, self._at_model_scale(source.size))
+
     def _reduced(self, source: ImageSource) -> Tensor:
         image = self.adapter.prepared(source.reduced(self._coarse_size(source.size)))
         if image.is_floating_point() and not image.isfinite().all():

@@ -28,6 +28,12 @@ def test_the_detector_is_shown_its_own_scale():
     assert found.boxes.tolist() == [list(FAR)]
 
 
+def test_one_pass_over_everything_is_at_the_detectors_scale():
+    zoom = bright_zoom(detector_scale=2)
+    found = zoom.whole(image_with(FAR))
+    assert zoom.adapter.seen == [(192, 256)] and found.boxes.tolist() == [list(FAR)]
+
+
 def test_what_is_found_closely_is_placed_in_the_image():
     zoom = bright_zoom(rate=1 / 12)
     (found,) = zoom([image_with(FAR)])
