@@ -23,10 +23,8 @@ from dynbackbones.zoom.costs import Costs
 from dynbackbones.zoom.decisions import ZoomDecisions
 from dynbackbones.zoom.images import ImageSource, as_source, resized
 from dynbackbones.zoom.learned import LearnedPolicy
-from dynbackbones.zoom.policies import POLICIES, CoarsePass, Policy
-
-FIXED = {"all": 1.0, "none": 0.0}
-"""Policies whose rate is what their name says."""
+from dynbackbones.zoom.options import check_options, find_policy, find_rate
+from dynbackbones.zoom.policies import CoarsePass
 
 
 class Zoom(nn.Module):
@@ -54,17 +52,17 @@ class Zoom(nn.Module):
         model_scale: float,
     ) -> None:
         super().__init__()
-        _check_options(patch, scale, halo, batch_crops, model_scale)
+        check_options(patch, scale, halo, batch_crops, model_scale)
         self.model = model
         self.adapter = adapter
         self.patch, self.scale, self.halo = int(patch), float(scale), int(halo)
         self.batch_crops = int(batch_crops)
         self.model_scale = float(model_scale)
-        self.policy = _policy(policy)
+        self.policy = find_policy(policy)
         if self.learns:
             own = {"patch": self.patch, "scale": self.scale, "halo": self.halo}
             self.policy.check_settings(**own, model_scale=self.model_scale)
-        self.rate = _rate(policy, rate)
+        self.rate = find_rate(policy, rate)
         # A trained policy knows the threshold for a rate; others compare the patches of an image.
         start = self.policy.threshold_at(self.rate) if self.learns else math.nan
         self.register_buffer("threshold", torch.tensor(start))
@@ -332,42 +330,3 @@ def _now(on: Tensor) -> float:
     if on.is_cuda:
         torch.cuda.synchronize(on.device)
     return time.perf_counter()
-
-
-def _policy(policy: str | LearnedPolicy) -> Policy | nn.Module:
-    if isinstance(policy, LearnedPolicy):
-        return policy
-    if policy in FIXED:
-        return POLICIES["center"]
-    if policy not in POLICIES:
-        known = ", ".join([*POLICIES, *FIXED])
-        raise ValueError(f"policy must be a trained one or one of {known}, got {policy!r}")
-    return POLICIES[policy]
-
-
-def _rate(policy: str | LearnedPolicy, rate: float | None) -> float:
-    if isinstance(policy, str) and policy in FIXED:
-        if rate is not None:
-            raise ValueError(f"policy {policy!r} has no rate: leave rate away, got {rate}")
-        return FIXED[policy]
-    rate = 0.25 if rate is None else rate
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate must lie in [0, 1], got {rate}")
-    return float(rate)
-
-
-def _check_options(
-    patch: int, scale: float, halo: int, batch_crops: int, model_scale: float
-) -> None:
-    for name, value in (("patch", patch), ("batch_crops", batch_crops)):
-        if value != int(value) or value < 1:
-            raise ValueError(f"{name} must be a whole number of at least 1, got {value}")
-    if not (math.isfinite(scale) and scale > 1):
-        raise ValueError(
-            f"scale must be larger than 1, got {scale}: the coarse pass would see all that a "
-            "closer look shows"
-        )
-    if halo != int(halo) or not 0 <= halo < patch:
-        raise ValueError(f"halo must be at least 0 and smaller than patch {patch}, got {halo}")
-    if not (math.isfinite(model_scale) and model_scale > 0):
-        raise ValueError(f"model_scale must be positive, got {model_scale}")
