@@ -10,6 +10,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.console import TO_CONSOLE
 from dynbackbones.zoom import ZoomDetector, load_policy
 
 LEARNED = "learned"
@@ -80,6 +81,15 @@ def build_zoom(cfg: CfgNode, detector: nn.Module, **instead: Any) -> ZoomDetecto
         return ZoomDetector(detector, **{**options, **instead})
     except ValueError as error:
         raise UserError(f"MODEL.ZOOM: {error}") from error
+
+
+def zoom_of_run(cfg: CfgNode, detector: nn.Module) -> ZoomDetector | None:
+    """What the evaluations of a run zoom with, and a line about it; None where they do not."""
+    if not cfg.MODEL.ZOOM.ENABLED:
+        return None
+    zoom = build_zoom(cfg, detector)
+    logging.getLogger("dynbackbones").info(zoom.detail, extra=TO_CONSOLE)
+    return zoom
 
 
 def settings_of(cfg: CfgNode) -> dict[str, Any]:

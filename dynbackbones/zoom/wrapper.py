@@ -31,7 +31,8 @@ class Zoom(nn.Module):
     """Base of `ZoomDetector` and `ZoomSegmentor`, which say what their arguments mean.
 
     In training mode it is the wrapped model. Patches are chosen by a share of each image
-    (``rate``) until `calibrate` finds one threshold for all images.
+    (``rate``) until `calibrate` finds one threshold for all images; a trained policy comes with
+    thresholds.
 
     Attributes:
         model: the wrapped one, unchanged.
@@ -78,10 +79,13 @@ class Zoom(nn.Module):
     @property
     def detail(self) -> str:
         """The settings in a line of text."""
-        amount = f"rate {self.rate:g}" if self.threshold.isnan() else f"above {self.threshold:.4g}"
+        amount = f"{self.rate:g} of its patches"
+        if not self.threshold.isnan():
+            amount = f"its patches worth more than {self.threshold:.4g}"
+        chosen_by = "a trained policy" if self.learns else self.policy.__name__
         return (
-            f"zoom: patches of {self.patch} px with {self.halo} px around them, coarse pass at "
-            f"1/{self.scale:g}, {amount}"
+            f"zoom: each image at 1/{self.scale:g}, then {amount} of {self.patch} pixels (and "
+            f"{self.halo} around them), chosen by {chosen_by}"
         )
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ import torch
 from dynbackbones import calibrate
 from dynbackbones.errors import UserError
 from dynbackbones.zoom.budget import best_of, threshold_for
-from tests.messages import naming
+from tests.messages import names, naming
 from tests.zoom.bright import bright_zoom, image_with
 
 FAR = (100, 70, 108, 82)  # in the last patch
@@ -149,6 +149,13 @@ def test_wrong_options_are_named(option, value):
 def test_a_rate_without_effect_is_refused():
     with pytest.raises(ValueError, match=naming("all", "rate", 0.5)):
         bright_zoom(policy="all", rate=0.5)
+
+
+def test_its_line_of_text_names_the_settings():
+    assert names(bright_zoom(rate=0.5).detail, "1/4", 0.5, 32, 8, "score")
+    zoom = bright_zoom(policy="random")
+    calibrate(zoom, [torch.rand(1, 96, 128) * 0.4], target_rate=0.5)
+    assert names(zoom.detail, f"{zoom.threshold:.4g}", "random")
 
 
 def test_nan_is_refused_not_hidden():

@@ -32,7 +32,7 @@ from dynbackbones.integrations.detectron2.hooks import (
     DynamicBackboneHook,
     StopHook,
 )
-from dynbackbones.integrations.zoom import build_zoom
+from dynbackbones.integrations.zoom import zoom_of_run
 from dynbackbones.training import report
 from dynbackbones.training.auxiliary import own_parameters
 from dynbackbones.training.faults import diverged, named_faults
@@ -123,9 +123,9 @@ class Trainer(DefaultTrainer):
         model: nn.Module,
         evaluators: list[DatasetEvaluator] | None = None,
     ) -> dict[str, Any]:
-        if cfg.MODEL.ZOOM.ENABLED:
-            unwrapped = model.module if isinstance(model, DistributedDataParallel) else model
-            model = build_zoom(cfg, unwrapped).to(cfg.MODEL.DEVICE)
+        unwrapped = model.module if isinstance(model, DistributedDataParallel) else model
+        zoom = zoom_of_run(cfg, unwrapped)
+        model = model if zoom is None else zoom.to(cfg.MODEL.DEVICE)
         if evaluators is None:
             evaluators = [cls._evaluator(cfg, model, name) for name in cfg.DATASETS.TEST]
         results = super().test(cfg, model, evaluators)

@@ -49,7 +49,7 @@ from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
-from dynbackbones.integrations.zoom import build_zoom
+from dynbackbones.integrations.zoom import zoom_of_run
 from dynbackbones.training import report, run_folder
 from dynbackbones.training.run_lock import locked
 
@@ -205,8 +205,8 @@ def _detector(cfg: CfgNode) -> torch.nn.Module:
 
 def _model(cfg: CfgNode, detector: torch.nn.Module) -> DetectorModel:
     device = _device(cfg)
-    zoom = build_zoom(cfg, detector).to(device) if cfg.MODEL.ZOOM.ENABLED else None
-    return DetectorModel(detector, zoom).to(device)
+    zoom = zoom_of_run(cfg, detector)
+    return DetectorModel(detector, zoom and zoom.to(device)).to(device)
 
 
 def _device(cfg: CfgNode) -> torch.device:
