@@ -11,26 +11,30 @@ VERBOSE = "--verbose"
 
 
 def parse(
-    parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None = None,
+    actions: Sequence[argparse.ArgumentParser] = (),
 ) -> argparse.Namespace:
     """Parses a command's arguments, and imports the modules that ``--import`` names.
 
     Args:
         parser: the command's own options; gets ``--import`` too.
         arguments: by default those of ``sys.argv``.
+        actions: parsers of the command's actions, which get ``--import`` in its place.
 
     Raises:
         UserError: a module cannot be imported.
     """
-    parser.add_argument(
-        "--import",
-        dest="imports",
-        action="append",
-        default=[],
-        metavar="MODULE",
-        help="import your own module, such as one that registers a backbone, before anything is "
-        "built; may be given several times",
-    )
+    for each in actions or (parser,):
+        each.add_argument(
+            "--import",
+            dest="imports",
+            action="append",
+            default=[],
+            metavar="MODULE",
+            help="import your own module, such as one that registers a backbone, before anything "
+            "is built; may be given several times",
+        )
     args = parser.parse_args(arguments)
     import_modules(args.imports)
     return args

@@ -30,10 +30,9 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
-    measures, trains, tables, draws = (
-        actions.add_parser(name, help=text) for name, text in _ACTIONS.items()
-    )
-    for each in (measures, trains, tables, draws):
+    every = [actions.add_parser(name, help=text) for name, text in _ACTIONS.items()]
+    measures, trains, tables, draws = every
+    for each in every:
         each.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
         each.add_argument(
             "--engine",
@@ -69,11 +68,11 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     draws.add_argument(
         "--output", type=Path, metavar="FILE.png", help="default: OUTPUT_DIR/zoom/patches.png"
     )
-    for each in (measures, trains, tables, draws):
+    for each in every:
         each.add_argument(
             "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
         )
-    return parse(parser, arguments)
+    return parse(parser, arguments, every)
 
 
 def _add_table_options(tables: argparse.ArgumentParser) -> None:

@@ -59,6 +59,14 @@ def test_without_gains_the_step_before_is_named(run):
         run("train")
 
 
+def test_your_own_module_is_imported_in_each_action(run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "my_own_module.py").write_text("print('imported', __name__)")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="dynbackbones zoom gains"):
+        run("train", "--import", "my_own_module")
+    assert "imported my_own_module" in capsys.readouterr().out
+
+
 def test_a_picture_that_is_not_there_is_named(run):
     with pytest.raises(UserError, match=naming("no.jpg")):
         run("predict", "--images", "no.jpg", "--output", "out.png")
