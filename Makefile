@@ -46,11 +46,11 @@ demo: $(call installed,demo) ## train a detector, make it adaptive, draw what it
 demo-zoom: $(call installed,demo) ## look closer where it pays in large images, in about 25 minutes
 	$(PYTHON) tools/train_net.py --config-file $(DEMO)/retinanet.yaml --resume
 	$(PYTHON) tools/train_net.py --config-file $(DEMO)/wide_retinanet.yaml --resume
-	$(PYTHON) -m dynbackbones zoom gains --config-file $(DEMO)/wide_retinanet.yaml \
+	$(PYTHON) tools/zoom.py gains --config-file $(DEMO)/wide_retinanet.yaml \
 		--dataset wide_digits_gains --max-images 100
-	$(PYTHON) -m dynbackbones zoom train --config-file $(DEMO)/wide_retinanet.yaml
-	$(PYTHON) -m dynbackbones zoom predict --config-file $(DEMO)/wide_retinanet.yaml
-	$(PYTHON) -m dynbackbones zoom table --config-file $(DEMO)/wide_retinanet.yaml --max-images 50
+	$(PYTHON) tools/zoom.py train --config-file $(DEMO)/wide_retinanet.yaml
+	$(PYTHON) tools/zoom.py predict --config-file $(DEMO)/wide_retinanet.yaml
+	$(PYTHON) tools/zoom.py table --config-file $(DEMO)/wide_retinanet.yaml --max-images 50
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
 	$(PYTEST)

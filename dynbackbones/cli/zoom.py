@@ -27,7 +27,9 @@ _ACTIONS = {
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog="Each action has a --help of its own, and takes --import MODULE.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     every = [actions.add_parser(name, help=text) for name, text in _ACTIONS.items()]
