@@ -29,7 +29,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo demo-zoom test test-detectron2 test-slow fuzz faults versions check-gpu lint docs bench
+.PHONY: help demo demo-zoom test test-detectron2 test-slow fuzz long-runs faults versions check-gpu \
+	lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -65,6 +66,9 @@ test-slow: $(call installed,dev) ## run the tests that take minutes
 
 fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inputs, anew each time
 	FUZZ_FACTOR=$(FUZZ_FACTOR) $(PYTEST) -m fuzz
+
+long-runs: $(call installed,dev) ## see that 10,000 calls of changing sizes leave no memory behind
+	FUZZ_FACTOR=167 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -rP tests/backbones/test_long_runs.py
 
 faults: $(call installed,dev) ## kill trainings of KINDS (all but detectron2) KILLS times and compare
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.faults.kills $(KINDS) --kills $(KILLS) --folder $(FOLDER)

@@ -70,6 +70,11 @@ class PackedConv2d(nn.Conv2d):
             return torch.ops.mkldnn._convolution_pointwise(
                 x, weight, self.bias, *geometry, "relu" if relu else "none", [], ""
             )
+        if add.shape[-2:] == (1, 1):  # which torch 2.6 cannot fuse
+            out = torch.ops.mkldnn._convolution_pointwise(
+                x, weight, self.bias, *geometry, "none", [], ""
+            ).add_(add)
+            return out.relu_() if relu else out
         return torch.ops.mkldnn._convolution_pointwise.binary(
             x, add, weight, self.bias, *geometry, "add", 1.0, "relu" if relu else None, [], None
         )

@@ -30,7 +30,9 @@ def images(count, seed=0):
 @pytest.mark.parametrize("name", NAMES)
 def test_an_exported_network_takes_any_batch(build, name):
     net = build(name)
-    program = export(net, (images(2),), dynamic_shapes=({0: Dim("batch", min=1, max=16)},))
+    # Not strict, as newer versions of torch are by themselves: decisions are left on the network.
+    shapes = ({0: Dim("batch", min=1, max=16)},)
+    program = export(net, (images(2),), dynamic_shapes=shapes, strict=False)
     for count in (1, 5):
         expected = net(images(count, seed=count))
         found = program.module()(images(count, seed=count))

@@ -1,6 +1,8 @@
 """Many calls leave no memory behind."""
 
 import gc
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,6 +15,8 @@ NAMES = ["cifar_resnet20", "sar_cifar_resnet20", "blockdrop_cifar_resnet20"]
 CALLS = 60
 GROWTH = 100
 """Python's objects that may stay, however many calls there are: fewer than two a call."""
+RESIDENT = 32 * 2**20
+"""Bytes by which the process may grow, however many calls there are."""
 
 
 def images(call):
@@ -25,14 +29,21 @@ def living():
     return sum(issubclass(type(one), torch.Tensor) for one in found), len(found)
 
 
+def resident():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def grown(step):
-    """Tensors and objects that ``CALLS`` calls leave once all sizes are known."""
+    """Tensors, objects and bytes that ``CALLS`` calls leave once all sizes are known."""
     for call in range(15):
         step(call)
-    before = living()
+    before = *living(), resident()
     for call in range(CALLS * FACTOR):
         step(call)
-    return tuple(new - old for new, old in zip(living(), before, strict=True))
+    left = tuple(new - old for new, old in zip((*living(), resident()), before, strict=True))
+    print(f"{CALLS * FACTOR} calls left {left[0]} tensors, {left[1]} objects, {left[2]} bytes")
+    return left
 
 
 @pytest.fixture(params=NAMES)
@@ -48,8 +59,8 @@ def test_evaluation(net):
         net.decisions.macs.sum()
 
     net.eval()
-    left, objects = grown(step)
-    assert left <= 0 and objects < GROWTH
+    left, objects, memory = grown(step)
+    assert left <= 0 and objects < GROWTH and memory < RESIDENT
 
 
 @pytest.mark.fuzz
@@ -67,8 +78,8 @@ def test_selections_and_training(net):
             with torch.no_grad(), net.eval().select("random", rate=0.5, seed=call):
                 net(images(call))
 
-    left, objects = grown(step)
-    assert left <= 0 and objects < GROWTH
+    left, objects, memory = grown(step)
+    assert left <= 0 and objects < GROWTH and memory < RESIDENT
 
 
 def test_what_is_remembered_is_bounded(net, monkeypatch):
