@@ -59,7 +59,7 @@ class ZoomDetector(Zoom):
         >>> found = zoom([torch.rand(3, 128, 256)])
         >>> sorted(found[0]), zoom.decisions.rate
         (['boxes', 'labels', 'scores'], tensor([0.2500], dtype=torch.float64))
-        >>> round(zoom.break_even(1024, 2048), 2)
+        >>> round(zoom.break_even(256, 512), 2)
         0.41
     """
 
