@@ -267,6 +267,9 @@ def test_the_config_names_datasets_of_its_own(root):
         "coco_2017_val",
         "digits_train",
         "digits_val",
+        "wide_digits_gains",
+        "wide_digits_train",
+        "wide_digits_val",
     ]
 
 
