@@ -126,7 +126,7 @@ def test_keys_and_defaults_are_detectron2s():
     config = pytest.importorskip("detectron2.config")
     theirs = dict(schema.leaves(config.get_cfg()))
     ours = dict(schema.leaves(schema.get_cfg()))
-    own = ("MODEL.SAR.", "MODEL.BLOCKDROP.", "DATASETS.IMAGES_ANYWHERE")
+    own = ("MODEL.SAR.", "MODEL.BLOCKDROP.", "MODEL.ZOOM.", "DATASETS.IMAGES_ANYWHERE")
     shared = {key: value for key, value in ours.items() if not key.startswith(own)}
     assert shared == {key: theirs[key] for key in shared}
     assert set(theirs) - set(ours) == schema.DETECTRON2_ONLY
