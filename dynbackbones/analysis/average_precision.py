@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
 
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -26,7 +26,11 @@ def evaluate_boxes(
         ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl``, and ``AP-<category>`` for each
         category; None where there is no object to find.
     """
-    # pycocotools reports on stdout.
+    # Here and not above: the room of analyses does without pycocotools.
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    # It reports on stdout.
     with contextlib.redirect_stdout(io.StringIO()):
         truth = COCO()
         truth.dataset = {
@@ -56,7 +60,7 @@ def evaluate_boxes(
 
 def _nothing_found(truth: COCO) -> COCO:
     """A result set without detections, which pycocotools cannot load."""
-    found = COCO()
+    found = type(truth)()
     found.dataset = {**truth.dataset, "annotations": []}
     found.createIndex()
     return found
