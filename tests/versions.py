@@ -163,6 +163,19 @@ def counted(report: Path) -> Counts:
     return Counts(total - sum(other), other[0], other[1] + other[2])
 
 
+def failures(folder: Path) -> Iterator[str]:
+    """A line for each file with tests that failed, and how the first of them did."""
+    for name, environment in ENVIRONMENTS.items():
+        found: dict[str, list[str]] = {}
+        for report in sorted((folder / "reports" / name).glob("*.xml")):
+            for case in ElementTree.parse(report).getroot().iter("testcase"):
+                for failure in [*case.iterfind("failure"), *case.iterfind("error")]:
+                    first = failure.get("message", "").splitlines() or [""]
+                    found.setdefault(case.get("classname", ""), []).append(first[0])
+        for file, messages in found.items():
+            yield f"- {environment.title}: {len(messages)} of `{file}` ({messages[0]})\n"
+
+
 def versions(python: Path) -> dict[str, str]:
     """Versions of an interpreter and of what it has of the packages `NAMED`."""
     code = (
@@ -222,7 +235,9 @@ def write_page(folder: Path) -> None:
     head = PAGE_HEAD.format(
         markers=MARKERS, on_top=ON_TOP, columns=" | ".join(columns), rules="---|" * len(columns)
     )
-    PAGE.write_text(head + "".join(rows(folder)) + end, encoding="utf-8")
+    failed = "".join(failures(folder))
+    failed = f"\nWhat failed:\n\n{failed}" if failed else ""
+    PAGE.write_text(head + "".join(rows(folder)) + failed + end, encoding="utf-8")
 
 
 def main() -> None:

@@ -132,7 +132,9 @@ def test_state_copies_and_exports_keep_the_function(net):
     file.seek(0)
     other.load_state_dict(torch.load(file, weights_only=True))
     with torch.no_grad():
-        for same in (other, copy.deepcopy(net), torch.export.export(net, (x,)).module()):
+        # Not strict, as newer torch is by itself: decisions are left on the network.
+        exported = torch.export.export(net, (x,), strict=False).module()
+        for same in (other, copy.deepcopy(net), exported):
             assert torch.allclose(same(x), expected, atol=1e-4)
 
 

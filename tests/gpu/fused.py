@@ -58,7 +58,13 @@ USED: Counter[str] = Counter()
 """How often each way has been called."""
 
 
-@torch.library.custom_op("dynbackbones_bench::conv_relu", mutates_args=())
+@torch.library.custom_op(
+    "dynbackbones_bench::conv_relu",
+    mutates_args=(),
+    # torch 2.6 cannot read these types in the signature.
+    schema="(Tensor x, Tensor weight, Tensor bias, Tensor? add, SymInt[] stride, SymInt[] padding, "
+    "SymInt[] dilation, SymInt groups) -> Tensor",
+)
 def conv_relu(
     x: Tensor,
     weight: Tensor,
