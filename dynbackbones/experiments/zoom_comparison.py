@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from dynbackbones.experiments.zoom_data import ZoomData
-from dynbackbones.experiments.zoom_table import Row, Tables, timed
+from dynbackbones.experiments.zoom_table import COARSE, EVERY, WHOLE, Row, Tables, timed
 from dynbackbones.zoom.boxes import Boxes
 from dynbackbones.zoom.detector import ZoomDetector
 from dynbackbones.zoom.learned import LearnedPolicy
 from dynbackbones.zoom.measured import Measured
-
-WHOLE = "one pass, whole image"
 
 
 def compare(
@@ -87,8 +85,8 @@ def _time(
     keys: dict[tuple[str, float | None], Callable[[Any], Any]] = {
         (name, None): way for name, way in ways.items()
     }
-    keys["coarse pass alone", 0.0] = run("none", None)
-    keys["every patch", 1.0] = run("all", None)
+    keys[COARSE, 0.0] = run("none", None)
+    keys[EVERY, 1.0] = run("all", None)
     for rate in rates:
         keys["learned", rate] = run(policy, rate)
     print(f"timed, {min(count, len(data.numbers))} images one by one, in turn", flush=True)

@@ -26,10 +26,11 @@ from torch import Tensor
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.training import spread_over
+from dynbackbones.experiments.zoom_table import spending, timed
 from dynbackbones.integrations.mmengine.checked_data import build_dataset
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.zoom import LearnedPolicy, ZoomSegmentor
-from dynbackbones.zoom.budget import best_of, threshold_for
+from dynbackbones.zoom.budget import best_of, threshold_at
 from dynbackbones.zoom.images import ImageSource
 from dynbackbones.zoom.segmentation_gains import (
     MeasuredMaps,
@@ -121,7 +122,7 @@ def _selections(
     learned = [[p.predict(m.described).detach() for m in measured] for p in policies]
     generator = torch.Generator().manual_seed(0)
     draws = [[torch.rand(len(v), generator=generator) for v in truth] for _ in range(_DRAWS)]
-    known = _threshold([m.values["entropy"] for m in gains], rate)
+    known = threshold_at([m.values["entropy"] for m in gains], rate)
     thresholds = [p.threshold_at(rate) for p in policies]
     return {
         "random": [_shares(draw, rate) for draw in draws],
@@ -154,10 +155,6 @@ def _above(values: Sequence[Tensor], threshold: float) -> list[Tensor]:
     return [value > threshold for value in values]
 
 
-def _threshold(values: Sequence[Tensor], rate: float) -> float:
-    return threshold_for(values, [1 / len(value) for value in values], rate * len(values))
-
-
 def _row(
     zoom: ZoomSegmentor,
     measured: Sequence[MeasuredMaps],
@@ -171,13 +168,9 @@ def _row(
     for masks in ways:
         matrix = sum(m.confusion(mask) for m, mask in zip(measured, masks, strict=True))
         shares = [float(mask.double().mean()) for mask in masks]
-        pixels, macs = [], []
-        for m, share in zip(measured, shares, strict=True):
-            crop, image = (height * width for height, width in (m.grid.crop_size, m.grid.size))
-            pixels.append(share * len(m.grid) * crop / image + 1 / zoom.scale**2)
-            macs.append(zoom.macs(*m.grid.size, share) + macs_each * len(m.grid))
-        means = [statistics.fmean(part) for part in (shares, pixels, macs)]
-        found.append((mean_iou(matrix), *means[:2], means[2] / 1e9))
+        *rates, macs = spending(zoom, [m.grid for m in measured], shares)
+        macs += macs_each * statistics.fmean(len(m.grid) for m in measured)
+        found.append((mean_iou(matrix), *rates, macs / 1e9))
     names = ("mIoU", "patch_rate", "pixel_rate", "gmacs")
     means = dict(zip(names, map(statistics.fmean, zip(*found, strict=True)), strict=True))
     spread = statistics.pstdev([each[0] for each in found])
@@ -209,15 +202,10 @@ def _time(rows: Sequence[Row], zoom: ZoomSegmentor, images: Sequence[ImageSource
         (EVERY, 1.0): run(policy="all"),
         **{("entropy", rate): run(rate=rate) for rate in RATES},
     }
-    taken: dict[tuple, list[float]] = {key: [] for key in ways}
-    for image in track_iter_progress(images):
-        for key, way in ways.items():
-            start = time.perf_counter()
-            way(image)
-            taken[key].append(1e3 * (time.perf_counter() - start))
+    taken = list(timed(ways, track_iter_progress(images)))
     for row in rows:
-        times = taken.get((row["name"], row["rate"]))
-        row["ms"] = None if times is None else statistics.median(times)
+        key = row["name"], row["rate"]
+        row["ms"] = 1e3 * statistics.median(t[key] for t in taken) if key in ways else None
 
 
 def _trained(cfg: Config, checkpoint: str) -> ZoomSegmentor:

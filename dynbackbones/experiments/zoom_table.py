@@ -14,14 +14,17 @@ from torch import Tensor
 
 from dynbackbones.analysis.average_precision import evaluate_boxes
 from dynbackbones.experiments.zoom_data import ZoomData
+from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.boxes import Boxes
-from dynbackbones.zoom.budget import best_of, threshold_for
+from dynbackbones.zoom.budget import best_of, threshold_at
 from dynbackbones.zoom.detector import ZoomDetector
 from dynbackbones.zoom.learned import LearnedPolicy
 from dynbackbones.zoom.measured import Measured
 from dynbackbones.zoom.policies import POLICIES
 from dynbackbones.zoom.training import train_policy
+from dynbackbones.zoom.wrapper import Zoom
 
+WHOLE, COARSE, EVERY = "one pass, whole image", "coarse pass alone", "every patch"
 AP_NAMES = ("AP", "AP50", "APs", "APm", "APl")
 
 
@@ -85,13 +88,13 @@ class Tables:
         """The coarse pass alone, and every patch."""
         none = [torch.zeros(len(m.grid), dtype=torch.bool) for m in self.measured]
         every = [~mask for mask in none]
-        return [self._row("coarse pass alone", 0.0, none), self._row("every patch", 1.0, every)]
+        return [self._row(COARSE, 0.0, none), self._row(EVERY, 1.0, every)]
 
     def whole(self, found: Mapping[int, Boxes]) -> Row:
         """One pass over each whole image."""
         macs = [self.zoom.full_macs(*m.grid.size) for m in self.measured]
         ap = self._ap([found[m.number] for m in self.measured])
-        return Row("one pass, whole image", None, ap, 0.0, 1.0, statistics.fmean(macs) / 1e9)
+        return Row(WHOLE, None, ap, 0.0, 1.0, statistics.fmean(macs) / 1e9)
 
     def sliced(self, name: str, found: Mapping[int, Boxes], gmacs: float, pixels: float) -> Row:
         """Another library's slices of each image."""
@@ -103,7 +106,7 @@ class Tables:
         rows = []
         for name in POLICIES:
             values = [m.values[name] for m in self.measured]
-            threshold = _threshold([m.values[name] for m in self.gains], rate)
+            threshold = threshold_at([m.values[name] for m in self.gains], rate)
             chosen = [v > threshold for v in values]
             if name == "center":  # the same patches in every image: as many as the share allows
                 chosen = [best_of(v, rate) for v in values]
@@ -112,7 +115,7 @@ class Tables:
 
     def oracle(self, rate: float) -> Row:
         """The patches with the largest true gains."""
-        threshold = _threshold([m.gains + _order(m) for m in self.measured], rate)
+        threshold = threshold_at([m.gains + _order(m) for m in self.measured], rate)
         return self._row(
             "oracle", rate, [m.gains + _order(m) > threshold for m in self.measured]
         )
@@ -133,15 +136,8 @@ class Tables:
             for m, mask in zip(self.measured, chosen, strict=True)
         ]
         shares = [float(mask.double().mean()) for mask in chosen]
-        pixels, macs = [], []
-        for m, mask, share in zip(self.measured, chosen, shares, strict=True):
-            height, width = m.grid.crop_size
-            seen = int(mask.sum()) * height * width / (m.grid.size[0] * m.grid.size[1])
-            pixels.append(seen + 1 / self.zoom.scale**2)
-            macs.append(self.zoom.macs(*m.grid.size, share))
-        means = (statistics.fmean(values) for values in (shares, pixels, macs))
-        share, pixel_rate, mean_macs = means
-        return Row(name, rate, self._ap(found), share, pixel_rate, mean_macs / 1e9)
+        share, pixel_rate, macs = spending(self.zoom, [m.grid for m in self.measured], shares)
+        return Row(name, rate, self._ap(found), share, pixel_rate, macs / 1e9)
 
     def _ap(self, found: Sequence[Boxes]) -> dict[str, float | None]:
         detections = [
@@ -151,6 +147,22 @@ class Tables:
         ]
         result = evaluate_boxes(self.data.annotations, detections)
         return {name: result[name] for name in AP_NAMES}
+
+
+def spending(
+    zoom: Zoom, grids: Sequence[PatchGrid], shares: Sequence[float]
+) -> tuple[float, float, float]:
+    """Means over images: share of patches, pixels seen for each of the image, MACs.
+
+    Args:
+        zoom: whose passes they are.
+        grids: of the images.
+        shares: of patches that are looked at, of each.
+    """
+    pairs = list(zip(grids, shares, strict=True))
+    pixels = [grid.seen(share * len(grid)) + 1 / zoom.scale**2 for grid, share in pairs]
+    macs = [zoom.macs(*grid.size, share) for grid, share in pairs]
+    return statistics.fmean(shares), statistics.fmean(pixels), statistics.fmean(macs)
 
 
 def timed(
@@ -223,10 +235,6 @@ def _mean(rows: Sequence[Row]) -> Row:
     }
     spread = statistics.stdev(aps) if len(aps) > 1 else None
     return Row(first.name, first.asked, ap, **means, ap_std=spread)
-
-
-def _threshold(values: Sequence[Tensor], rate: float) -> float:
-    return threshold_for(values, [1 / len(v) for v in values], rate * len(values))
 
 
 def _order(m: Measured) -> Tensor:

@@ -82,6 +82,11 @@ class PatchGrid:
         """(height, width) of every crop."""
         return tuple(min(self.edge + 2 * self.halo, length) for length in self.size)
 
+    def seen(self, crops: float) -> float:
+        """Pixels that so many crops show, for each pixel of the image."""
+        (height, width), size = self.crop_size, self.size
+        return crops * height * width / (size[0] * size[1])
+
     @cached_property
     def crops(self) -> list[Box]:
         """(x1, y1, x2, y2) of each patch's crop."""

@@ -17,6 +17,11 @@ def best_of(values: Tensor, rate: float) -> Tensor:
     return chosen
 
 
+def threshold_at(values: Sequence[Tensor], rate: float) -> float:
+    """`threshold_for` a mean share of each image's patches."""
+    return threshold_for(values, [1 / len(v) for v in values], rate * len(values))
+
+
 def threshold_for(values: Sequence[Tensor], costs: Sequence[float], budget: float) -> float:
     """The lowest threshold whose patches, the most valuable of all images, stay in a budget.
 

@@ -42,12 +42,9 @@ class ZoomDecisions(Decisions):
     @property
     def pixel_rate(self) -> Tensor:
         """(N,) pixels that the model saw, in both passes, for each pixel of the image."""
-        rates = []
-        for grid, chosen in zip(self.grids, self.chosen, strict=True):
-            height, width = grid.crop_size
-            area = int(chosen.sum()) * height * width / (grid.size[0] * grid.size[1])
-            rates.append(area + 1 / self.scale**2)
-        return torch.tensor(rates, dtype=torch.float64)
+        pairs = zip(self.grids, self.chosen, strict=True)
+        crops = [grid.seen(int(chosen.sum())) for grid, chosen in pairs]
+        return torch.tensor(crops, dtype=torch.float64) + 1 / self.scale**2
 
     @property
     def finite(self) -> Tensor:

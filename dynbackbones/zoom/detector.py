@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.adapters import DetectorAdapter, adapter_of
 from dynbackbones.zoom.boxes import Boxes
@@ -99,11 +98,6 @@ class ZoomDetector(Zoom):
             adapter.nms if nms is None else float(nms),
             adapter.most if most is None else int(most),
         )
-        if self.learns and self.policy.num_classes != adapter.num_classes:
-            raise UserError(
-                f"the policy was trained for a detector of {self.policy.num_classes} classes, this "
-                f"one has {adapter.num_classes}"
-            )
 
     def like(self, *, policy: str | LearnedPolicy, rate: float | None = None) -> ZoomDetector:
         """The same detector and settings with another policy; nothing is copied."""
@@ -150,16 +144,8 @@ class ZoomDetector(Zoom):
         self, image: Tensor | ImageSource, patches: Sequence[int] | None = None
     ) -> dict[int, Boxes]:
         """What is found in the crops of patches, by default of all: in pixels of the image."""
-        source = as_source(image)
-        grid = PatchGrid(source.size, self.patch, self.halo)
-        wanted = range(len(grid)) if patches is None else patches
-        found: dict[int, Boxes] = {}
-        for start in range(0, len(wanted), self.batch_crops):
-            chunk = wanted[start : start + self.batch_crops]
-            crops = [self._crop(source, grid, patch) for patch in chunk]
-            for patch, boxes in zip(chunk, self._look_closer(crops), strict=True):
-                found[patch] = boxes.shifted(*grid.crops[patch][:2])
-        return found
+        found = self._found_closely(image, patches)
+        return {patch: boxes.shifted(*grid.crops[patch][:2]) for grid, patch, boxes in found}
 
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Boxes:
@@ -192,11 +178,11 @@ class ZoomDetector(Zoom):
         found, _ = self.adapter.detect(crops)
         return [boxes.scaled(1 / self.model_scale, 1 / self.model_scale) for boxes in found]
 
+    def _kept(self, coarse: CoarsePass, patch: int, found: Boxes) -> Boxes:
+        return found.shifted(*coarse.grid.crops[patch][:2])
+
     def _merge(self, coarse: CoarsePass, fine: Mapping[int, Boxes]) -> Boxes:
-        placed = {
-            patch: boxes.shifted(*coarse.grid.crops[patch][:2]) for patch, boxes in fine.items()
-        }
-        return self.merged(coarse, placed)
+        return self.merged(coarse, fine)
 
     def _run_once(self, image: Tensor) -> None:
         self.adapter.detect([image])

@@ -37,8 +37,8 @@ def describe(coarse: CoarsePass, num_classes: int) -> Tensor:
     if coarse.boxes is not None:
         parts += _of_boxes(coarse, num_classes)
     else:
-        stride = coarse.grid.size[0] / coarse.probabilities.shape[1]
-        parts += [coarse.grid.pool(coarse.probabilities.float(), stride)[0]]
+        maps = coarse.probabilities.float()
+        parts += [coarse.grid.pool(maps, coarse.probability_stride)[0]]
     return torch.cat([*parts, entropy(coarse)[:, None]], dim=1)
 
 

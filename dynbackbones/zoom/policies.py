@@ -35,6 +35,11 @@ class CoarsePass:
     stride: float = 1.0
     logits: Tensor | None = None
 
+    @property
+    def probability_stride(self) -> float:
+        """Pixels of the image for each of `probabilities`."""
+        return self.grid.size[0] / self.probabilities.shape[1]
+
 
 Policy = Callable[[CoarsePass], Tensor]
 """From a coarse pass to (P,) values, float32; the larger, the sooner a patch is looked at."""
@@ -51,7 +56,7 @@ def entropy(coarse: CoarsePass) -> Tensor:
         p = coarse.boxes.scores.float()
         return _sums(coarse, -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)))
     undecided = -torch.xlogy(coarse.probabilities, coarse.probabilities).sum(dim=0, keepdim=True)
-    return coarse.grid.pool(undecided, _stride(coarse))[0][:, 0]
+    return coarse.grid.pool(undecided, coarse.probability_stride)[0][:, 0]
 
 
 def center(coarse: CoarsePass) -> Tensor:
@@ -83,7 +88,3 @@ def _sums(coarse: CoarsePass, values: Tensor) -> Tensor:
     owners = coarse.grid.owners(coarse.boxes.centres)
     sums = torch.zeros(len(coarse.grid), device=values.device)
     return sums.index_add_(0, owners, values.float())
-
-
-def _stride(coarse: CoarsePass) -> float:
-    return coarse.grid.size[0] / coarse.probabilities.shape[1]

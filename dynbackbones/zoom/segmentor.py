@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.adapters import SegmentorAdapter, adapter_of
 from dynbackbones.zoom.images import ImageSource, as_source
@@ -80,11 +79,6 @@ class ZoomSegmentor(Zoom):
             batch_crops=batch_crops,
             model_scale=segmentor_scale,
         )
-        if self.learns and self.policy.num_classes != adapter.num_classes:
-            raise UserError(
-                f"the policy was trained for a segmentor of {self.policy.num_classes} classes, "
-                f"this one has {adapter.num_classes}"
-            )
 
     def test_step(self, data: Any) -> Any:
         """Results for a batch as the framework's data loader gives it, for its evaluation."""
@@ -105,17 +99,8 @@ class ZoomSegmentor(Zoom):
             image: as for `looks`.
             patches: their numbers.
         """
-        source = as_source(image)
-        grid = PatchGrid(source.size, self.patch, self.halo)
-        wanted = range(len(grid)) if patches is None else patches
-        found: dict[int, Tensor] = {}
-        for start in range(0, len(wanted), self.batch_crops):
-            chunk = wanted[start : start + self.batch_crops]
-            crops = [self._crop(source, grid, patch) for patch in chunk]
-            for patch, logits in zip(chunk, self._look_closer(crops), strict=True):
-                core = _core(logits, grid, patch)
-                found[patch] = self.adapter.rules.labels(core)
-        return found
+        found, labels = self._found_closely(image, patches), self.adapter.rules.labels
+        return {patch: labels(_core(logits, grid, patch)) for grid, patch, logits in found}
 
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Tensor:

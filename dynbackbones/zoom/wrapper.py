@@ -63,6 +63,11 @@ class Zoom(nn.Module):
         if self.learns:
             own = {"patch": self.patch, "scale": self.scale, "halo": self.halo}
             self.policy.check_settings(**own, model_scale=self.model_scale)
+            if self.policy.num_classes != adapter.num_classes:
+                raise UserError(
+                    f"the policy was trained for a model of {self.policy.num_classes} classes, "
+                    f"this one has {adapter.num_classes}"
+                )
         self.rate = find_rate(policy, rate)
         # A trained policy knows the threshold for a rate; others compare the patches of an image.
         start = self.policy.threshold_at(self.rate) if self.learns else math.nan
@@ -126,20 +131,19 @@ class Zoom(nn.Module):
             raise ValueError("give either target_rate or target_macs")
         if target_rate is not None and not 0 <= target_rate <= 1:
             raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
-        values, fixed, prices = [], [], []
+        values, grids = [], []
         for image in images:
-            source = as_source(image)
-            (coarse,) = self._look([source], defaultdict(float))
-            values.append(self.policy(coarse))
-            parts = self._prices(coarse.grid, coarse.image)
-            fixed.append(parts["coarse"] + parts["policy"])
-            prices.append(parts["crop"])
+            coarse, value = self.looks(image)
+            values.append(value)
+            grids.append(coarse.grid)
         if not values:
             raise ValueError("images must not be empty: calibration needs some typical images")
         if target_rate is not None:
             costs, budget, base = [1 / len(v) for v in values], target_rate * len(values), 0.0
         else:
-            costs, base = prices, sum(fixed)
+            prices = [self._prices(grid) for grid in grids]
+            costs = [parts["crop"] for parts in prices]
+            base = sum(parts["coarse"] + parts["policy"] for parts in prices)
             budget = target_macs * len(values) - base
             if budget < 0:
                 raise UserError(
@@ -164,7 +168,7 @@ class Zoom(nn.Module):
     def macs(self, height: int, width: int, rate: float) -> float:
         """Multiply-accumulates for an image of this size if a share of its patches is chosen."""
         grid = PatchGrid((height, width), self.patch, self.halo)
-        parts = self._prices(grid, self.adapter.example())
+        parts = self._prices(grid)
         return parts["coarse"] + parts["policy"] + rate * len(grid) * parts["crop"]
 
     @torch.no_grad()
@@ -195,13 +199,13 @@ class Zoom(nn.Module):
     def _look_closer(self, crops: Sequence[Tensor]) -> list[Any]:
         """The fine pass over equally large crops, in pixels of each."""
 
+    @abstractmethod
     def _kept(self, coarse: CoarsePass, patch: int, found: Any) -> Any:
         """What `_merge` needs of what was found in a patch's crop."""
-        return found
 
     @abstractmethod
     def _merge(self, coarse: CoarsePass, fine: Mapping[int, Any]) -> Any:
-        """The result of an image; what `_kept` left of each patch is in pixels of its crop."""
+        """The result of an image, of what `_kept` left of each patch."""
 
     @abstractmethod
     def _run_once(self, image: Tensor) -> None:
@@ -225,7 +229,8 @@ class Zoom(nn.Module):
             chosen = [self._choose(value) for value in values]
         wanted = [torch.nonzero(mask)[:, 0].tolist() for mask in chosen]
         fine: list[dict[int, Any]] = [{} for _ in sources]
-        for image, patch, found in self._crops(sources, passes, wanted, seconds):
+        grids = [coarse.grid for coarse in passes]
+        for image, patch, found in self._crops(sources, grids, wanted, seconds):
             fine[image][patch] = self._kept(passes[image], patch, found)
         with self._timed(seconds, "merge"):
             results = [self._merge(*pair) for pair in zip(passes, fine, strict=True)]
@@ -240,22 +245,32 @@ class Zoom(nn.Module):
     def _crops(
         self,
         sources: Sequence[ImageSource],
-        passes: Sequence[CoarsePass],
+        grids: Sequence[PatchGrid],
         wanted: Sequence[Sequence[int]],
         seconds: dict,
     ) -> Iterator[tuple[int, int, Any]]:
         """The fine pass over the wanted patches of all images, equally large crops together."""
         by_size = defaultdict(list)
         for image, patches in enumerate(wanted):
-            by_size[passes[image].grid.crop_size] += [(image, patch) for patch in patches]
+            by_size[grids[image].crop_size] += [(image, patch) for patch in patches]
         for requests in by_size.values():
             for start in range(0, len(requests), self.batch_crops):
                 chunk = requests[start : start + self.batch_crops]
                 with self._timed(seconds, "fine"):
-                    crops = [self._crop(sources[i], passes[i].grid, p) for i, p in chunk]
+                    crops = [self._crop(sources[i], grids[i], p) for i, p in chunk]
                     found = self._look_closer(crops)
                 for (image, patch), result in zip(chunk, found, strict=True):
                     yield image, patch, result
+
+    def _found_closely(
+        self, image: Tensor | ImageSource, patches: Sequence[int] | None
+    ) -> Iterator[tuple[PatchGrid, int, Any]]:
+        """The fine pass over patches of an image, by default all; as `_look_closer` returns it."""
+        source = as_source(image)
+        grid = PatchGrid(source.size, self.patch, self.halo)
+        wanted = range(len(grid)) if patches is None else patches
+        for _, patch, found in self._crops([source], [grid], [wanted], defaultdict(float)):
+            yield grid, patch, found
 
     def _crop(self, source: ImageSource, grid: PatchGrid, patch: int) -> Tensor:
         crop = self.adapter.prepared(source.crop(grid.crops[patch]))
@@ -280,8 +295,9 @@ class Zoom(nn.Module):
     def _at_model_scale(self, size: Sequence[int]) -> tuple[int, int]:
         return tuple(max(1, round(length * self.model_scale)) for length in size)
 
-    def _prices(self, grid: PatchGrid, like: Tensor) -> dict[str, float]:
+    def _prices(self, grid: PatchGrid) -> dict[str, float]:
         """Multiply-accumulates of the coarse pass, of the policy, and of one crop."""
+        like = self.adapter.example()
         return {
             "coarse": self._costs.macs(self._coarse_size(grid.size), like),
             "policy": float(self.policy.macs(len(grid))) if self.learns else 0.0,
@@ -301,26 +317,24 @@ class Zoom(nn.Module):
         seconds: Mapping[str, float],
     ) -> None:
         grids = [coarse.grid for coarse in passes]
-        like = [coarse.image[:, :1, :1] for coarse in passes]
-
-        def count(decisions: ZoomDecisions) -> Tensor:
-            totals = []
-            for grid, mask, pixel in zip(grids, decisions.chosen, like, strict=True):
-                parts = self._prices(grid, pixel)
-                fixed = parts["coarse"] + parts["policy"]
-                totals.append(fixed + int(mask.sum()) * parts["crop"])
-            return torch.tensor(totals, dtype=torch.float64)
-
         size = tuple(max(lengths) for lengths in zip(*(g.size for g in grids), strict=True))
         self._traces.mine.decisions = ZoomDecisions(
             Batch(len(grids), size, [grid.size for grid in grids]),
-            count,
+            self._count,
             grids,
             [value.detach().cpu() for value in values],
             [mask.cpu() for mask in chosen],
             self.scale,
             dict(seconds),
         )
+
+    def _count(self, decisions: ZoomDecisions) -> Tensor:
+        """(N,) float64, multiply-accumulates of each image."""
+        totals = []
+        for grid, mask in zip(decisions.grids, decisions.chosen, strict=True):
+            parts = self._prices(grid)
+            totals.append(parts["coarse"] + parts["policy"] + int(mask.sum()) * parts["crop"])
+        return torch.tensor(totals, dtype=torch.float64)
 
     @contextmanager
     def _timed(self, seconds: dict, part: str) -> Iterator[None]:
