@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -39,14 +40,31 @@ class RecordedFeatures(nn.Module):
 
     def take(self) -> Features | None:
         """What this thread's last pass left, once."""
-        features, self._mine.features = self._mine.features, None
-        return features
+        return self._mine.take()
+
+
+def with_recorded_backbone(model: nn.Module) -> nn.Module:
+    """A shallow copy of a detector in evaluation: its layers and hooks, `RecordedFeatures` inside.
+
+    Args:
+        model: that has a ``backbone``; it stays as it is.
+    """
+    other = copy.copy(model)
+    other._modules = dict(model._modules)
+    other.backbone = RecordedFeatures(model.backbone)
+    other.training = False
+    return other
 
 
 class LastFeatures(threading.local):
     """A place of each thread's own; a copy starts empty."""
 
     features: Features | None = None
+
+    def take(self) -> Features | None:
+        """What is there, once."""
+        features, self.features = self.features, None
+        return features
 
     def __deepcopy__(self, memo: dict) -> LastFeatures:
         return LastFeatures()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from detectron2.structures import Instances
 from torch import Tensor, nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.recorded_features import RecordedFeatures
+from dynbackbones.integrations.recorded_features import with_recorded_backbone
 from dynbackbones.zoom.adapters import Call, Features
 from dynbackbones.zoom.boxes import Boxes
 
@@ -50,11 +49,7 @@ class Detectron2Detector:
     first_label = 0
 
     def __init__(self, model: nn.Module) -> None:
-        self._recorded = RecordedFeatures(model.backbone)
-        self._model = copy.copy(model)
-        self._model._modules = dict(model._modules)
-        self._model.backbone = self._recorded
-        self._model.training = False
+        self._model = with_recorded_backbone(model)
         predictor = getattr(getattr(model, "roi_heads", None), "box_predictor", None)
         predictors = list(predictor) if isinstance(predictor, nn.ModuleList) else [predictor]
         settings = predictors[-1] or model
@@ -90,7 +85,7 @@ class Detectron2Detector:
         outputs = self._model([{"image": image} for image in images])
         found = [output["instances"] for output in outputs]
         boxes = [Boxes(f.pred_boxes.tensor, f.scores, f.pred_classes) for f in found]
-        return boxes, self._recorded.take()
+        return boxes, self._model.backbone.take()
 
     def write(self, call: Call, results: Sequence[Boxes]) -> list[dict[str, Instances]]:
         outputs = []

@@ -212,8 +212,7 @@ class _RecordedFeatures:
 
     def take(self) -> Features | None:
         """What this thread's last pass left, once."""
-        features, self._mine.features = self._mine.features, None
-        return features
+        return self._mine.take()
 
 
 @MODELS.register_module(name="ZoomSegmentor")

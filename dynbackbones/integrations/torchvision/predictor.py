@@ -28,7 +28,10 @@ class Predictor:
     def __init__(self, cfg: CfgNode, model: nn.Module) -> None:
         self.cfg = cfg
         self.model = model.eval()
-        self._zoom = build_zoom(cfg, self.model) if cfg.MODEL.ZOOM.ENABLED else None
+        self._zoom = None
+        if cfg.MODEL.ZOOM.ENABLED:
+            device = next(self.model.parameters()).device
+            self._zoom = build_zoom(cfg, self.model).to(device)
 
     def predict(self, image: np.ndarray) -> Prediction:
         """Detects objects in one image.
@@ -44,11 +47,11 @@ class Predictor:
         original = (image.shape[0], image.shape[1])
         size = resized(original, self.cfg.INPUT.MIN_SIZE_TEST, self.cfg.INPUT.MAX_SIZE_TEST)
         tensor = to_tensor(Image.fromarray(image), size, self.cfg.INPUT.FORMAT)
-        device = next(self.model.parameters()).device
         if self._zoom is not None:
-            (found,) = predict_zoomed(self._zoom.to(device), [tensor.to(device)])
+            (found,) = predict_zoomed(self._zoom, [tensor])
             decisions = self._zoom.decisions
             return Prediction(found["boxes"], found["scores"], found["labels"], size, decisions)
+        device = next(self.model.parameters()).device
         (found,) = predict(self.model, [tensor.to(device)], [original])
         (backbone,) = find_backbones(self.model)
         return Prediction(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -12,7 +11,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.recorded_features import RecordedFeatures
+from dynbackbones.integrations.recorded_features import with_recorded_backbone
 from dynbackbones.integrations.torchvision.detectors import BatchTransform
 from dynbackbones.integrations.transformed import PassTransformed
 from dynbackbones.zoom.adapters import Call, Features
@@ -47,16 +46,12 @@ class TorchvisionDetector:
     first_label = 1
 
     def __init__(self, model: RetinaNet | FasterRCNN | FCOS) -> None:
-        self._recorded = RecordedFeatures(model.backbone)
-        self._model = copy.copy(model)
-        self._model._modules = dict(model._modules)
-        self._model.backbone = self._recorded
+        self._model = with_recorded_backbone(model)
         own = model.transform
         transform = BatchTransform(own.image_mean, own.image_std, own.size_divisible)
         if find_backbones(model.backbone):
             transform.register_forward_hook(PassTransformed(model.backbone))
         self._model.transform = transform.eval()
-        self._model.training = False
         self.num_classes = _num_classes(model)
         heads = model.roi_heads if isinstance(model, FasterRCNN) else model
         self.nms = float(heads.nms_thresh)
@@ -75,7 +70,7 @@ class TorchvisionDetector:
     def detect(self, images: Sequence[Tensor]) -> tuple[list[Boxes], Features]:
         found = self._model(list(images))
         boxes = [Boxes(f["boxes"], f["scores"], f["labels"]) for f in found]
-        return boxes, self._recorded.take()
+        return boxes, self._model.backbone.take()
 
     def write(self, call: Call, results: Sequence[Boxes]) -> list[dict[str, Tensor]]:
         return [{"boxes": r.boxes, "labels": r.labels, "scores": r.scores} for r in results]
