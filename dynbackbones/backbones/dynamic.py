@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.backbones.guidance import Guidance
+from dynbackbones.backbones.selections import Selects
 from dynbackbones.layers.tracing import is_traced
 
 PATIENCE = 10
 """Training passes without `set_progress` after which a warning says so."""
 
 
-class DynamicBackbone(Backbone):
+class DynamicBackbone(Selects, Backbone):
     """Base of backbones that choose what they compute.
 
     Attributes:
@@ -83,43 +84,12 @@ class DynamicBackbone(Backbone):
 
     @selection.setter
     def selection(self, value: Any) -> None:
-        """Overrides the decisions for good with what `make_selection` returned, or no longer."""
+        """Overrides those of all threads, with what `make_selection` returned, or no longer."""
         self._selection = value
 
     def aim(self) -> str:
         """What it decides and what training does about it, in a few words; by default none."""
         return ""
-
-    @abstractmethod
-    def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
-        """What `select` puts in place of the decisions; arguments as there.
-
-        Raises:
-            ValueError: one of them has a wrong value.
-        """
-
-    @contextmanager
-    def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
-        """Overrides the decisions of this thread's forward passes inside: ablations, tests.
-
-        What decides still runs, so that time and MACs are those of a real decision. Set `selection`
-        to override those of all threads.
-
-        Args:
-            kind: ``"all"``, ``"none"``, ``"random"`` and what else the network's selection knows;
-                or choices as `Decisions.choices` returns them.
-            rate: share to compute, for the kinds that need one.
-            seed: of ``"random"``.
-
-        Raises:
-            ValueError: one of them has a wrong value.
-        """
-        mine = self._traces.mine
-        before, mine.selection = mine.selection, self.make_selection(kind, rate, seed)
-        try:
-            yield
-        finally:
-            mine.selection = before
 
     @abstractmethod
     def macs(self, height: int, width: int, share: float = 1.0) -> float:

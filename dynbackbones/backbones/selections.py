@@ -1,6 +1,47 @@
-"""What all overrides of decisions check of their arguments."""
+"""Overriding the decisions of a network: for a block of code, and what all overrides check."""
 
-from collections.abc import Sequence
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from dynbackbones.backbones.traces import Traces
+
+
+class Selects:
+    """What overrides its decisions where `select` says so, in that thread alone."""
+
+    _traces: Traces
+
+    @abstractmethod
+    def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
+        """What `select` puts in place of the decisions; arguments as there.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+
+    @contextmanager
+    def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
+        """Overrides the decisions of this thread's forward passes inside: ablations, tests.
+
+        What decides still runs, so that time and MACs are those of a real decision.
+
+        Args:
+            kind: ``"all"``, ``"none"``, ``"random"`` and what else the network's selection knows;
+                or choices as `Decisions.choices` returns them.
+            rate: share to compute, for the kinds that need one.
+            seed: of the kinds that draw.
+
+        Raises:
+            ValueError: one of them has a wrong value.
+        """
+        mine = self._traces.mine
+        before, mine.selection = mine.selection, self.make_selection(kind, rate, seed)
+        try:
+            yield
+        finally:
+            mine.selection = before
 
 
 def check_kind(kind: object, kinds: Sequence[str], given: str) -> None:

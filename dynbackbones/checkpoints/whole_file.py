@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import uuid
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from dynbackbones.errors import UserError
 
@@ -58,6 +59,12 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, content: Any, indent: int | None = None) -> None:
+    """Writes plain data as JSON, see `whole_file`."""
+    with whole_file(path) as file:
+        file.write(f"{json.dumps(content, indent=indent)}\n".encode())
 
 
 def refused(error: BaseException, path: str | os.PathLike) -> UserError | None:

@@ -1,17 +1,16 @@
 """What classifiers that choose share with backbones that do, features apart."""
 
 from abc import abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.selections import Selects
 from dynbackbones.backbones.traces import Traces
 
 
-class DynamicClassifier(nn.Module):
+class DynamicClassifier(Selects, nn.Module):
     """Base of classifiers that choose what they look at.
 
     ``forward(images)`` maps (N, C, H, W) to (N, classes) log-probabilities and sets `decisions`.
@@ -36,33 +35,8 @@ class DynamicClassifier(nn.Module):
         return self._traces.mine.selection
 
     @abstractmethod
-    def make_selection(self, kind: Any, rate: float, seed: int) -> Any:
-        """What `select` puts in place of the decisions; arguments as there."""
-
-    @abstractmethod
     def thresholds(self) -> list[Tensor]:
         """Buffers that `dynbackbones.calibrate` moves; higher ones choose less."""
-
-    @contextmanager
-    def select(self, kind: Any, *, rate: float = 0.5, seed: int = 0) -> Iterator[None]:
-        """Overrides the decisions of this thread's forward passes inside.
-
-        What decides still runs, so that MACs are those of a real decision.
-
-        Args:
-            kind: a name, see `PatchSelection`, or what ``decisions.choices()`` returned.
-            rate: share to choose, for the kinds that need one.
-            seed: of the kinds that draw.
-
-        Raises:
-            ValueError: one of them has a wrong value.
-        """
-        mine = self._traces.mine
-        before, mine.selection = mine.selection, self.make_selection(kind, rate, seed)
-        try:
-            yield
-        finally:
-            mine.selection = before
 
     def set_progress(self, fraction: float) -> None:
         """Moves every schedule to a share of training done.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.engine import Engine, import_engine, trained_by
+from dynbackbones.integrations.engine import ENGINES, Engine, import_engine, trained_by
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -76,6 +77,17 @@ def open_engine(
     print(f"engine: {other} ({file} is of it)", flush=True)
     adapter = import_engine(other)
     return other, adapter, adapter.setup(config_file, opts)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--config-file`` and ``--engine``, of commands about a trained detector."""
+    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
+    parser.add_argument(
+        "--engine",
+        choices=("auto", *ENGINES),
+        default="auto",
+        help="auto takes that of the weights, else detectron2 where it is installed",
+    )
 
 
 def check_installed(engine: str) -> None:

@@ -14,13 +14,12 @@ from dynbackbones.analysis.pictures import save_region_picture
 from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.cli.arguments import parse
-from dynbackbones.cli.engines import open_engine
-from dynbackbones.cli.progress import show_time_left
+from dynbackbones.cli.engines import add_config_options, open_engine
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import classes_of_weights, find_dataset
-from dynbackbones.integrations.engine import ENGINES
+from dynbackbones.training.progress import show_time_left
 from dynbackbones.training.results import results_table
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
@@ -33,13 +32,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
-    parser.add_argument(
-        "--engine",
-        choices=("auto", *ENGINES),
-        default="auto",
-        help="auto takes that of the weights, else detectron2 where it is installed",
-    )
+    add_config_options(parser)
     parser.add_argument(
         "--num-images", type=int, help="in the picture (default 4; 48 for BlockDrop)"
     )

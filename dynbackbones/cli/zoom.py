@@ -1,19 +1,18 @@
 """Teaches a detector where to look closer in large images, and says what that is worth."""
 
 import argparse
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
+from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.cli.arguments import parse
-from dynbackbones.cli.engines import open_engine
-from dynbackbones.cli.progress import show_time_left
+from dynbackbones.cli.engines import add_config_options, open_engine
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.engine import ENGINES
 from dynbackbones.integrations.zoom import build_zoom, settings_of
+from dynbackbones.training.progress import show_time_left
 from dynbackbones.zoom.detector import ZoomDetector
 
 RATES = (0.125, 0.25, 0.5)
@@ -35,13 +34,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     every = [actions.add_parser(name, help=text) for name, text in _ACTIONS.items()]
     measures, trains, tables, draws = every
     for each in every:
-        each.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
-        each.add_argument(
-            "--engine",
-            choices=("auto", *ENGINES),
-            default="auto",
-            help="auto takes that of the weights, else detectron2 where it is installed",
-        )
+        add_config_options(each)
     measures.add_argument(
         "--dataset", required=True, metavar="NAME", help="that the detector was not trained on"
     )
@@ -209,7 +202,7 @@ def table(args: argparse.Namespace, cfg, engine) -> None:
     for rate in args.rates:
         print(f"zoom efficiency at {rate:.3g}: {efficiency(rows, 'learned', rate):.2f}")
     path = folder / "table.json"
-    path.write_text(json.dumps(to_json(rows), indent=2) + "\n", encoding="utf-8")
+    write_json(path, to_json(rows), indent=2)
     print(f"figures: {path}")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dynbackbones.checkpoints.whole_file import whole_file
+from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.errors import UserError
 
 RESULTS = "results.json"
@@ -24,8 +24,7 @@ _COLUMNS = (
 
 def write_results(results: Mapping[str, Any], path: str | os.PathLike) -> None:
     """Writes metrics as JSON; a metric that is not a number (AP without detections) is null."""
-    with whole_file(path) as file:
-        file.write(f"{json.dumps(_plain(results), indent=2)}\n".encode())
+    write_json(path, _plain(results), indent=2)
 
 
 def _plain(value: Any) -> Any:

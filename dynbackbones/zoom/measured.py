@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dynbackbones import checkpoints
+from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.boxes import Boxes
@@ -148,8 +149,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
                     "name another folder, or remove it"
                 )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    write_json(path, settings, indent=2)
 
 
 def _file(folder: Path, number: int) -> Path:

@@ -11,7 +11,7 @@ from dynbackbones.analysis.latency_plot import plot_latency
 from dynbackbones.cli.benchmark import networks, report
 from dynbackbones.cli.benchmark.options import parse_args
 from dynbackbones.cli.benchmark.spending import measure_spending
-from dynbackbones.cli.progress import show_rounds
+from dynbackbones.training.progress import show_rounds
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

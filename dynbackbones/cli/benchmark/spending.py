@@ -8,7 +8,7 @@ from dynbackbones.analysis.latency_plot import plot_spending
 from dynbackbones.cli.benchmark.networks import treated
 from dynbackbones.cli.benchmark.options import TREATMENTS
 from dynbackbones.cli.benchmark.report import write_json
-from dynbackbones.cli.progress import show_rounds
+from dynbackbones.training.progress import show_rounds
 
 
 def measure_spending(args: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import nn
 
 from dynbackbones import checkpoints
+from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.errors import UserError
 
 
@@ -53,13 +54,10 @@ class Cells:
                 net.load_state_dict(checkpoints.state_dict_of(checkpoints.load(weights), weights))
                 net.eval()
             return cell["result"]
-        self.folder.mkdir(parents=True, exist_ok=True)
         start = time.process_time()
         result = {**make(), "cpu_seconds": 0.0}
         result["cpu_seconds"] = round(time.process_time() - start, 1)
         if net is not None:
             checkpoints.save(weights, net.state_dict(), {})
-        part = file.with_suffix(".part")
-        part.write_text(json.dumps({"settings": settings, "result": result}), encoding="utf-8")
-        part.replace(file)
+        write_json(file, {"settings": settings, "result": result})
         return result

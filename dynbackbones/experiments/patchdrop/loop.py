@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -13,9 +11,7 @@ from torch import Tensor, nn
 
 from dynbackbones.classifiers import PatchDrop, PatchLearning
 from dynbackbones.experiments.patchdrop.data import Split
-
-_SECONDS = 20.0
-"""Between two lines of progress where stderr is no terminal."""
+from dynbackbones.training.progress import show_time_left
 
 
 @dataclass(frozen=True)
@@ -87,8 +83,9 @@ def train(
     parameters = [p for p in net.parameters() if p.requires_grad]
     optimizer, scheduler = schedule.make(parameters)
     logged: list[dict[str, float]] = []
-    for iteration in _shown(schedule.iterations, title, logged):
-        net.set_progress(iteration / schedule.iterations)
+    count = schedule.iterations
+    for iteration in show_time_left(range(count), count, f"{title}:", lambda: _figures(logged)):
+        net.set_progress(iteration / count)
         index = torch.randint(len(split.labels), (schedule.batch,), generator=generator)
         images = prepare(split.normalised(index, generator))
         with selecting(iteration):
@@ -103,21 +100,7 @@ def train(
     return {name: sum(entry[name] for entry in last) / len(last) for name in last[0]}
 
 
-def _shown(iterations: int, title: str, logged: list[dict[str, float]]) -> Iterator[int]:
-    start = shown = time.monotonic()
-    terminal = sys.stderr.isatty()
-    for done in range(iterations):
-        yield done
-        now = time.monotonic()
-        if now - shown > (0.5 if terminal else _SECONDS):
-            shown, left = now, (now - start) / (done + 1) * (iterations - done - 1)
-            figures = ", ".join(
-                f"{name} {logged[-1][name]:.3g}"
-                for name in ("accuracy", "greedy_accuracy", "greedy_usage", "reward")
-                if name in logged[-1]
-            )
-            line = f"{title}: {done + 1}/{iterations}, {left:.0f} s left, {figures}"
-            end = "" if terminal else "\n"
-            print(f"\r{line:<100}" if terminal else line, end=end, file=sys.stderr, flush=True)
-    if terminal:
-        print(file=sys.stderr)
+def _figures(logged: list[dict[str, float]]) -> str:
+    """Of the last iteration, in a line of text."""
+    names = ("accuracy", "greedy_accuracy", "greedy_usage", "reward")
+    return ", ".join(f"{name} {logged[-1][name]:.3g}" for name in names if name in logged[-1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -20,21 +20,32 @@ def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
             print(f"\rround {done}/{len(rounds)}", end=end, file=sys.stderr, flush=True)
 
 
-def show_time_left(images: Iterable[T], total: int) -> Iterator[T]:
-    """Passes images on, and prints their count and the time left, every second or so."""
+def show_time_left(
+    items: Iterable[T], total: int, title: str = "image", figures: Callable[[], str] = str
+) -> Iterator[T]:
+    """Passes items on, and prints their count and the time left, every second or so.
+
+    Args:
+        items: to pass on.
+        total: their number.
+        title: of the line.
+        figures: what else there is to say by now; by default nothing.
+    """
     start = shown = time.monotonic()
-    terminal = sys.stderr.isatty()
-    for done, image in enumerate(images):
+    terminal, width = sys.stderr.isatty(), 0
+    for done, item in enumerate(items):
         now = time.monotonic()
         if done and now - shown > (0.5 if terminal else 20):
             shown, left = now, (now - start) / done * (total - done)
-            line = f"image {done}/{total}, {left:.0f} s left"
+            said = (f"{title} {done}/{total}", f"{left:.0f} s left", figures())
+            line = ", ".join(part for part in said if part)
+            width = max(width, len(line))
             print(
-                f"\r{line:<40}" if terminal else line,
+                f"\r{line:<{width}}" if terminal else line,
                 end="" if terminal else "\n",
                 file=sys.stderr,
                 flush=True,
             )
-        yield image
+        yield item
     if terminal:
-        print(f"\r{'':<40}\r", end="", file=sys.stderr, flush=True)
+        print(f"\r{'':<{width}}\r", end="", file=sys.stderr, flush=True)
