@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,10 @@ class ZoomData:
         self._images = {image["id"]: image for image in images}
         self.numbers = list(self._images)
         kept = [a for a in content["annotations"] if a["image_id"] in self._images]
+        self._objects: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for annotation in kept:
+            if not annotation.get("iscrowd", 0):
+                self._objects[annotation["image_id"]].append(annotation)
         self.annotations = {
             **content, "images": images, "annotations": kept
         }  # fmt: skip
@@ -69,10 +74,7 @@ class ZoomData:
         array = self.pixels(number)
         array = array[:, :, ::-1] if self._bgr else array
         tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(2, 0, 1)))
-        found = [
-            a for a in self.annotations["annotations"]
-            if a["image_id"] == number and not a.get("iscrowd", 0)
-        ]  # fmt: skip
+        found = self._objects[number]
         boxes = torch.tensor([a["bbox"] for a in found], dtype=torch.float32).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         labels = [self.category_ids.index(a["category_id"]) + self._first for a in found]
