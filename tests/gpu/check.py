@@ -65,7 +65,8 @@ AHEAD = Command("ahead", ("-m", "tests.gpu.opponents", "--warm-only", "--only", 
 
 # Long ones first.
 STEPS = (
-    Command("tests", ("-m", "pytest", "-q", "-m", "cuda", "-p", "no:cacheprovider")),
+    # -v, so that the log names what failed even if time is over before all ran.
+    Command("tests", ("-m", "pytest", "-v", "-m", "cuda", "-p", "no:cacheprovider"), limit=200),
     AHEAD,
     module("training", "torchvision", needs=YAML),
     module("compiled"),

@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--compile-alone", metavar="NETWORK", help=argparse.SUPPRESS)
     options.add_argument(
-        "--profile", action="store_true", help="also write the kernels of group A, beside FILE"
+        "--profile", action="store_true", help="also write the kernels of A and C8, beside FILE"
     )
     return options
 
@@ -136,8 +136,8 @@ def _run_group(group, preparation, args: argparse.Namespace, left_out: list) -> 
         "batch": group.batch,
         "rows": timing.time_group(contestants, preparation.place, args.seconds),
     }
-    if args.profile and group.name == "A":
-        file = args.json.with_name(f"{args.json.stem}_kernels.txt")
+    if args.profile and group.name in ("A", "C8"):
+        file = args.json.with_name(f"{args.json.stem}_kernels_{group.name}.txt")
         profiles.write(contestants, file)
         entry["profile"] = str(file)
     contestants.clear()

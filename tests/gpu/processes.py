@@ -41,8 +41,9 @@ class Synchronised(nn.SyncBatchNorm):
 
 
 def images(device: torch.device) -> Tensor:
-    """(4, 3, 64, 96)."""
-    return torch.randn(IMAGES, 3, 64, 96, generator=torch.Generator().manual_seed(0)).to(device)
+    """(4, 3, 64, 96), float64: roundings of float32 move a ReLU, and gradients by hundredths."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(IMAGES, 3, 64, 96, generator=generator, dtype=torch.float64).to(device)
 
 
 def policies(blocks: int) -> Tensor:
@@ -62,7 +63,7 @@ def train_once(kind: str, norm: str, device: torch.device, part: slice) -> dict[
         part: of the images; in a process group, of this process.
     """
     torch.manual_seed(0)
-    net = dynbackbones.build_backbone(NETWORKS[kind], norm=norm).to(device).train()
+    net = dynbackbones.build_backbone(NETWORKS[kind], norm=norm).to(device, torch.float64).train()
     # Patterns that do not depend on who else is in the batch.
     net.selection = net.make_selection("uniform", 0.5, 0) if kind == "SAR" else None
     if kind == "BlockDrop":
@@ -83,7 +84,7 @@ def train_once(kind: str, norm: str, device: torch.device, part: slice) -> dict[
         mean /= dist.get_world_size()
     found = {"loss": mean}
     found |= {f"{n}.grad": p.grad for n, p in net.named_parameters() if p.grad is not None}
-    found |= {n: b.float() for n, b in net.named_buffers() if "running" in n}
+    found |= {n: b for n, b in net.named_buffers() if "running" in n}
     return {name: value.cpu() for name, value in found.items()}
 
 
@@ -92,7 +93,7 @@ def compare(
     case: str,
     found: dict[str, Tensor],
     wanted: dict[str, Tensor],
-    tolerance: float = 0.02,
+    tolerance: float = 1e-6,
 ) -> None:
     """Keeps the largest relative difference of a training pass from what it should give."""
     step.expect(found.keys() == wanted.keys(), f"{case}: other tensors")
@@ -146,8 +147,7 @@ def main(step: Step, name: str) -> None:
         with exact_float32():
             wanted = train_once(kind, norm, torch.device("cpu"), slice(0, IMAGES))
             alone = train_once(kind, norm, step.device, slice(0, IMAGES))
-        # Norm layers over a few dozen values, as here in stage 3, magnify what devices round.
-        compare(step, f"{kind} without a group", alone, wanted, tolerance=0.05)
+        compare(step, f"{kind} without a group", alone, wanted)
         compare(step, kind, found[kind], alone)
     sums = {"mean": (count - 1) / 2, "sum": count * (count + 1) / 2}
     for key, value in sums.items():

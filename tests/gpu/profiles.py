@@ -21,7 +21,8 @@ def write(contestants: Sequence[Contestant], file: Path, rate: float = 0.5) -> N
     wanted = ("compiled", "fused graph", "fused compiled")
     parts = []
     for one in contestants:
-        if not one.error and one.treatment in wanted and one.rate in (None, rate):
+        near = one.rate is None or abs(one.rate - rate) < 0.1
+        if not one.error and one.treatment in wanted and near:
             try:
                 parts.append(_described(one))
             except Exception as error:  # the others go on

@@ -49,17 +49,18 @@ def test_gradients_are_those_of_the_cpu(layout, device):
     name, options = LAYOUTS[layout]
     gradients = []
     for place in ("cpu", device):
-        # What samples masks draws other numbers on each device, so these are given.
-        net = build(name, **options).to(place)
+        # What samples masks draws other numbers on each device, so these are given. In float32 a
+        # ReLU whose input rounds to the other side of 0 moves gradients by a tenth, on a CPU too.
+        net = build(name, **options).to(place, torch.float64)
         with net.select("random", rate=0.5, seed=1):
-            features = net(batch().to(place), SIZES)
+            features = net(batch().to(place, torch.float64), SIZES)
         sum(value.square().mean() for value in features.values()).backward()
         named = net.named_parameters()
         gradients.append({n: p.grad.cpu() for n, p in named if p.grad is not None})
     on_cpu, on_device = gradients
     assert on_cpu.keys() == on_device.keys()
     for name, gradient in on_cpu.items():
-        limit = 2e-3 * float(gradient.abs().max()) + 1e-5
+        limit = 1e-8 * float(gradient.abs().max()) + 1e-12
         assert float((on_device[name] - gradient).abs().max()) <= limit, name
 
 

@@ -45,7 +45,7 @@ def test_the_gradient_on_a_gpu(layout):
     pool = PaddedAvgPool2d(3, 2, padding=1)
     grads = []
     for device in ("cpu", "cuda"):
-        own = x.to(device).contiguous(memory_format=layout).requires_grad_()
+        own = x.to(device).contiguous(memory_format=layout).detach().requires_grad_()
         out = pool(own)
         weights = torch.arange(out.numel(), dtype=torch.float64, device=device).view(out.shape)
         (out * weights).sum().backward()
