@@ -25,6 +25,7 @@ from dynbackbones.checkpoints import load_weights as load_weights
 from dynbackbones.classifiers import build_classifier as build_classifier
 from dynbackbones.classifiers import list_classifiers as list_classifiers
 from dynbackbones.inference import optimize_for_inference as optimize_for_inference
+from dynbackbones.inference.allocator import tune_allocator as tune_allocator
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.integrations.attach import attach as attach
 from dynbackbones.training.auxiliary import attach_auxiliary_losses as attach_auxiliary_losses

@@ -13,6 +13,7 @@ from dynbackbones.cli.arguments import VERBOSE
 from dynbackbones.cli.engines import check_installed
 from dynbackbones.cli.running import run
 from dynbackbones.errors import UserError
+from dynbackbones.inference.allocator import tune_allocator
 from dynbackbones.integrations.console import silence_libraries
 from dynbackbones.integrations.shipped_configs import shipped_folder
 
@@ -65,6 +66,7 @@ def _call(command: Command) -> None:
         check_installed(command.needs)
     if VERBOSE not in sys.argv:  # some are given when a library is imported
         silence_libraries()
+    tune_allocator()
     importlib.import_module(f"dynbackbones.cli.{command.module}").main()
 
 

@@ -5,6 +5,7 @@ takes as long as the product itself where a feature map is small. These are the 
 `torch.compile` with freezing calls.
 """
 
+from functools import cache
 from typing import Any
 
 import torch
@@ -21,13 +22,23 @@ def can_pack() -> bool:
     )
 
 
+@cache
+def _dtypes() -> tuple[torch.dtype, ...]:
+    """What oneDNN computes in on this processor."""
+    # Without AVX-512 it has no convolutions in bfloat16.
+    half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return (torch.float32, torch.bfloat16) if half else (torch.float32,)
+
+
 class PackedConv2d(nn.Conv2d):
     """An `nn.Conv2d` that also keeps its weight reordered; to be used for inference alone.
 
     The best layout depends on the input's shape and the number of threads, and a wrong one can be
     fifty times slower. So a weight is reordered at the first call with a shape, for the first
-    `shapes` of them; for others, for inputs that are not float32 on a CPU, and where gradients are
-    asked for, this is the ordinary convolution. Loading other weights does not reorder anew.
+    `shapes` of them; for others, for inputs on other devices than a CPU or of other types than
+    float32 and, on processors with AVX-512, bfloat16, and where gradients are asked for, this is
+    the ordinary convolution. Under autocast it computes in autocast's type. Loading other weights
+    does not reorder anew.
 
     Args:
         conv: shares its parameters; zero padding.
@@ -60,32 +71,37 @@ class PackedConv2d(nn.Conv2d):
 
     def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
         """The convolution of ``x``, plus ``add`` of the output's shape, with a ReLU at the end."""
+        if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
+            x = x.to(torch.get_autocast_dtype("cpu"))
+            add = None if add is None else add.to(x.dtype)
         weight = self._weight_for(x)
         if weight is None:
             out = super().forward(x)
             out = out if add is None else out.add_(add)
             return F.relu(out, inplace=True) if relu else out
+        bias = None if self.bias is None else self.bias.to(x.dtype)
         geometry = self.padding, self.stride, self.dilation, self.groups
         if add is None:
             return torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self.bias, *geometry, "relu" if relu else "none", [], ""
+                x, weight, bias, *geometry, "relu" if relu else "none", [], ""
             )
-        if add.shape[-2:] == (1, 1):  # which torch 2.6 cannot fuse
+        # Torch 2.6 cannot fuse the one, none so far the other.
+        if add.shape[-2:] == (1, 1) or (self.groups > 1 and x.dtype != torch.float32):
             out = torch.ops.mkldnn._convolution_pointwise(
-                x, weight, self.bias, *geometry, "none", [], ""
+                x, weight, bias, *geometry, "none", [], ""
             ).add_(add)
             return out.relu_() if relu else out
         return torch.ops.mkldnn._convolution_pointwise.binary(
-            x, add, weight, self.bias, *geometry, "add", 1.0, "relu" if relu else None, [], None
+            x, add, weight, bias, *geometry, "add", 1.0, "relu" if relu else None, [], None
         )
 
     def _weight_for(self, x: Tensor) -> Tensor | None:
-        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype != torch.float32:
+        if torch.is_grad_enabled() or x.device.type != "cpu" or x.dtype not in _dtypes():
             return None
-        key = (*x.shape, torch.get_num_threads())
+        key = (*x.shape, x.dtype, torch.get_num_threads())
         if key not in self._reordered and len(self._reordered) < self.shapes:
             self._reordered[key] = torch._C._nn.mkldnn_reorder_conv2d_weight(
-                self.weight.detach().to_mkldnn(),
+                self.weight.detach().to(x.dtype).to_mkldnn(),
                 self.padding,
                 self.stride,
                 self.dilation,

@@ -66,3 +66,22 @@ def test_copies_and_pickles_work(conv, images):
         for twin in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
             assert torch.equal(twin(images), expected)
     assert packed.state_dict().keys() == conv.state_dict().keys()
+
+
+@pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="no bfloat16 on this processor"
+)
+@pytest.mark.parametrize("add", [False, True])
+def test_bfloat16_is_packed_too_also_by_autocast(conv, images, add):
+    packed = PackedConv2d(conv)
+    with torch.no_grad():
+        other = torch.randn_like(conv(images)) if add else None
+        wanted = (conv(images) + (other if add else 0)).relu()
+        with torch.autocast("cpu", torch.bfloat16):
+            by_autocast = packed(images, other, relu=True)
+        assert len(packed._reordered) == 1
+        packed, other = packed.bfloat16(), None if other is None else other.bfloat16()
+        half = packed(images.bfloat16(), other, relu=True)
+    for out in (by_autocast, half):
+        assert out.dtype == torch.bfloat16
+        torch.testing.assert_close(out.float(), wanted, atol=0.03, rtol=0.03)

@@ -153,8 +153,10 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
         yield "--backbones must differ from each other"
     if args.usage is not None and args.usage < 3:
         yield f"--usage must be at least 3, a line fits any two; got {args.usage}"
-    if args.dtype != "float32" and (args.treatment == "packed" or args.calibrate):
-        yield f"--dtype {args.dtype} is not for --treatment packed or --calibrate"
+    if args.dtype != "float32" and args.calibrate:
+        yield f"--dtype {args.dtype} is not for --calibrate"
+    if args.dtype == "float16" and args.treatment == "packed":
+        yield "--dtype float16 is not for --treatment packed; use bfloat16"
     if args.treatment == "packed" and args.device != "cpu":
         yield "--treatment packed is for --device cpu; use folded"
     if args.weights and not args.calibrate:
