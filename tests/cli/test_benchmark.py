@@ -128,7 +128,7 @@ def test_benchmark_knows_what_a_users_module_registers(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--dtype", "float16", "--treatment", "packed"], ("--dtype float16", "packed", "bfloat16")),
+        (["--dtype", "float16", "--treatment", "packed"], ("--dtype float16", "bfloat16")),
         (["--dtype", "bfloat16", "--calibrate", "x.yaml"], ("--dtype bfloat16", "--calibrate")),
         (["--device", "cuda", "--treatment", "packed"], ("--treatment packed", "--device cpu")),
         (["--memory", "--detectors", "x.yaml"], ("--memory", "--backbones")),
