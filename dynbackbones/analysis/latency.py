@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -50,12 +51,16 @@ class Timing:
         macs: multiply-accumulates for each image, mean over the batch.
         blocks: number of residual blocks that each image kept, mean over the batch; None for a
             backbone that drops none.
+        num_blocks: how many there are.
+        cpu_seconds: processor time of each repetition, of all threads, where it was measured.
     """
 
     candidate: Candidate
     seconds: list[float]
     macs: float
     blocks: float | None = None
+    num_blocks: int | None = None
+    cpu_seconds: list[float] | None = None
 
     @property
     def median(self) -> float:
@@ -80,6 +85,7 @@ class Timing:
             "median_ms": 1e3 * self.median,
             "first_quartile_ms": 1e3 * first,
             "third_quartile_ms": 1e3 * third,
+            "median_cpu_ms": self.cpu_seconds and 1e3 * statistics.median(self.cpu_seconds),
             "repeats": len(self.seconds),
             "ratio": self.median / reference.median,
             "macs": self.macs,
@@ -227,6 +233,39 @@ def _drawn(
     return backbone.decisions.choices()
 
 
+class Ready(NamedTuple):
+    """A candidate and what its forward passes cost; see `Timing`."""
+
+    candidate: Candidate
+    macs: float
+    blocks: float | None = None
+    num_blocks: int | None = None
+
+
+@torch.inference_mode()
+def make_ready(name: str, net: nn.Module, images: Tensor, **choices: Any) -> list[Ready]:
+    """The candidates of a network, each of which has run once.
+
+    Args:
+        name, net, images: see `candidates_of`.
+        choices: its other arguments.
+    """
+    net.eval()
+    ready = []
+    for candidate in candidates_of(name, net, images, **choices):
+        if backbone_of(net) is None:
+            ready.append(Ready(candidate, _counted_macs(net, images)))
+            continue
+        seen = []
+        for _ in range(1 if candidate.rate is None else DRAWS):
+            with candidate.context():
+                candidate.forward()
+            seen.append(backbone_of(net).decisions)
+        macs = statistics.fmean(float(decisions.macs.mean()) for decisions in seen)
+        ready.append(Ready(candidate, macs, *_blocks_kept(seen[0])))
+    return ready
+
+
 @torch.inference_mode()
 def compare(
     nets: dict[str, nn.Module],
@@ -250,36 +289,21 @@ def compare(
     Returns:
         A `Timing` for each candidate, the first network's first; MACs are those of its backbone.
     """
-    candidates, macs, blocks = [], [], []
-    for name, net in nets.items():
-        net.eval()
-        candidates += candidates_of(
-            name,
-            net,
-            images,
-            rates=rates,
-            executions=executions,
-            selection=selection,
-            seed=seed,
-        )
-    for candidate in candidates:
-        net = nets[candidate.backbone]
-        if backbone_of(net) is None:
-            macs.append(_counted_macs(net, images))
-            blocks.append(None)
-            continue
-        seen = []
-        for _ in range(1 if candidate.rate is None else DRAWS):
-            with candidate.context():
-                candidate.forward()
-            seen.append(backbone_of(net).decisions)
-        macs.append(statistics.fmean(float(decisions.macs.mean()) for decisions in seen))
-        blocks.append(_blocks_kept(seen[0]))
-    synchronize = _synchronizer(images.device)
+    choices = {"rates": rates, "executions": executions, "selection": selection, "seed": seed}
+    ready = [
+        one for name, net in nets.items() for one in make_ready(name, net, images, **choices)
+    ]
     seconds = measure(
-        candidates, repeats=repeats, warmup=warmup, synchronize=synchronize, progress=progress
+        [one.candidate for one in ready],
+        repeats=repeats,
+        warmup=warmup,
+        synchronize=_synchronizer(images.device),
+        progress=progress,
     )
-    return [Timing(*parts) for parts in zip(candidates, seconds, macs, blocks, strict=True)]
+    return [
+        Timing(one.candidate, times, *one[1:])
+        for one, times in zip(ready, seconds, strict=True)
+    ]
 
 
 def _counted_macs(net: nn.Module, images: Tensor) -> float:
@@ -292,9 +316,12 @@ def _counted_macs(net: nn.Module, images: Tensor) -> float:
     return float(counts["conv"] + counts["linear"])
 
 
-def _blocks_kept(decisions: Decisions) -> float | None:
+def _blocks_kept(decisions: Decisions) -> tuple[float, int] | tuple[None, None]:
+    """Blocks that an image keeps in the mean, and how many there are."""
     blocks = decisions.blocks()
-    return None if blocks is None else float(blocks.actions.sum(dim=1).double().mean())
+    if blocks is None:
+        return None, None
+    return float(blocks.actions.sum(dim=1).double().mean()), blocks.actions.shape[1]
 
 
 def _synchronizer(device: torch.device) -> Callable[[], None]:
@@ -373,9 +400,11 @@ def fit_usage(
 
 def latency_table(timings: Sequence[Timing]) -> str:
     """The figures as text, a line for each candidate; ratios are against the first one."""
+    measured = timings[0].cpu_seconds is not None
+    width = max(25, *(len(timing.candidate.backbone) + 1 for timing in timings))
     lines = [
-        f"{'backbone':<25}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
-        f"{'ratio':>7}{'GMACs':>9}{'MAC ratio':>11}"
+        f"{'backbone':<{width}}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
+        f"{'ratio':>7}{'CPU ms' if measured else '':>{9 * measured}}{'GMACs':>9}{'MAC ratio':>11}"
     ]
     for timing in timings:
         row = timing.to_dict(timings[0])
@@ -383,9 +412,10 @@ def latency_table(timings: Sequence[Timing]) -> str:
         form = ".2f" if row["median_ms"] < 100 else ".1f"
         quartiles = f"{row['first_quartile_ms']:{form}} - {row['third_quartile_ms']:{form}}"
         rate = "-" if row["rate"] is None else f"{row['rate']:.2f}"
+        cpu = f"{row['median_cpu_ms']:>9{form}}" if measured else ""
         lines.append(
-            f"{row['backbone']:<25}{row['execution'] or '-':>10}{rate:>6}"
-            f"{row['median_ms']:>11{form}}{quartiles:>17}{row['ratio']:>7.2f}"
+            f"{row['backbone']:<{width}}{row['execution'] or '-':>10}{rate:>6}"
+            f"{row['median_ms']:>11{form}}{quartiles:>17}{row['ratio']:>7.2f}{cpu}"
             f"{row['macs'] / 1e9:>9.2f}{row['mac_ratio']:>11.2f}"
         )
     return "\n".join(lines)

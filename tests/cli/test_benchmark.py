@@ -8,9 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+import dynbackbones
 from dynbackbones.cli import benchmark
-from dynbackbones.cli.benchmark import options
+from dynbackbones.cli.benchmark import opponents, options
 from dynbackbones.errors import UserError
 from tests.messages import names, naming
 
@@ -137,6 +139,8 @@ def test_benchmark_knows_what_a_users_module_registers(tmp_path):
         (["--rates", "1.5"], ("--rates", [1.5])),
         (["--usage", "2"], ("--usage", 2)),
         (["--plot", "p.xyz"], ("--plot", "p.xyz", ".png, .pdf, .svg")),
+        (["--opponents", "compiled", "--dtype", "float16"], ("--opponents compiled", "float16")),
+        (["--opponents", "compiled", "--detectors", "x.yaml"], ("--opponents", "--backbones")),
         (["--repeats", "0"], ("--repeats", "at least 1")),
         (["--size", "0", "224"], ("--size", "0 224")),
     ],
@@ -159,8 +163,49 @@ def test_benchmark_names_a_wrong_option(capsys, arguments, words):
             ("torchvision:resnet18", "--treatment packed"),
         ),
         ("--backbones sar_resnet18 --selection first", ("--selection", "first")),
+        ("--backbones sar_resnet18 --opponents compiled", ("--opponents", "sar_resnet18")),
     ],
 )
 def test_benchmark_refuses_networks_that_do_not_fit(arguments, words):
     with pytest.raises(UserError, match=naming(*words)):
         benchmark.main(arguments.split())
+
+
+def test_opponents_run_beside_our_networks_in_processes_of_their_own(tmp_path):
+    arguments = "--backbones resnet18 blockdrop_resnet18 --opponents compiled --size 64 64"
+    arguments += " --repeats 2 --warmup 1 --execution auto --rates 0.5 --json"
+    result = run(*arguments.split(), str(tmp_path / "out.json"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    rows = {row["backbone"]: row for row in report["results"]}
+    assert rows.keys() == {"resnet18", "blockdrop_resnet18", "resnet18, compiled"}
+    static = [rows["resnet18"], rows["resnet18, compiled"]]
+    assert static[0]["macs"] == static[1]["macs"]
+    # The first is the fastest static one, which ratios are to.
+    assert report["results"][0]["ratio"] == 1
+    assert report["results"][0]["median_ms"] == min(row["median_ms"] for row in static)
+    assert all(row["median_cpu_ms"] > 0 for row in rows.values())
+    assert "CPU ms" in result.stdout
+
+
+def test_an_opponent_whose_package_is_missing_is_named(capsys, monkeypatch):
+    monkeypatch.setattr(opponents.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit):
+        options.parse_args(["--opponents", "openvino"])
+    assert names(capsys.readouterr().err, "--opponents openvino", "pip install openvino")
+
+
+def test_an_opponent_computes_what_the_network_does():
+    net = dynbackbones.optimize_for_inference(
+        dynbackbones.build_backbone("resnet18").eval(), pack=False
+    )
+    images = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        wanted = list(net(images).values())
+        for name, opponent in opponents.OPPONENTS.items():
+            if opponents.missing(name):
+                continue
+            found = opponent.prepare(net, images)()
+            found = list(found.values()) if isinstance(found, dict) else list(found.to_tuple())
+            for one, other in zip(found, wanted, strict=True):
+                torch.testing.assert_close(torch.as_tensor(one), other, atol=1e-4, rtol=1e-3)

@@ -2,6 +2,7 @@
 
 options    the command line
 networks   what is compared, built and treated alike
+opponents  the plain network in other runtimes
 report     what is printed and written
 spending   a trained detector at several rates, by --calibrate
 """

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 
-from dynbackbones.analysis.latency import compare
+from dynbackbones.analysis.latency import Timing, compare
 from dynbackbones.analysis.latency_plot import plot_latency
-from dynbackbones.cli.benchmark import networks, report
+from dynbackbones.analysis.workers import compare_in_workers
+from dynbackbones.cli.benchmark import networks, opponents, report
 from dynbackbones.cli.benchmark.options import parse_args
 from dynbackbones.cli.benchmark.spending import measure_spending
+from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_rounds
 
 
@@ -30,18 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_spending(args)
         return
     nets, images = networks.build(args), networks.images_for(args)
-    timings = compare(
-        nets,
-        images,
-        rates=args.rates,
-        executions=args.execution,
-        repeats=args.repeats,
-        warmup=args.warmup,
-        selection=args.selection,
-        seed=args.seed,
-        progress=show_rounds,
-    )
-    fits = report.usage_fits(timings, nets)
+    timings = _in_workers(nets, images, args) if args.opponents else _here(nets, images, args)
+    fits = report.usage_fits(timings)
     report.print_timings(timings, args)
     if args.memory:
         report.print_memory(nets, images, args)
@@ -53,3 +48,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.write_json(args.json, report.to_dict(timings, fits, args))
     if args.plot is not None:
         plot_latency(timings, args.plot)
+
+
+def _choices(args: argparse.Namespace) -> dict[str, Any]:
+    names = {"rates": "rates", "executions": "execution", "selection": "selection", "seed": "seed"}
+    return {name: getattr(args, option) for name, option in names.items()}
+
+
+def _rounds(args: argparse.Namespace) -> dict[str, Any]:
+    return {"repeats": args.repeats, "warmup": args.warmup, "progress": show_rounds}
+
+
+def _here(nets, images, args: argparse.Namespace) -> list[Timing]:
+    return compare(nets, images, **_choices(args), **_rounds(args))
+
+
+def _in_workers(nets, images, args: argparse.Namespace) -> list[Timing]:
+    """Each network and each opponent in a process of its own, the fastest static one first."""
+    first = next(iter(nets))
+    prepare = {
+        name: partial(opponents.prepare_own, name, net, images, _choices(args))
+        for name, net in nets.items()
+    }
+    plain = networks.opponent_of(first, args)
+    for name in args.opponents:
+        title = f"{first}, {name}"
+        prepare[title] = partial(opponents.prepare_opponent, name, title, plain, images)
+    timings, failures = compare_in_workers(
+        prepare,
+        threads=args.threads,
+        started=lambda name: print(f"preparing {name}", flush=True),
+        **_rounds(args),
+    )
+    for failure in failures:
+        print(f"left out: {failure.name}: {failure.reason}")
+    if not timings:
+        raise UserError("nothing could be measured, see the lines above")
+    static = [timing for timing in timings if timing.candidate.rate is None]
+    strongest = min(static, key=lambda timing: timing.median)
+    return [strongest, *(timing for timing in timings if timing is not strongest)]

@@ -72,10 +72,25 @@ def treated(net: nn.Module, treatment: str) -> nn.Module:
     return dynbackbones.optimize_for_inference(net, pack=treatment == "packed")
 
 
+def opponent_of(name: str, args: argparse.Namespace) -> nn.Module:
+    """The static network that other runtimes run, as they like it best: norm layers folded.
+
+    Raises:
+        UserError: it is none of ours, or it is dynamic.
+    """
+    net = build_named(name)
+    if backbone_of(net) is not net or isinstance(net, dynbackbones.DynamicBackbone):
+        raise UserError(
+            f"--opponents run the first of --backbones, which must be a static one of this "
+            f"package, such as resnet50; got {name}"
+        )
+    return treated(net, "folded").to(DTYPES[args.dtype])
+
+
 def images_for(args: argparse.Namespace) -> Tensor:
     """The input of all networks, (N, 3, H, W)."""
     images = torch.randn(args.batch_size, 3, *args.size).to(args.device, DTYPES[args.dtype])
-    if args.treatment == "eager":
+    if args.treatment == "eager" and not args.opponents:
         return images
     return images.contiguous(memory_format=torch.channels_last)
 

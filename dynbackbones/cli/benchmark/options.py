@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.benchmark.opponents import OPPONENTS, missing
 
 TREATMENTS = {
     "eager": "eager, BatchNorm not folded",
@@ -78,6 +79,17 @@ def _add_networks(options: argparse._ArgumentGroup) -> None:
     )
     options.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of weights and images"
+    )
+    options.add_argument(
+        "--opponents",
+        nargs="+",
+        choices=list(OPPONENTS),
+        default=[],
+        metavar="NAME",
+        help="what else could run the first of --backbones, a static one: "
+        + "; ".join(f"{name}, {one.purpose}" for name, one in OPPONENTS.items())
+        + ". Each network then runs in a process of its own, pinned to cores, asked in turn, and "
+        "ratios are to the fastest static one",
     )
 
 
@@ -159,6 +171,7 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
         yield "--dtype float16 is not for --treatment packed; use bfloat16"
     if args.treatment == "packed" and args.device != "cpu":
         yield "--treatment packed is for --device cpu; use folded"
+    yield from _mistaken_opponents(args)
     if args.weights and not args.calibrate:
         yield "--weights goes with --calibrate"
     if args.calibrate and args.device != "cpu":
@@ -169,3 +182,16 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
         yield "--breakdown is for --backbones on --device cpu"
     if args.device == "cuda" and not torch.cuda.is_available():
         yield "--device cuda: no CUDA device was found; use --device cpu"
+
+
+def _mistaken_opponents(args: argparse.Namespace) -> Iterator[str]:
+    for name in args.opponents:
+        package = missing(name)
+        if package is not None:
+            yield f"--opponents {name}: {package} is not installed; pip install {package}"
+        if args.dtype not in OPPONENTS[name].dtypes:
+            yield f"--opponents {name} does not compute in --dtype {args.dtype}"
+    if args.opponents and (args.detectors or args.calibrate):
+        yield "--opponents is for --backbones"
+    if args.opponents and args.device != "cpu":
+        yield "--opponents measures on --device cpu"

@@ -16,7 +16,6 @@ import dynbackbones
 from dynbackbones.analysis.breakdown import breakdown
 from dynbackbones.analysis.latency import (
     Timing,
-    backbone_of,
     break_even_rate,
     fit_usage,
     latency_table,
@@ -24,6 +23,7 @@ from dynbackbones.analysis.latency import (
 from dynbackbones.analysis.memory import peak_memory
 from dynbackbones.cli.benchmark.options import TREATMENTS
 
+FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "sve", "bf16")
 Nets = Mapping[str, nn.Module]
 Fit = dict[str, str | float]
 
@@ -36,15 +36,27 @@ def print_timings(timings: Sequence[Timing], args: argparse.Namespace) -> None:
         f"{args.batch_size} x 3 x {height} x {width} on {args.device} ({where}), "
         f"torch {torch.__version__}, median of {args.repeats} interleaved rounds"
     )
+    ours = "all of ours" if args.opponents else "all backbones"
     print(
-        f"all backbones: {_treatment(args)}; {args.selection} regions or blocks; MACs for each "
-        "image\n"
+        f"{ours}: {_treatment(args)}; {args.selection} regions or blocks; MACs for each image"
     )
-    print(latency_table(timings))
+    if args.opponents:
+        print(
+            "each in a process of its own on the same cores, asked in turn; ratios are to the "
+            f"fastest static one; processor: {', '.join(processor_flags()) or 'no vector flags'}"
+        )
+    print(f"\n{latency_table(timings)}")
     for name in dict.fromkeys(timing.candidate.backbone for timing in timings):
         rate = break_even_rate(timings, name)
         if rate is not None:
             print(f"\n{name}: sparse execution is faster than masked up to a rate of {rate:.2f}")
+
+
+def processor_flags() -> list[str]:
+    """What this processor has of the instructions that decide which type is fast."""
+    file = Path("/proc/cpuinfo")
+    words = set(file.read_text().split()) if file.exists() else set()
+    return [name for name in FLAGS if name in words]
 
 
 def print_memory(nets: Nets, images: Tensor, args: argparse.Namespace) -> None:
@@ -71,16 +83,17 @@ def print_breakdown(nets: Nets, images: Tensor, args: argparse.Namespace) -> Non
         print(f"{name}: " + ", ".join(f"{part} {1e3 * s:.1f}" for part, s in parts.items()))
 
 
-def usage_fits(timings: Sequence[Timing], nets: Nets) -> list[Fit]:
+def usage_fits(timings: Sequence[Timing]) -> list[Fit]:
     """The line of time against blocks kept of each backbone that chooses blocks, and execution.
 
     Ratios are against the first backbone if that is static, else against keeping all blocks.
     """
     fits = []
-    for name, execution in dict.fromkeys(
-        (t.candidate.backbone, t.candidate.execution) for t in timings if t.blocks is not None
+    for name, execution, num_blocks in dict.fromkeys(
+        (t.candidate.backbone, t.candidate.execution, t.num_blocks)
+        for t in timings
+        if t.blocks is not None
     ):
-        num_blocks = backbone_of(nets[name]).decisions.blocks().actions.shape[1]
         fit = fit_usage(timings, name, execution, num_blocks)
         if fit is None:
             continue
@@ -121,6 +134,7 @@ def to_dict(
         "threads": args.threads,
         "torch": torch.__version__,
         "treatment": _treatment(args),
+        "processor_flags": processor_flags(),
         "results": [timing.to_dict(timings[0]) for timing in timings],
         "usage_fits": list(fits),
     }

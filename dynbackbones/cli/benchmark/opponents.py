@@ -1,0 +1,111 @@
+"""What users could run in place of a dynamic network: the plain one in faster runtimes.
+
+An opponent is a function that prepares a static network for some images and returns its forward
+pass. It runs in a process of its own, see `dynbackbones.analysis.workers`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.analysis.latency import Candidate, Ready, make_ready
+
+Run = Callable[[], object]
+
+
+class Opponent(NamedTuple):
+    """A runtime.
+
+    Attributes:
+        prepare: from a network with folded norm layers, in evaluation mode, and channels-last
+            images to a forward pass.
+        needs: packages.
+        dtypes: that it computes in.
+        purpose: for the help.
+    """
+
+    prepare: Callable[[nn.Module, Tensor], Run]
+    needs: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    purpose: str
+
+
+class Features(nn.Module):
+    """A backbone that returns a tuple, since exporters take no dicts.
+
+    Args:
+        net: the backbone.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        return tuple(self.net(images).values())
+
+
+def compiled(net: nn.Module, images: Tensor) -> Run:
+    """`torch.compile` for this shape, with weights as constants."""
+    return partial(torch.compile(net, dynamic=False, options={"freezing": True}), images)
+
+
+def openvino(net: nn.Module, images: Tensor) -> Run:
+    """OpenVINO, in the type of the images and in no other."""
+    import openvino as ov
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing, which holds for one shape, as it should
+        model = ov.convert_model(Features(net.float()), example_input=images.float())
+    model.reshape(list(images.shape))
+    hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[images.dtype]
+    config = {
+        "INFERENCE_PRECISION_HINT": hint,
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "NUM_STREAMS": 1,
+    }
+    request = ov.compile_model(model, "CPU", config).create_infer_request()
+    array = images.float().contiguous().numpy()
+    return lambda: request.infer([array], share_inputs=True, share_outputs=True)
+
+
+OPPONENTS = {
+    "compiled": Opponent(
+        compiled, (), ("float32", "bfloat16"), "torch.compile with frozen weights"
+    ),
+    "openvino": Opponent(openvino, ("openvino",), ("float32", "bfloat16"), "OpenVINO"),
+}
+
+
+def missing(name: str) -> str | None:
+    """The first package that an opponent needs and that is not installed."""
+    needs = OPPONENTS[name].needs
+    return next((one for one in needs if importlib.util.find_spec(one) is None), None)
+
+
+def prepare_own(name: str, net: nn.Module, images: Tensor, choices: dict) -> list[Ready]:
+    """The candidates of a network of ours, in a worker."""
+    return make_ready(name, net, images, **choices)
+
+
+def prepare_opponent(name: str, title: str, net: nn.Module, images: Tensor) -> list[Ready]:
+    """The candidate of an opponent, in a worker.
+
+    Args:
+        name: of `OPPONENTS`.
+        title: shown in tables.
+        net: static, with folded norm layers, of the type of the images.
+        images: (N, 3, H, W), channels-last.
+    """
+    net(images)
+    macs = float(net.decisions.macs.mean())
+    run = OPPONENTS[name].prepare(net, images)
+    run()
+    return [Ready(Candidate(title, run), macs)]
