@@ -5,3 +5,4 @@ from dynbackbones.inference.calibration import backbone_inputs as backbone_input
 from dynbackbones.inference.calibration import calibrate as calibrate
 from dynbackbones.inference.optimization import fold_norms as fold_norms
 from dynbackbones.inference.optimization import optimize_for_inference as optimize_for_inference
+from dynbackbones.inference.time_budget import ReachedTime as ReachedTime

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.inference import time_budget
+from dynbackbones.inference.time_budget import ReachedTime
 
 
 @runtime_checkable
@@ -28,10 +30,11 @@ def calibrate(
     *,
     target_rate: float | None = None,
     target_macs: float | None = None,
+    target_ms: float | None = None,
     tolerance: float = 0.01,
     max_steps: int = 20,
-) -> float:
-    """Shifts the decision thresholds so that a trained network meets a rate.
+) -> float | ReachedTime:
+    """Shifts the decision thresholds so that a trained network meets a rate, or a time.
 
     That is what `Decisions.rate` says: the activation rate of a SAR network, the block usage of a
     BlockDrop network, the patch rate of a PatchDrop classifier. All of the network's thresholds (on
@@ -46,11 +49,18 @@ def calibrate(
             padding, which would count like the images.
         target_rate: mean activation rate or block usage to reach, in [0, 1].
         target_macs: multiply-accumulates of an image instead, which a zoom takes.
+        target_ms: milliseconds of a forward pass for an image instead, which a backbone takes, in
+            the median on this machine: give the network as it will run, such as what
+            `optimize_for_inference` returns. How long which rate takes is measured once for each
+            network, type, number of threads and size of the images, and kept below
+            ``~/.cache/dynbackbones``; measure while nothing else runs.
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
 
     Returns:
-        The rate reached. Where decisions are tied it can miss the target, which a warning says.
+        The rate reached; with ``target_ms`` a `ReachedTime`, the rate and the times measured
+        with it. Where decisions are tied it can miss the target, which a warning says, as it does
+        where the time cannot be met.
 
     Raises:
         ValueError: an argument is out of range, there are no images, the decisions are
@@ -67,9 +77,13 @@ def calibrate(
         True
     """
     if isinstance(net, CalibratesItself):
+        if target_ms is not None:
+            raise ValueError(f"a {type(net).__name__} is not set for target_ms; give target_macs")
         return net.calibrate(images, target_rate=target_rate, target_macs=target_macs)
-    if target_rate is None or target_macs is not None:
-        raise ValueError("the thresholds of a backbone are set for a target_rate; give that alone")
+    if (target_rate is None) == (target_ms is None) or target_macs is not None:
+        raise ValueError(
+            "the thresholds of a backbone are set for a target_rate or for target_ms; give one"
+        )
     if not (isinstance(net, DynamicBackbone | DynamicClassifier) and net.thresholds()):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
@@ -79,14 +93,18 @@ def calibrate(
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
     if max_steps < 1:
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
-    if not 0 <= target_rate <= 1:
+    if target_rate is not None and not 0 <= target_rate <= 1:
         raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
+    if target_ms is not None and not (target_ms > 0 and isinstance(net, DynamicBackbone)):
+        raise ValueError(f"target_ms must be positive, for a backbone; got {target_ms}")
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
     was_training, before = net.training, [value.clone() for value in net.thresholds()]
     net.eval()
     try:
+        if target_ms is not None:
+            return _meet_time(net, batches, target_ms, tolerance, max_steps)
         reached = _bisect(net, batches, target_rate, tolerance, max_steps)
     except BaseException:
         for threshold, value in zip(net.thresholds(), before, strict=True):
@@ -102,6 +120,29 @@ def calibrate(
             stacklevel=3,  # `no_grad` is one of them
         )
     return reached
+
+
+def _meet_time(
+    net: DynamicBackbone, batches: list[Tensor], target: float, tolerance: float, max_steps: int
+) -> ReachedTime:
+    """Calibrates to the rate that takes this long, and once more from what it then took."""
+    images = [image for batch in batches for image in batch.split(1)]
+    table, wanted = time_budget.time_table(net, images), target
+    for last in (False, True):
+        rate = _bisect(net, batches, table.rate_for(wanted), tolerance, max_steps)
+        median, late = time_budget.measure_time(net, images)
+        if last or abs(median - target) <= 0.05 * target:
+            break
+        # Learned decisions cost more or less than random ones at the same rate.
+        wanted = target * target / median
+    if median > 1.1 * target:
+        warnings.warn(
+            f"calibrate reached {median:.3g} ms instead of {target:g}, at a rate of {rate:.2f}; "
+            f"this machine takes {table.milliseconds[0]:.3g} ms at a rate of 0, and was measured "
+            "with what else runs on it",
+            stacklevel=4,
+        )
+    return ReachedTime(rate, median, late)
 
 
 @torch.no_grad()

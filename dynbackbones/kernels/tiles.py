@@ -127,9 +127,13 @@ def _fastest(work: Work, run: Callable[[Tile], object]) -> Tile:
     return min(times, key=times.get)
 
 
+def cache_folder() -> Path:
+    """Where what was measured on this machine is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "dynbackbones"
+
+
 def _file(card: str) -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return root / "dynbackbones" / f"tiles-{card.replace(' ', '-')}.json"
+    return cache_folder() / f"tiles-{card.replace(' ', '-')}.json"
 
 
 @cache
