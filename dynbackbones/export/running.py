@@ -66,7 +66,7 @@ def largest_difference(
     for height, width in sizes:
         images = torch.randn(1, net.in_channels, height, width, generator=generator)
         outputs = run(file, {"images": images})
-        features = net(images)
+        features = _features(net, images)
         if exported.selection is not None:
             chosen = exported.selection(outputs)
             _check_choices(chosen, net.decisions.choices())
@@ -80,9 +80,17 @@ def largest_difference(
     return float(torch.stack(found).max())  # NaN if one is
 
 
-def _replayed(net: DynamicBackbone, images: Tensor, chosen: Any) -> dict[str, Tensor]:
+def _replayed(net: DynamicBackbone, images: Tensor, chosen: Any) -> Mapping[str, Tensor]:
     with net.select(chosen):
-        return net(images)
+        return _features(net, images)
+
+
+def _features(net: Backbone, images: Tensor) -> Mapping[str, Tensor]:
+    features = net(images)
+    # In OpenMMLab's form a network returns the maps that a config asks for, without their names.
+    return features if isinstance(features, Mapping) else dict(
+        zip(net.out_names, features, strict=True)
+    )
 
 
 def _difference(outputs: Mapping[str, Tensor], features: Mapping[str, Tensor]) -> Tensor:
