@@ -13,8 +13,9 @@ MMENGINE = ["onedl-mmengine", "opencv-python-headless"]
 OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain", "tensorboard"]
 DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
+EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
 # The tests run both engines on the demo dataset, so they need what the demo needs.
-DEV = [*DEMO, *OPENMMLAB, "pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
+DEV = [*DEMO, *OPENMMLAB, *EXPORT, "pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
 
 setup(
     name="dynbackbones",
@@ -43,6 +44,7 @@ setup(
         "openmmlab": OPENMMLAB,
         "detection": DETECTION,
         "demo": DEMO,
+        "export": EXPORT,
         "dev": DEV,
         "all": sorted({*DEMO, *DEV}),
     },

@@ -36,9 +36,9 @@ _moved.install()
 
 
 def __getattr__(name: str) -> object:
-    # Wrappers of whole models, which networks alone do without: imported when asked for.
-    if name == "zoom":
-        return importlib.import_module("dynbackbones.zoom")
+    # What networks alone do without, and export without onnx: imported when asked for.
+    if name in ("export", "zoom"):
+        return importlib.import_module(f"dynbackbones.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -23,6 +23,7 @@ ORDER = [
     "data",
     "analysis",
     "zoom",
+    "export",
     "integrations",
     "experiments",
     "cli",

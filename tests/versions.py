@@ -87,6 +87,8 @@ ENVIRONMENTS = {
     "PIL": _without("pillow", "PIL"),
     "tensorboard": _without("tensorboard", "tensorboard"),
     "cv2": _without("OpenCV", "cv2"),
+    "onnx": _without("ONNX", "onnx"),
+    "onnxruntime": _without("ONNX Runtime", "onnxruntime"),
     "triton": _without("Triton", "triton"),
 }
 

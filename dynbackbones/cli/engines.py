@@ -82,6 +82,11 @@ def open_engine(
 def add_config_options(parser: argparse.ArgumentParser) -> None:
     """Adds ``--config-file`` and ``--engine``, of commands about a trained detector."""
     parser.add_argument("--config-file", required=True, metavar="FILE", help="YAML config")
+    add_engine_option(parser)
+
+
+def add_engine_option(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--engine``."""
     parser.add_argument(
         "--engine",
         choices=("auto", *ENGINES),

@@ -39,6 +39,7 @@ COMMANDS = {
     "zoom": Command("zoom", "look closer where it pays in large images"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
     "convert": Command("convert", "give a checkpoint another library's names"),
+    "export": Command("export", "write a trained network as an ONNX file that skips"),
     "benchmark": Command("benchmark", "measure latency side by side"),
     "configs": Command("configs", "list the configs that come with the package, or copy them"),
     "compare": Command("compare", "train variants over seeds, in one table", "openmmlab"),

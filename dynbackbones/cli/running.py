@@ -16,6 +16,8 @@ _OPTIONAL = {
     "mmengine": ("onedl-mmengine", "detection"),
     "mmpretrain": ("onedl-mmpretrain", "openmmlab"),
     "mmseg": ("onedl-mmsegmentation", "openmmlab"),
+    "onnx": ("onnx", "export"),
+    "onnxruntime": ("onnxruntime", "export"),
     "pycocotools": ("pycocotools", "detection"),
     "sklearn": ("scikit-learn", "demo"),
     "tensorboard": ("tensorboard", "detection"),

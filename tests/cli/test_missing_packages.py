@@ -16,6 +16,7 @@ TRAIN = ("train", DEMO / "sar_semantic_fpn.py", "--work-dir", "run")
 DETECT = ("train-net", "--config-file", DEMO / "retinanet.yaml", "--engine", "torchvision")
 DETECT = (*DETECT, "OUTPUT_DIR", "run", "MODEL.DEVICE", "cpu", "SOLVER.MAX_ITER", "1")
 CONVERT = ("convert", "in.safetensors", "--output", "out.pth", "--to", "torchvision")
+EXPORT = ("export", "--backbone", "resnet18", "--output", "out.onnx")
 OPENMMLAB = ("mmengine", "mmcv", "mmseg", "mmpretrain")
 
 
@@ -29,6 +30,8 @@ OPENMMLAB = ("mmengine", "mmcv", "mmseg", "mmpretrain")
         pytest.param(["matplotlib"], DETECT, ("matplotlib", "[demo]"), id="matplotlib"),
         pytest.param(["PIL"], TRAIN, ("pillow", "[detection]"), id="PIL"),
         pytest.param(["tensorboard"], TRAIN, ("tensorboard", "[detection]"), id="tensorboard"),
+        pytest.param(["onnx"], EXPORT, ("onnx", "[export]"), id="onnx"),
+        pytest.param(["onnxruntime"], EXPORT, ("onnxruntime", "[export]"), id="onnxruntime"),
         pytest.param(["cv2"], TRAIN, ("cv2", "[openmmlab]"), id="cv2"),
     ],
 )

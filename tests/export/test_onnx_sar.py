@@ -1,0 +1,67 @@
+"""SAR networks in ONNX: masked, at any size, in any batch."""
+
+import pytest
+import torch
+
+import dynbackbones
+
+pytest.importorskip("onnxruntime")
+
+from dynbackbones.export import running, to_onnx
+
+NETWORKS = {
+    "paper": lambda: dynbackbones.SARResNet(18),
+    "paper of bottlenecks": lambda: dynbackbones.SARResNet(50, groups=4, alpha=1, beta=0.5),
+    "one group, coarse base": lambda: dynbackbones.SARResNet(34, groups=1, base_scale=4),
+    "dilated": lambda: dynbackbones.SARResNet(18, output_stride=8),
+    "grid": lambda: dynbackbones.SARResNet(18, grid_size=3),
+    "resnet": lambda: dynbackbones.SARResNet(18, layout="resnet", base_scale=4, deep_stem=True),
+    "base alone": lambda: dynbackbones.SARCifarResNet(20, branches="base"),
+    "refinement alone": lambda: dynbackbones.SARCifarResNet(20, branches="refinement"),
+}
+
+
+def decided(net):
+    """A network whose selectors tell places apart, and whose added base branch does something."""
+    torch.manual_seed(0)
+    for name, parameter in net.named_parameters():
+        if ".fc.weight" in name and "selectors" in name:
+            torch.nn.init.normal_(parameter, std=3.0)
+        elif name.endswith(("fusion.scale", "fc.bias")):
+            torch.nn.init.normal_(parameter)
+    return net.eval()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_file_refines_what_the_network_does(kind, tmp_path):
+    net = decided(NETWORKS[kind]())
+    to_onnx(net, tmp_path / "net.onnx")
+    file = running.session(tmp_path / "net.onnx")
+    rates = []
+    for count, size in ((1, (64, 96)), (2, (71, 53)), (1, (9, 130))):
+        inputs = torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(count))
+        found = running.run(file, {"images": inputs})
+        for name, wanted in net(inputs).items():
+            bound = 1e-4 * float(wanted.abs().max())
+            torch.testing.assert_close(found[name], wanted, rtol=0, atol=bound)
+        masks = net.decisions.choices() or {}
+        for name, mask in masks.items():
+            assert torch.equal(found[f"masks_{name}"], mask)
+        rates += [float(mask.float().mean()) for mask in masks.values()]
+    assert kind == "base alone" or 0 < sum(rates) / len(rates) < 1
+
+
+@torch.no_grad()
+def test_the_thresholds_of_the_file_move_its_rate(tmp_path):
+    net = decided(dynbackbones.SARResNet(18))
+    to_onnx(net, tmp_path / "net.onnx")
+    inputs = torch.randn(1, 3, 64, 64)
+    for threshold in net.thresholds():
+        threshold.normal_(std=3.0)
+    given = torch.stack(net.thresholds())
+    found = running.run(
+        running.session(tmp_path / "net.onnx"), {"images": inputs, "thresholds": given}
+    )
+    wanted = net(inputs)["res5"]
+    torch.testing.assert_close(found["res5"], wanted, rtol=0, atol=1e-4 * float(wanted.max()))
