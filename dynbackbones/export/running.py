@@ -27,6 +27,8 @@ def session(file: str | Path | bytes, threads: int = 1) -> onnxruntime.Inference
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    # Idle threads would take the cores of whatever runs next.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = file if isinstance(file, bytes) else str(file)
     return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

@@ -10,6 +10,8 @@ import importlib.util
 import warnings
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
@@ -57,6 +59,19 @@ def compiled(net: nn.Module, images: Tensor) -> Run:
     return partial(torch.compile(net, dynamic=False, options={"freezing": True}), images)
 
 
+def onnxruntime(net: nn.Module, images: Tensor) -> Run:
+    """ONNX Runtime, with the file that `dynbackbones.export` writes."""
+    from dynbackbones.export import to_onnx
+    from dynbackbones.export.running import session
+
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "net.onnx"
+        to_onnx(net, file)
+        opened = session(file, torch.get_num_threads())
+    inputs = {"images": images.contiguous().numpy()}
+    return lambda: opened.run(None, inputs)
+
+
 def openvino(net: nn.Module, images: Tensor) -> Run:
     """OpenVINO, in the type of the images and in no other."""
     import openvino as ov
@@ -79,6 +94,9 @@ def openvino(net: nn.Module, images: Tensor) -> Run:
 OPPONENTS = {
     "compiled": Opponent(
         compiled, (), ("float32", "bfloat16"), "torch.compile with frozen weights"
+    ),
+    "onnxruntime": Opponent(
+        onnxruntime, ("onnx", "onnxruntime"), ("float32",), "ONNX Runtime with an exported file"
     ),
     "openvino": Opponent(openvino, ("openvino",), ("float32", "bfloat16"), "OpenVINO"),
 }
