@@ -15,7 +15,10 @@ DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
 EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
 # The tests run both engines on the demo dataset, so they need what the demo needs.
-DEV = [*DEMO, *OPENMMLAB, *EXPORT, "pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
+# To build the C++ extension for CPUs, which a C++ compiler must be there for.
+NATIVE = ["ninja"]
+TESTING = ["pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
+DEV = [*DEMO, *OPENMMLAB, *EXPORT, *NATIVE, *TESTING]
 
 setup(
     name="dynbackbones",
@@ -34,7 +37,7 @@ setup(
     ],
     package_dir={"dynbackbones.configs": "configs", "dynbackbones.docs": "docs"},
     package_data={
-        "dynbackbones": ["py.typed"],
+        "dynbackbones": ["py.typed", "layers/rows.cpp"],
         "dynbackbones.configs": ["**/*.yaml", "**/*.py", "**/*.md"],
         "dynbackbones.docs": ["**/*.md", "**/*.png"],
     },
@@ -45,6 +48,7 @@ setup(
         "detection": DETECTION,
         "demo": DEMO,
         "export": EXPORT,
+        "native": NATIVE,
         "dev": DEV,
         "all": sorted({*DEMO, *DEV}),
     },

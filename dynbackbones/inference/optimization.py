@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from dynbackbones.backbones.base import Backbone, find_backbones
+from dynbackbones.layers.native_rows import NativeRows, extension
 from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.packed import PackedConv2d, can_pack
 from dynbackbones.layers.regions import RegionSelector
@@ -18,7 +19,9 @@ from dynbackbones.layers.residual import ResidualBlock
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
+def optimize_for_inference(
+    model: Model, *, pack: bool = True, native_rows: bool = False
+) -> Model:
     """A copy of a model whose backbones run faster in inference, with the same results.
 
     Batch norms are folded into the convolutions before them, feature maps are channels-last, and on
@@ -29,6 +32,9 @@ def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
     Args:
         model: a backbone of this package, or any model that contains some, such as a detector.
         pack: keep weights in oneDNN's layout too, which takes the memory of the weights once more.
+        native_rows: compute the regions that a SAR network selects by a C++ extension, on CPUs. It
+            is built once on each machine, which takes a minute, a C++ compiler and ninja; without
+            them PyTorch's operators compute the same, and a warning says so.
 
     Raises:
         ValueError: the model contains no backbone of this package.
@@ -54,8 +60,11 @@ def optimize_for_inference(model: Model, *, pack: bool = True) -> Model:
         backbone.to(memory_format=torch.channels_last)
         if next(backbone.parameters()).device.type == "cuda":
             _ungroup(backbone)
-        elif pack and can_pack():
-            _pack(backbone)
+        else:
+            if pack and can_pack():
+                _pack(backbone)
+            if native_rows and extension() is not None:
+                _compute_natively(backbone)
     return model
 
 
@@ -105,6 +114,15 @@ def _ungroup(module: Backbone) -> None:
                 start = group * columns
                 whole[group * rows : (group + 1) * rows, start : start + columns] = part
             conv.weight, conv.groups = nn.Parameter(whole, requires_grad=False), 1
+
+
+def _compute_natively(module: Backbone) -> None:
+    sparse = module.sparse_convolutions()
+    for block in module.modules():
+        if isinstance(block, ResidualBlock):
+            layers = block.residual_layers()
+            if all(conv in sparse and has_affine_form(norm) for conv, norm in layers):
+                block.native_rows = NativeRows(block)
 
 
 def _pack(module: Backbone) -> None:

@@ -1,6 +1,9 @@
 """Residual blocks with torchvision's parameter names, residual branch and shortcut apart."""
 
+from __future__ import annotations
+
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +11,9 @@ from torch import Tensor, nn
 from dynbackbones.layers.checkpointing import run_checkpointed
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.pooling import PaddedAvgPool2d
+
+if TYPE_CHECKING:  # it imports this module
+    from dynbackbones.layers.native_rows import NativeRows
 
 
 def conv3x3(
@@ -92,6 +98,7 @@ class ResidualBlock(nn.Module, ABC):
             pass instead of keeping them; see `set_activation_checkpointing`.
         packed: the convolutions are `PackedConv2d` without norm layers behind them; see
             `dynbackbones.optimize_for_inference`.
+        native_rows: computes selected pixels in C++, a `NativeRows`; see there too.
 
     Shape:
         (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
@@ -103,6 +110,7 @@ class ResidualBlock(nn.Module, ABC):
     expansion = 1
     activation_checkpointing = False
     packed = False
+    native_rows: NativeRows | None = None
 
     def __init__(
         self,

@@ -134,7 +134,21 @@ def sparse_forward(
             if block.downsample is not None
             else shortcut.clone(memory_format=torch.contiguous_format)
         ).view(-1, block.out_channels // block.groups)
-    *first, last = _steps(block)
+    native = block.native_rows
+    if native is not None and native.fits(x):
+        native.add(flat, out, pixels, relu=block.final_relu and in_place)
+    else:
+        out = _add(block, flat, out, pixels, in_place)
+    if block.final_relu and not in_place:
+        out = out.relu_()
+    return out.view(n, height, width, block.out_channels).permute(0, 3, 1, 2)
+
+
+def _add(
+    block: ResidualBlock, flat: Tensor, out: Tensor, pixels: SelectedPixels, in_place: bool
+) -> Tensor:
+    """``out`` with the residual branch added to it at the selected pixels."""
+    *first, last = steps_of(block)
     rows = None
     for step in first:
         rows = _collect(step, flat, rows, pixels)
@@ -147,13 +161,11 @@ def sparse_forward(
         # Gradients need what they have saved as it was.
         write = torch.Tensor.index_copy if torch.is_grad_enabled() else torch.Tensor.index_copy_
         out = write(out, 0, place, result.to(out.dtype))
-    if block.final_relu and not in_place:
-        out = out.relu_()
-    return out.view(n, height, width, block.out_channels).permute(0, 3, 1, 2)
+    return out
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """Layers that compute one row each without looking at others, but for the first layer.
 
     Attributes:
@@ -206,7 +218,7 @@ def _product_of_groups(
     return torch.baddbmm(bias, padded, weight).flatten(0, 1).index_select(0, pixels.slots)
 
 
-def _steps(block: ResidualBlock) -> list[_Step]:
+def steps_of(block: ResidualBlock) -> list[Step]:
     """A block's layers, cut before each 3x3 convolution, whose input must be complete."""
     layers = block.residual_layers()
     cuts = [i for i, (conv, _) in enumerate(layers) if conv.kernel_size == (3, 3)]
@@ -220,11 +232,11 @@ def _steps(block: ResidualBlock) -> list[_Step]:
             biases.append(bias.chunk(conv.groups))
         width = weights[0][0].shape[1] if weights else block.in_channels // block.groups
         neighbours = start in cuts and stop > start
-        steps.append(_Step(weights, biases, neighbours, stop == len(layers), width))
+        steps.append(Step(weights, biases, neighbours, stop == len(layers), width))
     return steps
 
 
-def _collect(step: _Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels) -> Tensor:
+def _collect(step: Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels) -> Tensor:
     """The results of a step for all pixels, with a row of zeros before them."""
     parts = [step.run(flat, rows, pixels, *part) for part in pixels.parts(step.width)]
     width = step.weights[-1][0].shape[0] if step.weights else step.width

@@ -69,7 +69,9 @@ def treated(net: nn.Module, treatment: str) -> nn.Module:
     """The network prepared for inference as ``--treatment`` says."""
     if treatment == "eager":
         return net
-    return dynbackbones.optimize_for_inference(net, pack=treatment == "packed")
+    return dynbackbones.optimize_for_inference(
+        net, pack=treatment != "folded", native_rows=treatment == "native"
+    )
 
 
 def opponent_of(name: str, args: argparse.Namespace) -> nn.Module:

@@ -15,6 +15,7 @@ TREATMENTS = {
     "eager": "eager, BatchNorm not folded",
     "folded": "eager, BatchNorm folded, channels-last",
     "packed": "BatchNorm folded, channels-last, weights in oneDNN's layout",
+    "native": "BatchNorm folded, channels-last, weights in oneDNN's layout, regions in C++",
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _PLOT_SUFFIXES = (".png", ".pdf", ".svg")
@@ -75,7 +76,7 @@ def _add_networks(options: argparse._ArgumentGroup) -> None:
         choices=list(TREATMENTS),
         default="eager",
         help="of all backbones alike; folded and packed are optimize_for_inference without and "
-        "with pack",
+        "with pack, native is packed with native_rows",
     )
     options.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of weights and images"
@@ -167,10 +168,11 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
         yield f"--usage must be at least 3, a line fits any two; got {args.usage}"
     if args.dtype != "float32" and args.calibrate:
         yield f"--dtype {args.dtype} is not for --calibrate"
-    if args.dtype == "float16" and args.treatment == "packed":
-        yield "--dtype float16 is not for --treatment packed; use bfloat16"
-    if args.treatment == "packed" and args.device != "cpu":
-        yield "--treatment packed is for --device cpu; use folded"
+    packed = args.treatment in ("packed", "native")
+    if args.dtype == "float16" and packed:
+        yield f"--dtype float16 is not for --treatment {args.treatment}; use bfloat16"
+    if packed and args.device != "cpu":
+        yield f"--treatment {args.treatment} is for --device cpu; use folded"
     yield from _mistaken_opponents(args)
     if args.weights and not args.calibrate:
         yield "--weights goes with --calibrate"
