@@ -19,8 +19,13 @@ from dynbackbones.policy.network import PolicyNetwork
 
 
 @backbone_nodes.register
-def _blockdrop(net: BlockDropBackbone, graph: Graph, images: str, thresholds: str) -> Exported:
-    probabilities = _probabilities(graph, policy_view(net, graph, images), net.policy)
+def _blockdrop(
+    net: BlockDropBackbone, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
+    seen = images
+    if size:
+        seen = graph.node("Slice", images, graph.weight([0, 0]), size, graph.weight([2, 3]))
+    probabilities = _probabilities(graph, policy_view(net, graph, seen), net.policy)
     bound = graph.node("Sigmoid", thresholds)
     # As `greedy_actions` has it: where a probability is NaN the block runs.
     policy = graph.node("Not", graph.node("LessOrEqual", probabilities, bound))
@@ -33,7 +38,10 @@ def _blockdrop(net: BlockDropBackbone, graph: Graph, images: str, thresholds: st
         features[name] = x
     return Exported(
         features,
-        {"policy": Choice(policy, (1, net.num_blocks))},
+        {
+            "policy": Choice(policy, (1, net.num_blocks)),
+            "probabilities": Choice(probabilities, (1, net.num_blocks), "float"),
+        },
         _policy_of,
         "skips blocks",
         batch=1,
@@ -97,5 +105,6 @@ def _with_short_side(graph: Graph, images: str, length: int) -> str:
         shape,
         mode="linear",
         antialias=1,
+        exclude_outside=1,  # weights beyond the border count nowhere, as in PyTorch
         coordinate_transformation_mode="half_pixel",
     )

@@ -17,7 +17,8 @@ from dynbackbones.export import running
 from dynbackbones.export.backbones import Exported, backbone_nodes
 from dynbackbones.export.graph import Graph
 
-_CHECKED_SIZES = ((96, 128), (75, 53))
+# The last is large enough for a policy network to see it reduced.
+_CHECKED_SIZES = ((96, 128), (75, 53), (261, 240))
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _whole_backbone(net: Backbone, graph: Graph) -> Exported:
         shape = (exported.batch, channels, f"{name}_height", f"{name}_width")
         graph.output(name, value, shape)
     for name, choice in exported.choices.items():
-        graph.output(name, choice.value, choice.shape, "bool")
+        graph.output(name, choice.value, choice.shape, choice.kind)
     return exported
 
 

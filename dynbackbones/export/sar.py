@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.sar.fusion import AddedBase, BaseAlone, Fusion, RefinementAlone
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.paper_stage import PaperStage
+from dynbackbones.backbones.sar.resnet_stage import ResNetStage
 from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.errors import UserError
 from dynbackbones.export.backbones import Choice, Exported, backbone_nodes
@@ -24,7 +25,9 @@ _PREFIX = "masks_"
 
 
 @backbone_nodes.register
-def _sar(net: SARBackbone, graph: Graph, images: str, thresholds: str) -> Exported:
+def _sar(
+    net: SARBackbone, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
     x, features, choices = stem(graph, images, net), {}, {}
     bounds = [
         graph.node("Gather", thresholds, graph.weight(np.int64(index)))
@@ -34,7 +37,8 @@ def _sar(net: SARBackbone, graph: Graph, images: str, thresholds: str) -> Export
         behind = isinstance(stage, PaperStage)
         x = x if behind else chain(graph, x, stage.whole_blocks())
         count = len(stage.selectors)
-        x, masks = _both_branches(graph, x, stage, bounds[:count])
+        grid = Grid(graph, x, stage, size, net.feature_info[name].stride)
+        x, masks = _both_branches(graph, grid, x, stage, bounds[:count])
         bounds = bounds[count:]
         features[name] = x
         x = chain(graph, x, stage.whole_blocks()) if behind else x
@@ -54,10 +58,9 @@ def _masks_of(choices: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _both_branches(
-    graph: Graph, x: str, stage: SARStage, bounds: list[str]
+    graph: Graph, grid: Grid, x: str, stage: SARStage, bounds: list[str]
 ) -> tuple[str, list[str]]:
     """The fusion of a stage's branches, and the masks of its blocks, (N, G, R, S) each."""
-    grid = Grid(graph, x, stage)
     base, outputs = layer(stage.base_pool, graph, x), []
     for block in stage.base:
         base = layer(block, graph, base)
@@ -66,8 +69,10 @@ def _both_branches(
         _decide(graph, grid, *each)
         for each in zip(stage.selectors, outputs, bounds, strict=False)
     ]
+    # What a ResNet makes of padding reaches into the image.
+    spreads = isinstance(stage, ResNetStage)
     for block, mask in zip(stage.refined_blocks(), masks, strict=True):
-        x = _masked(graph, grid, x, block, mask)
+        x = _masked(graph, grid, x, block, grid.spread(mask) if spreads else mask)
     return fused(stage.fusion, graph, grid, base, x), masks
 
 
@@ -115,7 +120,7 @@ def fused(fusion: nn.Module, graph: Graph, grid: Grid, base: str, refinement: st
 def _fusion(fusion: Fusion, graph: Graph, grid: Grid, base: str, refinement: str) -> str:
     base = layer(fusion.base_projection, graph, base)
     refinement = layer(fusion.refinement_projection, graph, refinement)
-    mean = graph.node("ReduceMean", base, graph.weight([2, 3]), keepdims=0)
+    mean = graph.node("ReduceMean", grid.without_padding(base), graph.weight([2, 3]), keepdims=0)
     weight = layer(fusion.attention, graph, mean)
     weight = graph.node("Unsqueeze", weight, graph.weight([2, 3]))
     other = graph.node("Sub", graph.weight(1.0), weight)

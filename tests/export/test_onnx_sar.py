@@ -8,6 +8,8 @@ import dynbackbones
 pytest.importorskip("onnxruntime")
 
 from dynbackbones.export import running, to_onnx
+from dynbackbones.export.backbones import backbone_nodes
+from dynbackbones.export.graph import Graph
 
 NETWORKS = {
     "paper": lambda: dynbackbones.SARResNet(18),
@@ -65,3 +67,24 @@ def test_the_thresholds_of_the_file_move_its_rate(tmp_path):
     )
     wanted = net(inputs)["res5"]
     torch.testing.assert_close(found["res5"], wanted, rtol=0, atol=1e-4 * float(wanted.max()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["paper", "one group, coarse base", "grid", "resnet"])
+@pytest.mark.parametrize("size", [(64, 64), (75, 50), (33, 96)])
+def test_padding_counts_nowhere(kind, size):
+    """As in a detector, whose images are padded to whole strides."""
+    net, graph = decided(NETWORKS[kind]()), Graph()
+    exported = backbone_nodes(net, graph, "images", "thresholds", "size")
+    graph.input("images", (1, 3, None, None))
+    graph.input("size", (2,), kind="int64")
+    graph.input("thresholds", (len(net.thresholds()),), torch.stack(net.thresholds()))
+    for name, value in exported.features.items():
+        graph.output(name, value, (1, None, None, None))
+    images = torch.zeros(1, 3, 96, 96)
+    images[..., : size[0], : size[1]].normal_()
+    file = running.session(graph.model("padded").SerializeToString())
+    found = running.run(file, {"images": images, "size": torch.tensor(size)})
+    for name, wanted in net(images, image_sizes=[size]).items():
+        bound = 1e-4 * float(wanted.abs().max())
+        torch.testing.assert_close(found[name], wanted, rtol=0, atol=bound)
