@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 import dynbackbones
 from dynbackbones import checkpoints
@@ -14,10 +17,14 @@ from dynbackbones.cli.engines import add_engine_option, check_installed, open_en
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
 
+if TYPE_CHECKING:
+    from dynbackbones.export import ExportReport
+
 FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
-decided. The file is held against the network by ONNX Runtime before it is written.
+decided. The file is held against the network by ONNX Runtime before it is written. A RetinaNet of
+the torchvision engine is written whole, from pixels to boxes.
 """
 
 
@@ -38,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="FILE",
         help="trained weights; of a YAML config by default OUTPUT_DIR/model_final.pth",
+    )
+    options.add_argument(
+        "--part",
+        choices=("model", "backbone"),
+        default="model",
+        help="of a config's model: all of it (default), or the features of its backbone",
     )
     options.add_argument("--to", choices=FORMATS, default="onnx", help="format (default onnx)")
     options.add_argument(
@@ -64,12 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.opts and not _is_yaml(args):
         raise UserError(f"{' '.join(args.opts)}: overrides are for a YAML --config-file")
     if args.backbone:
-        net = _named(args.backbone, args.weights)
+        report = to_onnx(_named(args.backbone, args.weights), args.output, overwrite=args.overwrite)
     elif _is_yaml(args):
-        net = _of_detector(args)
+        report = _detector(args)
     else:
-        net = _of_mmengine(args.config_file, args.weights)
-    print(to_onnx(net, args.output, overwrite=args.overwrite))
+        net = _backbone_of(_of_mmengine(args.config_file, args.weights), args)
+        report = to_onnx(net, args.output, overwrite=args.overwrite)
+    print(report)
 
 
 def _is_yaml(args: argparse.Namespace) -> bool:
@@ -87,17 +101,25 @@ def _named(name: str, weights: str | None) -> Backbone:
     return net
 
 
-def _of_detector(args: argparse.Namespace) -> Backbone:
+def _detector(args: argparse.Namespace) -> ExportReport:
+    from dynbackbones.export import to_onnx
+
     if args.weights:
         args.opts += ["MODEL.WEIGHTS", args.weights]
-    _, adapter, cfg = open_engine(
+    engine, adapter, cfg = open_engine(
         args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
     )
     use_trained_weights(cfg, args)
-    return _only_backbone(adapter.load_predictor(cfg).model, args.config_file)
+    predictor = adapter.load_predictor(cfg)
+    if args.part == "model" and engine == "torchvision":
+        from dynbackbones.integrations.torchvision.export import detector_to_onnx
+
+        return detector_to_onnx(predictor, args.output, overwrite=args.overwrite)
+    net = _backbone_of(predictor.model, args)
+    return to_onnx(net, args.output, overwrite=args.overwrite)
 
 
-def _of_mmengine(config: str, weights: str | None) -> Backbone:
+def _of_mmengine(config: str, weights: str | None) -> nn.Module:
     check_installed("openmmlab")
     from dynbackbones.integrations.openmmlab import checks
 
@@ -107,13 +129,19 @@ def _of_mmengine(config: str, weights: str | None) -> Backbone:
     state = checkpoints.state_dict_of(checkpoints.load(weights), weights)
     checkpoints.check_architecture(model.state_dict(), state, weights)
     model.load_state_dict(state)
-    return _only_backbone(model, config)
+    return model
 
 
-def _only_backbone(model, config: str) -> Backbone:
+def _backbone_of(model: nn.Module, args: argparse.Namespace) -> Backbone:
+    if args.part == "model":
+        raise UserError(
+            f"the {type(model).__name__} of {args.config_file} cannot be exported as a whole, only "
+            "a RetinaNet of the torchvision engine can: add --part backbone"
+        )
     found = find_backbones(model)
     if len(found) != 1:
         raise UserError(
-            f"--config-file {config} has {len(found)} backbones of this package, and one is wanted"
+            f"--config-file {args.config_file} has {len(found)} backbones of this package, and one "
+            "is wanted"
         )
     return found[0]

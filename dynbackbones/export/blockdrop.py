@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, singledispatch
+from functools import singledispatch
 
 import numpy as np
 from onnx import TensorProto
@@ -13,6 +13,7 @@ from dynbackbones.backbones.blockdrop.resnet import BlockDropCifarResNet, BlockD
 from dynbackbones.errors import UserError
 from dynbackbones.export.backbones import Choice, Exported, backbone_nodes
 from dynbackbones.export.graph import Graph
+from dynbackbones.export.images import resize, size_of
 from dynbackbones.export.layers import chain, layer, shortcut, stem
 from dynbackbones.layers.residual import ResidualBlock
 from dynbackbones.policy.network import PolicyNetwork
@@ -90,21 +91,7 @@ def _resized_view(net: BlockDropResNet, graph: Graph, images: str) -> str:
 
 def _with_short_side(graph: Graph, images: str, length: int) -> str:
     """Images resized as `BlockDropResNet` does, whose rounding is that of double precision."""
-    shape = graph.node("Shape", images)
-    cut = partial(graph.node, "Slice", shape)
-    leading = cut(graph.weight([0]), graph.weight([2]))
-    size = graph.node("Cast", cut(graph.weight([2]), graph.weight([4])), to=TensorProto.DOUBLE)
+    size = graph.node("Cast", size_of(graph, images), to=TensorProto.DOUBLE)
     scale = graph.node("Div", graph.double(length), graph.node("ReduceMin", size, keepdims=1))
     size = graph.node("Round", graph.node("Mul", size, scale))
-    shape = graph.node("Concat", leading, graph.node("Cast", size, to=TensorProto.INT64), axis=0)
-    return graph.node(
-        "Resize",
-        images,
-        "",
-        "",
-        shape,
-        mode="linear",
-        antialias=1,
-        exclude_outside=1,  # weights beyond the border count nowhere, as in PyTorch
-        coordinate_transformation_mode="half_pixel",
-    )
+    return resize(graph, images, graph.node("Cast", size, to=TensorProto.INT64))
