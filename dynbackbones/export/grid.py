@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 from onnx import TensorProto
 
@@ -38,6 +40,12 @@ class Grid:
         self._rows, self._columns = rows, graph.node("Transpose", columns)
         # Of each axis, which cells cover anything of the images.
         self._some = [graph.node("Less", *both) for both in zip(starts, ends, strict=True)]
+
+    def on(self, branch: Graph) -> Grid:
+        """The same grid, whose nodes go to a branch of its graph from now on."""
+        grid = copy.copy(self)
+        grid._graph = branch
+        return grid
 
     def average_pool(self, x: str) -> str:
         """(N, C, H / scale, W / scale) to the mean of each cell, (N, C, R, S)."""

@@ -1,15 +1,19 @@
-"""SAR networks in ONNX: masked, at any size, in any batch."""
+"""SAR networks in ONNX: few regions alone or all of them masked, at any size, in any batch."""
 
+import numpy as np
 import pytest
 import torch
 
 import dynbackbones
 
 pytest.importorskip("onnxruntime")
+import onnx
+from onnx import numpy_helper
 
 from dynbackbones.export import running, to_onnx
 from dynbackbones.export.backbones import backbone_nodes
 from dynbackbones.export.graph import Graph
+from tests.export_speed import keep_regions
 
 NETWORKS = {
     "paper": lambda: dynbackbones.SARResNet(18),
@@ -52,6 +56,31 @@ def test_a_file_refines_what_the_network_does(kind, tmp_path):
             assert torch.equal(found[f"masks_{name}"], mask)
         rates += [float(mask.float().mean()) for mask in masks.values()]
     assert kind == "base alone" or 0 < sum(rates) / len(rates) < 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["paper", "paper of bottlenecks", "dilated", "resnet"])
+def test_few_regions_are_computed_alone(kind, tmp_path):
+    """In every stage, whose masked branch is spoilt: nothing of it may be computed."""
+    net, images = decided(NETWORKS[kind]()), torch.randn(2, 3, 90, 75)
+    keep_regions(net, 0.3, images)
+    to_onnx(net, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    choices = [node for node in model.graph.node if node.op_type == "If"]
+    assert len(choices) == 3
+    for node in choices:
+        (masked,) = (a.g for a in node.attribute if a.name == "else_branch")
+        for weight in masked.initializer:
+            if len(weight.dims) == 4:
+                spoilt = np.full(weight.dims, np.nan, np.float32)
+                weight.CopyFrom(numpy_helper.from_array(spoilt, weight.name))
+    found = running.run(running.session(model.SerializeToString()), {"images": images})
+    wanted = net(images)
+    assert 0.1 < float(net.decisions.rate.mean()) < 0.4
+    assert all(mask.float().mean() <= 0.5 for mask in net.decisions.choices().values())
+    for name, value in wanted.items():
+        bound = 1e-4 * float(value.abs().max())
+        torch.testing.assert_close(found[name], value, rtol=0, atol=bound)
 
 
 @torch.no_grad()
