@@ -24,7 +24,7 @@ FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
 decided. The file is held against the network by ONNX Runtime before it is written. A RetinaNet of
-the torchvision engine is written whole, from pixels to boxes.
+the torchvision engine and a classifier of mmpretrain are written whole.
 """
 
 
@@ -81,8 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif _is_yaml(args):
         report = _detector(args)
     else:
-        net = _backbone_of(_of_mmengine(args.config_file, args.weights), args)
-        report = to_onnx(net, args.output, overwrite=args.overwrite)
+        report = _mmengine_model(args)
     print(report)
 
 
@@ -119,24 +118,30 @@ def _detector(args: argparse.Namespace) -> ExportReport:
     return to_onnx(net, args.output, overwrite=args.overwrite)
 
 
-def _of_mmengine(config: str, weights: str | None) -> nn.Module:
+def _mmengine_model(args: argparse.Namespace) -> ExportReport:
     check_installed("openmmlab")
+    from dynbackbones.export import to_onnx
     from dynbackbones.integrations.openmmlab import checks
 
-    if weights is None:
-        raise UserError(f"--config-file {config}: give the model's --weights")
-    model = checks.build_model(checks.load_config(config))
-    state = checkpoints.state_dict_of(checkpoints.load(weights), weights)
-    checkpoints.check_architecture(model.state_dict(), state, weights)
+    if args.weights is None:
+        raise UserError(f"--config-file {args.config_file}: give the model's --weights")
+    cfg = checks.load_config(args.config_file)
+    model = checks.build_model(cfg)
+    state = checkpoints.state_dict_of(checkpoints.load(args.weights), args.weights)
+    checkpoints.check_architecture(model.state_dict(), state, args.weights)
     model.load_state_dict(state)
-    return model
+    if args.part == "model" and cfg.get("default_scope") == "mmpretrain":
+        from dynbackbones.integrations.openmmlab.export import classifier_to_onnx
+
+        return classifier_to_onnx(model, args.output, overwrite=args.overwrite)
+    return to_onnx(_backbone_of(model, args), args.output, overwrite=args.overwrite)
 
 
 def _backbone_of(model: nn.Module, args: argparse.Namespace) -> Backbone:
     if args.part == "model":
         raise UserError(
             f"the {type(model).__name__} of {args.config_file} cannot be exported as a whole, only "
-            "a RetinaNet of the torchvision engine can: add --part backbone"
+            "a RetinaNet of the torchvision engine or a classifier can: add --part backbone"
         )
     found = find_backbones(model)
     if len(found) != 1:
