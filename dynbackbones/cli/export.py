@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
-decided. The file is held against the network by ONNX Runtime before it is written. A RetinaNet of
-the torchvision engine and a classifier of mmpretrain are written whole.
+decided. The file is held against the network by ONNX Runtime before it is written. RetinaNets and
+mmpretrain's classifiers are written whole.
 """
 
 
@@ -110,12 +110,14 @@ def _detector(args: argparse.Namespace) -> ExportReport:
     )
     use_trained_weights(cfg, args)
     predictor = adapter.load_predictor(cfg)
-    if args.part == "model" and engine == "torchvision":
+    if args.part == "backbone":
+        net = _backbone_of(predictor.model, args)
+        return to_onnx(net, args.output, overwrite=args.overwrite)
+    if engine == "torchvision":
         from dynbackbones.integrations.torchvision.export import detector_to_onnx
-
-        return detector_to_onnx(predictor, args.output, overwrite=args.overwrite)
-    net = _backbone_of(predictor.model, args)
-    return to_onnx(net, args.output, overwrite=args.overwrite)
+    else:
+        from dynbackbones.integrations.detectron2.export import detector_to_onnx
+    return detector_to_onnx(predictor, cfg, args.output, overwrite=args.overwrite)
 
 
 def _mmengine_model(args: argparse.Namespace) -> ExportReport:
@@ -141,7 +143,7 @@ def _backbone_of(model: nn.Module, args: argparse.Namespace) -> Backbone:
     if args.part == "model":
         raise UserError(
             f"the {type(model).__name__} of {args.config_file} cannot be exported as a whole, only "
-            "a RetinaNet of the torchvision engine or a classifier can: add --part backbone"
+            "a RetinaNet or a classifier can: add --part backbone"
         )
     found = find_backbones(model)
     if len(found) != 1:

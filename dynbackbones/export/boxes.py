@@ -33,17 +33,16 @@ def by_anchor(graph: Graph, x: str, anchors: int, values: int) -> str:
     return graph.node("Reshape", x, graph.weight([-1, values]))
 
 
-def grid_anchors(graph: Graph, feature: str, image_size: str, cells: Tensor) -> str:
+def grid_anchors(graph: Graph, feature: str, strides: str, cells: Tensor) -> str:
     """The anchors of a feature map, (H * W * A, 4).
 
     Args:
         graph: where the nodes go.
         feature: (1, C, H, W).
-        image_size: (2,) int64, of the padded image.
+        strides: (2,) int64, pixels of the image per pixel of the map, down and across.
         cells: (A, 4), anchors around the origin.
     """
     size = size_of(graph, feature)
-    strides = graph.node("Div", image_size, size)
     lengths, steps = (
         [graph.node("Gather", both, graph.weight(np.int64(axis))) for axis in (0, 1)]
         for both in (size, strides)
@@ -152,3 +151,25 @@ def suppress(
     _, order = graph.nodes("TopK", [values, count], 2)
     index = graph.node("Gather", index, order)
     return Candidates(*(graph.node("Gather", part, index) for part in found))
+
+
+def scaled(graph: Graph, boxes: str, before: str, after: str) -> str:
+    """Boxes in pixels of an image of another size, both sizes (2,) int64."""
+    lengths = (graph.node("Cast", size, to=TensorProto.DOUBLE) for size in (after, before))
+    scale = graph.node("Cast", graph.node("Div", *lengths), to=TensorProto.FLOAT)
+    return graph.node("Mul", boxes, graph.node("Gather", scale, graph.weight([1, 0, 1, 0])))
+
+
+def without_empty(graph: Graph, found: Candidates) -> Candidates:
+    """Those whose boxes have a width and a height."""
+    corners = graph.nodes("Split", [found.boxes], 2, axis=1, num_outputs=2)
+    sizes = graph.node("ReduceMin", graph.node("Sub", corners[1], corners[0]), graph.weight([1]))
+    some = graph.node("Greater", graph.node("Squeeze", sizes, graph.weight([1])), graph.weight(0.0))
+    return Candidates(*(graph.node("Compress", part, some, axis=0) for part in found))
+
+
+def boxes_out(graph: Graph, found: Candidates) -> None:
+    """Declares boxes to be the outputs of a file."""
+    graph.output("boxes", found.boxes, ("detections", 4))
+    graph.output("scores", found.scores, ("detections",))
+    graph.output("labels", found.labels, ("detections",), "int64")

@@ -40,11 +40,9 @@ def within(graph: Graph, size: str, short: int, long: int) -> str:
     Args:
         graph: where the nodes go.
         size: (2,) int64.
-        short: wanted length of the short side; 0 keeps the size.
+        short: wanted length of the short side.
         long: upper limit of the long side, which prevails.
     """
-    if short == 0:
-        return size
     # Like Python's numbers, or some sizes come out a pixel larger or smaller.
     exact = graph.node("Cast", size, to=TensorProto.DOUBLE)
     scales = [
@@ -55,6 +53,33 @@ def within(graph: Graph, size: str, short: int, long: int) -> str:
     rounded = graph.node("Floor", graph.node("Add", scaled, graph.double(0.5)))
     lengths = graph.node("Cast", rounded, to=TensorProto.INT64)
     return graph.node("Max", lengths, graph.weight([1, 1]))
+
+
+def pixels_in(graph: Graph, short: int, long: int) -> tuple[str, str, str]:
+    """Declares the input ``image``, uint8 (3, H, W), and resizes it.
+
+    Args:
+        graph: where the nodes go.
+        short, long: see `within`; a ``short`` of 0 keeps the size.
+
+    Returns:
+        The image, (1, 3, h, w) uint8, and its sizes before and after.
+    """
+    image = graph.input("image", (3, "height", "width"), kind="uint8")
+    pixels = graph.node("Unsqueeze", image, graph.weight([0]))
+    original = size = size_of(graph, pixels)
+    if short:
+        size = within(graph, original, short, long)
+        pixels = resize(graph, pixels, size)
+    return pixels, original, size
+
+
+def grown(graph: Graph, x: str, other: str) -> str:
+    """A map as large as another, to the nearest pixel."""
+    leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))
+    size = graph.node("Concat", leading, size_of(graph, other), axis=0)
+    way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return graph.node("Resize", x, "", "", size, mode="nearest", **way)
 
 
 def normalize(graph: Graph, images: str, mean: Sequence[float], std: Sequence[float]) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
 from fvcore.common.config import CfgNode
-from onnx import TensorProto
 from torch import nn
 from torchvision.models.detection import RetinaNet
 
@@ -24,13 +24,13 @@ from dynbackbones.export.files import (
 )
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import chain, convolution, layer
+from dynbackbones.integrations.exported_detector import largest_difference
 from dynbackbones.integrations.torchvision.detectors import FPNBackbone
-from dynbackbones.integrations.torchvision.export_check import largest_difference
 from dynbackbones.integrations.torchvision.predictor import Predictor
 
 
 def detector_to_onnx(
-    predictor: Predictor, path: str | os.PathLike, *, overwrite: bool = False
+    predictor: Predictor, cfg: CfgNode, path: str | os.PathLike, *, overwrite: bool = False
 ) -> ExportReport:
     """Writes a whole RetinaNet as an ONNX file that takes the pixels of an image and gives boxes.
 
@@ -42,6 +42,7 @@ def detector_to_onnx(
 
     Args:
         predictor: of `load_predictor`; it stays as it is.
+        cfg: of the predictor.
         path: of the file, ending in ``.onnx``.
         overwrite: replace a file that is there.
 
@@ -51,14 +52,16 @@ def detector_to_onnx(
     """
     path = Path(path)
     check_output(path, overwrite)
-    _check(predictor.cfg, predictor.model)
+    _check(cfg, predictor.model)
     model = prepared(predictor.model)
     graph = Graph()
-    exported = _nodes(graph, predictor.cfg, model)
-    meta = {"execution": exported.execution, "channels": predictor.cfg.INPUT.FORMAT}
+    exported = _nodes(graph, cfg, model)
+    meta = {"execution": exported.execution, "channels": cfg.INPUT.FORMAT}
     content = graph.model("RetinaNet", meta).SerializeToString()
     file = running.session(content)
-    difference = largest_difference(Predictor(predictor.cfg, model), file)
+    move = partial(setattr, model, "score_thresh")
+    copied = Predictor(cfg, model)
+    difference = largest_difference(copied, move, file, cfg)
     path.write_bytes(content)
     return report(path, file, exported.execution, difference)
 
@@ -78,14 +81,9 @@ def _check(cfg: CfgNode, model: nn.Module) -> None:
 
 def _nodes(graph: Graph, cfg: CfgNode, model: RetinaNet) -> Exported:
     """The file's inputs, nodes and outputs."""
-    graph.input("image", (3, "height", "width"), kind="uint8")
     bound = graph.input("score_threshold", (1,), torch.tensor([float(model.score_thresh)]))
-    pixels = graph.node("Unsqueeze", "image", graph.weight([0]))
-    original = size = images.size_of(graph, pixels)
-    if cfg.INPUT.MIN_SIZE_TEST:
-        size = images.within(graph, original, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-        pixels = images.resize(graph, pixels, size)
-    transform = model.transform
+    limits, transform = (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), model.transform
+    pixels, original, size = images.pixels_in(graph, *limits)
     x = images.normalize(graph, pixels, transform.image_mean, transform.image_std)
     x = images.pad_to_multiple(graph, x, transform.size_divisible)
     exported = backbone_in(graph, model.backbone.body, x, size)
@@ -94,7 +92,9 @@ def _nodes(graph: Graph, cfg: CfgNode, model: RetinaNet) -> Exported:
     found = found._replace(boxes=boxes.clip(graph, found.boxes, size))
     classes = model.head.classification_head.num_classes
     found = boxes.suppress(graph, found, classes, model.nms_thresh, model.detections_per_img)
-    _outputs(graph, found, original, size)
+    labels = graph.node("Sub", found.labels, graph.weight([1]))  # without the background
+    found = found._replace(boxes=boxes.scaled(graph, found.boxes, size, original), labels=labels)
+    boxes.boxes_out(graph, found)
     choices_out(graph, exported)
     return exported
 
@@ -107,7 +107,7 @@ def pyramid(graph: Graph, backbone: FPNBackbone, features: dict[str, str]) -> li
         for name, block in zip(names, fpn.inner_blocks, strict=True)
     ]
     for index in reversed(range(len(inner) - 1)):
-        below = _grown(graph, inner[index + 1], inner[index])
+        below = images.grown(graph, inner[index + 1], inner[index])
         inner[index] = graph.node("Add", inner[index], below)
     made = [layer(block, graph, x) for block, x in zip(fpn.layer_blocks, inner, strict=True)]
     named = {name.replace("res", "p"): x for name, x in zip(names, made, strict=True)}
@@ -119,14 +119,6 @@ def pyramid(graph: Graph, backbone: FPNBackbone, features: dict[str, str]) -> li
     return [named[level] for level in backbone.levels]
 
 
-def _grown(graph: Graph, x: str, other: str) -> str:
-    """A map as large as another, to the nearest pixel."""
-    leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))
-    size = graph.node("Concat", leading, images.size_of(graph, other), axis=0)
-    way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
-    return graph.node("Resize", x, "", "", size, mode="nearest", **way)
-
-
 def _candidates(
     graph: Graph, model: RetinaNet, maps: list[str], image_size: str, bound: str
 ) -> boxes.Candidates:
@@ -136,26 +128,16 @@ def _candidates(
     for x, cells in zip(maps, model.anchor_generator.cell_anchors, strict=True):
         logits = chain(graph, x, [classify.conv, classify.cls_logits])
         offsets = chain(graph, x, [regress.conv, regress.bbox_reg])
+        strides = graph.node("Div", image_size, images.size_of(graph, x))
         levels.append(
             boxes.best(
                 graph,
                 boxes.by_anchor(graph, logits, len(cells), count),
                 boxes.by_anchor(graph, offsets, len(cells), 4),
-                boxes.grid_anchors(graph, x, image_size, cells),
+                boxes.grid_anchors(graph, x, strides, cells),
                 count,
                 bound,
                 model.topk_candidates,
             )
         )
     return boxes.joined(graph, levels)
-
-
-def _outputs(graph: Graph, found: boxes.Candidates, original: str, size: str) -> None:
-    """Boxes in pixels of the image that was given, labels without the background."""
-    lengths = (graph.node("Cast", n, to=TensorProto.DOUBLE) for n in (original, size))
-    scale = graph.node("Cast", graph.node("Div", *lengths), to=TensorProto.FLOAT)
-    scale = graph.node("Gather", scale, graph.weight([1, 0, 1, 0]))
-    graph.output("boxes", graph.node("Mul", found.boxes, scale), ("detections", 4))
-    graph.output("scores", found.scores, ("detections",))
-    labels = graph.node("Sub", found.labels, graph.weight([1]))
-    graph.output("labels", labels, ("detections",), "int64")

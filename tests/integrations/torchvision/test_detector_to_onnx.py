@@ -15,7 +15,7 @@ from tests.messages import naming
 pytest.importorskip("onnxruntime")
 
 from dynbackbones.export import running
-from dynbackbones.integrations.torchvision import export_check
+from dynbackbones.integrations import exported_detector
 from dynbackbones.integrations.torchvision.export import detector_to_onnx
 
 DEMO = Path(__file__).parents[3] / "configs" / "demo"
@@ -66,14 +66,14 @@ def predictor(config, *opts):
 )
 def test_the_boxes_of_five_images_are_the_predictors(config, tmp_path):
     detector = predictor(*config)
-    report = detector_to_onnx(detector, tmp_path / "net.onnx")
+    report = detector_to_onnx(detector, detector.cfg, tmp_path / "net.onnx")
     file, choices = running.session(report.path), set()
     for seed, size in enumerate(SIZES):
         image = pixels(*size, seed)
         wanted = detector.predict(image)
-        found = export_check.detect(file, image, detector.cfg.INPUT.FORMAT)
+        found = exported_detector.detect(file, image, detector.cfg.INPUT.FORMAT)
         assert len(wanted.scores) > 10
-        distance = export_check.distances(found, wanted, size)
+        distance = exported_detector.distances(found, wanted, size)
         if wanted.input_size == size:
             assert len(found.scores) == len(wanted.scores)
             assert float(distance.max()) < 1e-4
@@ -85,7 +85,8 @@ def test_the_boxes_of_five_images_are_the_predictors(config, tmp_path):
 
 
 def test_what_a_file_says(tmp_path):
-    report = detector_to_onnx(predictor("retinanet.yaml", *BLOCKDROP), tmp_path / "net.onnx")
+    detector = predictor("retinanet.yaml", *BLOCKDROP)
+    report = detector_to_onnx(detector, detector.cfg, tmp_path / "net.onnx")
     assert report.execution == "skips blocks"
     assert report.inputs == {
         "image": (3, "height", "width"),
@@ -97,7 +98,7 @@ def test_what_a_file_says(tmp_path):
 
 def test_thresholds_after_export(tmp_path):
     detector = predictor("retinanet.yaml", *BLOCKDROP)
-    detector_to_onnx(detector, tmp_path / "net.onnx")
+    detector_to_onnx(detector, detector.cfg, tmp_path / "net.onnx")
     file = running.session(tmp_path / "net.onnx")
     image = torch.from_numpy(pixels(96, 96, 0)).permute(2, 0, 1).contiguous()
     for bound, usage in ((-9.0, 1), (9.0, 0)):
@@ -124,7 +125,7 @@ def test_detectors_that_cannot_be(config, opts, words, tmp_path):
     opts = ["MODEL.WEIGHTS", "", "MODEL.DEVICE", "cpu", *opts]
     cfg = load_config(str(DEMO / config), opts)
     with pytest.raises(UserError, match=naming(*words)):
-        detector_to_onnx(Predictor(cfg, build_detector(cfg)), tmp_path / "net.onnx")
+        detector_to_onnx(Predictor(cfg, build_detector(cfg)), cfg, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 
 
@@ -134,5 +135,5 @@ def test_a_file_that_finds_something_else_is_not_written(tmp_path, monkeypatch):
     step = detector.model.box_coder.decode_single
     monkeypatch.setattr(detector.model.box_coder, "decode_single", lambda *x: step(*x) + 20)
     with pytest.raises(RuntimeError, match=naming("nothing is written")):
-        detector_to_onnx(detector, tmp_path / "net.onnx")
+        detector_to_onnx(detector, detector.cfg, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())

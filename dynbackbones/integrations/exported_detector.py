@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import numpy as np
 import torch
+from fvcore.common.config import CfgNode
 from onnxruntime import InferenceSession
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +15,6 @@ from torch.nn import functional as F
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.errors import UserError
 from dynbackbones.export import running
-from dynbackbones.integrations.torchvision.predictor import Predictor
 
 TOLERANCE = 0.02
 """Largest difference of a score, and of a box relative to the image, at which two are the same.
@@ -24,22 +25,36 @@ _ALIKE = 0.9
 _COMPARED = 20
 
 
-def largest_difference(predictor: Predictor, file: InferenceSession) -> float:
+class Detector(Protocol):
+    """A detector of any engine, on the CPU."""
+
+    def predict(self, image: np.ndarray) -> Prediction:
+        """Detects objects in an RGB image, (H, W, 3) of uint8."""
+
+
+def largest_difference(
+    detector: Detector,
+    set_bound: Callable[[float], None],
+    file: InferenceSession,
+    cfg: CfgNode,
+) -> float:
     """How far a file's boxes and scores are from a detector's, over a few random images.
 
     Args:
-        predictor: on the CPU; the score threshold of its model is moved.
-        file: exported from it.
+        detector: that was exported.
+        set_bound: moves its score threshold.
+        file: what was exported.
+        cfg: of the detector.
 
     Raises:
         UserError: the detector finds nothing at any score.
         RuntimeError: the file finds something else.
     """
     differences, alike = [], []
-    for image in _images(predictor.cfg.INPUT.MIN_SIZE_TEST or 128):
-        bound = _lowered(predictor, image)
-        wanted = predictor.predict(image)
-        found = detect(file, image, predictor.cfg.INPUT.FORMAT, bound)
+    for image in _images(cfg.INPUT.MIN_SIZE_TEST or 128):
+        bound = _lowered(detector, set_bound, image)
+        wanted = detector.predict(image)
+        found = detect(file, image, cfg.INPUT.FORMAT, bound)
         nearest = distances(found, wanted, image.shape[:2])
         same = nearest <= TOLERANCE
         alike.append(same.sum() / max(len(wanted.scores), len(found.scores), 1))
@@ -59,7 +74,7 @@ def detect(
     """What an exported detector finds in an image.
 
     Args:
-        file: of `detector_to_onnx`.
+        file: of a detector.
         image: (H, W, 3) uint8, RGB.
         channels: the order that the file wants, ``"RGB"`` or ``"BGR"``.
         bound: score from which a box counts; None for the file's own.
@@ -100,13 +115,16 @@ def _images(short: int) -> Iterator[np.ndarray]:
         yield (255 * image).byte().permute(1, 2, 0).numpy()
 
 
-def _lowered(predictor: Predictor, image: np.ndarray) -> float:
-    """Lowers the model's score threshold so that a few boxes are found; returns it."""
-    predictor.model.score_thresh = 0.0
-    scores = predictor.predict(image).scores
+def _lowered(
+    detector: Detector, set_bound: Callable[[float], None], image: np.ndarray
+) -> float:
+    """Lowers the score threshold so that a few boxes are found; returns it."""
+    set_bound(0.0)
+    scores = detector.predict(image).scores
     if not len(scores):
         raise UserError("the detector finds nothing at any score: its weights may hold NaN")
     # Between two scores, so that none lies on the threshold.
     low = scores[min(_COMPARED, len(scores) - 1)]
-    predictor.model.score_thresh = float((scores[min(_COMPARED, len(scores)) - 1] + low) / 2)
-    return predictor.model.score_thresh
+    bound = float((scores[min(_COMPARED, len(scores)) - 1] + low) / 2)
+    set_bound(bound)
+    return bound
