@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import nn
 
 import dynbackbones
 from dynbackbones import checkpoints
@@ -14,10 +17,14 @@ from dynbackbones.cli.engines import add_engine_option, check_installed, open_en
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
 
+if TYPE_CHECKING:
+    from dynbackbones.export import ExportReport
+
 FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
-decided. The file is held against the network by ONNX Runtime before it is written.
+decided. The file is held against the network by ONNX Runtime before it is written. RetinaNets and
+mmpretrain's classifiers are written whole.
 """
 
 
@@ -38,6 +45,12 @@ def parser() -> argparse.ArgumentParser:
         "--weights",
         metavar="FILE",
         help="trained weights; of a YAML config by default OUTPUT_DIR/model_final.pth",
+    )
+    options.add_argument(
+        "--part",
+        choices=("model", "backbone"),
+        default="model",
+        help="of a config's model: all of it (default), or the features of its backbone",
     )
     options.add_argument("--to", choices=FORMATS, default="onnx", help="format (default onnx)")
     options.add_argument(
@@ -64,12 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.opts and not _is_yaml(args):
         raise UserError(f"{' '.join(args.opts)}: overrides are for a YAML --config-file")
     if args.backbone:
-        net = _named(args.backbone, args.weights)
+        report = to_onnx(_named(args.backbone, args.weights), args.output, overwrite=args.overwrite)
     elif _is_yaml(args):
-        net = _of_detector(args)
+        report = _detector(args)
     else:
-        net = _of_mmengine(args.config_file, args.weights)
-    print(to_onnx(net, args.output, overwrite=args.overwrite))
+        report = _mmengine_model(args)
+    print(report)
 
 
 def _is_yaml(args: argparse.Namespace) -> bool:
@@ -87,33 +100,55 @@ def _named(name: str, weights: str | None) -> Backbone:
     return net
 
 
-def _of_detector(args: argparse.Namespace) -> Backbone:
+def _detector(args: argparse.Namespace) -> ExportReport:
+    from dynbackbones.export import to_onnx
+
     if args.weights:
         args.opts += ["MODEL.WEIGHTS", args.weights]
-    _, adapter, cfg = open_engine(
+    engine, adapter, cfg = open_engine(
         args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
     )
     use_trained_weights(cfg, args)
-    return _only_backbone(adapter.load_predictor(cfg).model, args.config_file)
+    predictor = adapter.load_predictor(cfg)
+    if args.part == "backbone":
+        net = _backbone_of(predictor.model, args)
+        return to_onnx(net, args.output, overwrite=args.overwrite)
+    if engine == "torchvision":
+        from dynbackbones.integrations.torchvision.export import detector_to_onnx
+    else:
+        from dynbackbones.integrations.detectron2.export import detector_to_onnx
+    return detector_to_onnx(predictor, cfg, args.output, overwrite=args.overwrite)
 
 
-def _of_mmengine(config: str, weights: str | None) -> Backbone:
+def _mmengine_model(args: argparse.Namespace) -> ExportReport:
     check_installed("openmmlab")
+    from dynbackbones.export import to_onnx
     from dynbackbones.integrations.openmmlab import checks
 
-    if weights is None:
-        raise UserError(f"--config-file {config}: give the model's --weights")
-    model = checks.build_model(checks.load_config(config))
-    state = checkpoints.state_dict_of(checkpoints.load(weights), weights)
-    checkpoints.check_architecture(model.state_dict(), state, weights)
+    if args.weights is None:
+        raise UserError(f"--config-file {args.config_file}: give the model's --weights")
+    cfg = checks.load_config(args.config_file)
+    model = checks.build_model(cfg)
+    state = checkpoints.state_dict_of(checkpoints.load(args.weights), args.weights)
+    checkpoints.check_architecture(model.state_dict(), state, args.weights)
     model.load_state_dict(state)
-    return _only_backbone(model, config)
+    if args.part == "model" and cfg.get("default_scope") == "mmpretrain":
+        from dynbackbones.integrations.openmmlab.export import classifier_to_onnx
+
+        return classifier_to_onnx(model, args.output, overwrite=args.overwrite)
+    return to_onnx(_backbone_of(model, args), args.output, overwrite=args.overwrite)
 
 
-def _only_backbone(model, config: str) -> Backbone:
+def _backbone_of(model: nn.Module, args: argparse.Namespace) -> Backbone:
+    if args.part == "model":
+        raise UserError(
+            f"the {type(model).__name__} of {args.config_file} cannot be exported as a whole, only "
+            "a RetinaNet or a classifier can: add --part backbone"
+        )
     found = find_backbones(model)
     if len(found) != 1:
         raise UserError(
-            f"--config-file {config} has {len(found)} backbones of this package, and one is wanted"
+            f"--config-file {args.config_file} has {len(found)} backbones of this package, and one "
+            "is wanted"
         )
     return found[0]

@@ -17,15 +17,17 @@ from dynbackbones.export.layers import chain, stem
 
 
 class Choice(NamedTuple):
-    """A value that says what a network chose, of the type bool.
+    """A value that says what a network chose.
 
     Attributes:
         value: in the graph.
         shape: of it.
+        kind: of its elements.
     """
 
     value: str
     shape: Shape
+    kind: str = "bool"
 
 
 @dataclass
@@ -49,7 +51,9 @@ class Exported:
 
 
 @singledispatch
-def backbone_nodes(net: Backbone, graph: Graph, images: str, thresholds: str) -> Exported:
+def backbone_nodes(
+    net: Backbone, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
     """Adds the nodes of a backbone to a graph.
 
     Args:
@@ -58,6 +62,7 @@ def backbone_nodes(net: Backbone, graph: Graph, images: str, thresholds: str) ->
         graph: the graph.
         images: float32, normalised as in training; (1, C, H, W) for networks that decide.
         thresholds: (T,) float32, for `DynamicBackbone.thresholds`; "" for networks that have none.
+        size: (2,) int64, height and width of one image without padding; "" if there is none.
 
     Raises:
         UserError: it cannot be exported.
@@ -70,7 +75,9 @@ def backbone_nodes(net: Backbone, graph: Graph, images: str, thresholds: str) ->
 
 
 @backbone_nodes.register
-def _static(net: StaticResNet, graph: Graph, images: str, thresholds: str) -> Exported:
+def _static(
+    net: StaticResNet, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
     x, features = stem(graph, images, net), {}
     for name, info in net.feature_info.items():
         x = features[name] = chain(graph, x, net.get_submodule(info.module))

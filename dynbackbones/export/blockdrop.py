@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial, singledispatch
+from functools import singledispatch
 
 import numpy as np
 from onnx import TensorProto
@@ -13,14 +13,20 @@ from dynbackbones.backbones.blockdrop.resnet import BlockDropCifarResNet, BlockD
 from dynbackbones.errors import UserError
 from dynbackbones.export.backbones import Choice, Exported, backbone_nodes
 from dynbackbones.export.graph import Graph
+from dynbackbones.export.images import resize, size_of
 from dynbackbones.export.layers import chain, layer, shortcut, stem
 from dynbackbones.layers.residual import ResidualBlock
 from dynbackbones.policy.network import PolicyNetwork
 
 
 @backbone_nodes.register
-def _blockdrop(net: BlockDropBackbone, graph: Graph, images: str, thresholds: str) -> Exported:
-    probabilities = _probabilities(graph, policy_view(net, graph, images), net.policy)
+def _blockdrop(
+    net: BlockDropBackbone, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
+    seen = images
+    if size:
+        seen = graph.node("Slice", images, graph.weight([0, 0]), size, graph.weight([2, 3]))
+    probabilities = _probabilities(graph, policy_view(net, graph, seen), net.policy)
     bound = graph.node("Sigmoid", thresholds)
     # As `greedy_actions` has it: where a probability is NaN the block runs.
     policy = graph.node("Not", graph.node("LessOrEqual", probabilities, bound))
@@ -33,7 +39,10 @@ def _blockdrop(net: BlockDropBackbone, graph: Graph, images: str, thresholds: st
         features[name] = x
     return Exported(
         features,
-        {"policy": Choice(policy, (1, net.num_blocks))},
+        {
+            "policy": Choice(policy, (1, net.num_blocks)),
+            "probabilities": Choice(probabilities, (1, net.num_blocks), "float"),
+        },
         _policy_of,
         "skips blocks",
         batch=1,
@@ -82,20 +91,7 @@ def _resized_view(net: BlockDropResNet, graph: Graph, images: str) -> str:
 
 def _with_short_side(graph: Graph, images: str, length: int) -> str:
     """Images resized as `BlockDropResNet` does, whose rounding is that of double precision."""
-    shape = graph.node("Shape", images)
-    cut = partial(graph.node, "Slice", shape)
-    leading = cut(graph.weight([0]), graph.weight([2]))
-    size = graph.node("Cast", cut(graph.weight([2]), graph.weight([4])), to=TensorProto.DOUBLE)
+    size = graph.node("Cast", size_of(graph, images), to=TensorProto.DOUBLE)
     scale = graph.node("Div", graph.double(length), graph.node("ReduceMin", size, keepdims=1))
     size = graph.node("Round", graph.node("Mul", size, scale))
-    shape = graph.node("Concat", leading, graph.node("Cast", size, to=TensorProto.INT64), axis=0)
-    return graph.node(
-        "Resize",
-        images,
-        "",
-        "",
-        shape,
-        mode="linear",
-        antialias=1,
-        coordinate_transformation_mode="half_pixel",
-    )
+    return resize(graph, images, graph.node("Cast", size, to=TensorProto.INT64))

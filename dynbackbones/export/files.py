@@ -7,17 +7,23 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from onnxruntime import InferenceSession
+from torch import nn
 
-from dynbackbones.backbones.base import Backbone
+from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.export import running
 from dynbackbones.export.backbones import Exported, backbone_nodes
 from dynbackbones.export.graph import Graph
 
-_CHECKED_SIZES = ((96, 128), (75, 53))
+Model = TypeVar("Model", bound=nn.Module)
+
+# The last is large enough for a policy network to see it reduced.
+_CHECKED_SIZES = ((96, 128), (75, 53), (261, 240))
 
 
 @dataclass(frozen=True)
@@ -79,26 +85,34 @@ def to_onnx(net: Backbone, path: str | os.PathLike, *, overwrite: bool = False) 
             f"{difference:.2g}; nothing is written"
         )
     path.write_bytes(content)
-    inputs = {
-        value.name: tuple(value.shape)
-        for value in [*file.get_inputs(), *file.get_overridable_initializers()]
-    }
-    outputs = {value.name: tuple(value.shape) for value in file.get_outputs()}
-    return ExportReport(path, inputs, outputs, exported.execution, difference)
+    return report(path, file, exported.execution, difference)
 
 
-def prepared(net: Backbone) -> Backbone:
-    """A copy of a network that can be exported: on the CPU, float32, in evaluation mode.
+def report(
+    path: Path, file: InferenceSession, execution: str, difference: float
+) -> ExportReport:
+    """What there is to say of a file that was written."""
+    inputs = [*file.get_inputs(), *file.get_overridable_initializers()]
+    shapes = (
+        {value.name: tuple(value.shape) for value in values}
+        for values in (inputs, file.get_outputs())
+    )
+    return ExportReport(path, *shapes, execution, difference)
+
+
+def prepared(model: Model) -> Model:
+    """A copy of a backbone, or of what contains one, on the CPU, float32, in evaluation mode.
 
     Raises:
         UserError: its decisions are overridden.
     """
-    if isinstance(net, DynamicBackbone) and net.selection is not None:
-        raise UserError(
-            f"the decisions of {net.title} are overridden by {net.selection}: export it outside of "
-            "select(...), built without selection"
-        )
-    return copy.deepcopy(net).cpu().float().eval()
+    for net in find_backbones(model):
+        if isinstance(net, DynamicBackbone) and net.selection is not None:
+            raise UserError(
+                f"the decisions of {net.title} are overridden by {net.selection}: export it "
+                "outside of select(...), built without selection"
+            )
+    return copy.deepcopy(model).cpu().float().eval()
 
 
 def check_output(path: Path, overwrite: bool) -> None:
@@ -117,20 +131,34 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise UserError(f"output {path} exists; name another file, or overwrite it")
 
 
-def _whole_backbone(net: Backbone, graph: Graph) -> Exported:
-    """A file's inputs, the nodes of a backbone between them, and the file's outputs."""
+def backbone_in(graph: Graph, net: Backbone, images: str, size: str = "") -> Exported:
+    """Adds a backbone to a graph, with the input that moves its decisions.
+
+    Args:
+        graph, net, images, size: see `backbone_nodes`.
+    """
     thresholds = net.thresholds() if isinstance(net, DynamicBackbone) else []
-    names = ("images", "thresholds" if thresholds else "")
-    exported = backbone_nodes(net, graph, *names)
-    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
+    exported = backbone_nodes(net, graph, images, "thresholds" if thresholds else "", size)
     if thresholds:
         graph.input("thresholds", (len(thresholds),), torch.stack(thresholds).float())
+    return exported
+
+
+def choices_out(graph: Graph, exported: Exported) -> None:
+    """Declares what a backbone decided to be outputs of the file."""
+    for name, choice in exported.choices.items():
+        graph.output(name, choice.value, choice.shape, choice.kind)
+
+
+def _whole_backbone(net: Backbone, graph: Graph) -> Exported:
+    """A file's inputs, the nodes of a backbone between them, and the file's outputs."""
+    exported = backbone_in(graph, net, "images")
+    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
     for name, value in exported.features.items():
         channels = net.feature_info[name].channels
         shape = (exported.batch, channels, f"{name}_height", f"{name}_width")
         graph.output(name, value, shape)
-    for name, choice in exported.choices.items():
-        graph.output(name, choice.value, choice.shape, "bool")
+    choices_out(graph, exported)
     return exported
 
 

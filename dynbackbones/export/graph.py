@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,7 +17,12 @@ import dynbackbones
 OPSET = 18
 """The first whose Resize can smooth as PyTorch's does, and what runtimes of 2023 know."""
 _IR_VERSION = 8
-_TYPES = {"float": TensorProto.FLOAT, "bool": TensorProto.BOOL, "int64": TensorProto.INT64}
+_TYPES = {
+    "bool": TensorProto.BOOL,
+    "float": TensorProto.FLOAT,
+    "int64": TensorProto.INT64,
+    "uint8": TensorProto.UINT8,
+}
 
 Shape = Sequence[int | str | None]
 
@@ -33,6 +39,7 @@ class Graph:
         self._weights: list[onnx.TensorProto] = []
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
+        self._known: dict[tuple, str] = {}
         self._numbers: Iterator[int] = inside._numbers if inside else itertools.count()
 
     def node(self, kind: str, *inputs: str, **attributes: Any) -> str:
@@ -62,9 +69,12 @@ class Graph:
         return self._constant(np.asarray(value, np.float64))
 
     def _constant(self, value: np.ndarray) -> str:
-        name = self._name("weight")
-        self._weights.append(numpy_helper.from_array(value, name))
-        return name
+        # A head that runs on five maps is in the file once.
+        key = (value.dtype, value.shape, hashlib.sha256(value.tobytes()).digest())
+        if key not in self._known:
+            self._known[key] = name = self._name("weight")
+            self._weights.append(numpy_helper.from_array(value, name))
+        return self._known[key]
 
     def choose(
         self,

@@ -1,4 +1,4 @@
-"""SAR networks as ONNX nodes, masked: all is computed, and what is not chosen multiplied away."""
+"""SAR networks as ONNX nodes; a stage refines what it chose alone where that is little."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from dynbackbones.backbones.sar.fusion import AddedBase, BaseAlone, Fusion, RefinementAlone
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.paper_stage import PaperStage
+from dynbackbones.backbones.sar.resnet_stage import ResNetStage
 from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.errors import UserError
+from dynbackbones.export import sar_rows
 from dynbackbones.export.backbones import Choice, Exported, backbone_nodes
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.grid import Grid
@@ -20,11 +22,16 @@ from dynbackbones.export.layers import chain, convolution, layer, shortcut, stem
 from dynbackbones.layers.regions import RegionSelector
 from dynbackbones.layers.residual import ResidualBlock
 
+ROWS_RATE_LIMIT = 0.5
+"""Share of the cells up to which a stage's refinement branch computes chosen pixels alone."""
+
 _PREFIX = "masks_"
 
 
 @backbone_nodes.register
-def _sar(net: SARBackbone, graph: Graph, images: str, thresholds: str) -> Exported:
+def _sar(
+    net: SARBackbone, graph: Graph, images: str, thresholds: str, size: str = ""
+) -> Exported:
     x, features, choices = stem(graph, images, net), {}, {}
     bounds = [
         graph.node("Gather", thresholds, graph.weight(np.int64(index)))
@@ -34,7 +41,8 @@ def _sar(net: SARBackbone, graph: Graph, images: str, thresholds: str) -> Export
         behind = isinstance(stage, PaperStage)
         x = x if behind else chain(graph, x, stage.whole_blocks())
         count = len(stage.selectors)
-        x, masks = _both_branches(graph, x, stage, bounds[:count])
+        grid = Grid(graph, x, stage, size, net.feature_info[name].stride)
+        x, masks = _both_branches(graph, grid, x, stage, bounds[:count])
         bounds = bounds[count:]
         features[name] = x
         x = chain(graph, x, stage.whole_blocks()) if behind else x
@@ -45,7 +53,9 @@ def _sar(net: SARBackbone, graph: Graph, images: str, thresholds: str) -> Export
     features["res4"] = x
     if "res5" in net.feature_info:
         features["res5"] = chain(graph, x, net.get_submodule(net.feature_info["res5"].module))
-    return Exported(features, choices, _masks_of if choices else None, "masked, nothing is skipped")
+    if not choices:  # base branches alone decide nothing
+        return Exported(features)
+    return Exported(features, choices, _masks_of, "skips regions where few are chosen")
 
 
 def _masks_of(choices: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -54,10 +64,9 @@ def _masks_of(choices: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _both_branches(
-    graph: Graph, x: str, stage: SARStage, bounds: list[str]
+    graph: Graph, grid: Grid, x: str, stage: SARStage, bounds: list[str]
 ) -> tuple[str, list[str]]:
     """The fusion of a stage's branches, and the masks of its blocks, (N, G, R, S) each."""
-    grid = Grid(graph, x, stage)
     base, outputs = layer(stage.base_pool, graph, x), []
     for block in stage.base:
         base = layer(block, graph, base)
@@ -66,9 +75,36 @@ def _both_branches(
         _decide(graph, grid, *each)
         for each in zip(stage.selectors, outputs, bounds, strict=False)
     ]
-    for block, mask in zip(stage.refined_blocks(), masks, strict=True):
-        x = _masked(graph, grid, x, block, mask)
-    return fused(stage.fusion, graph, grid, base, x), masks
+    return fused(stage.fusion, graph, grid, base, _refined(graph, grid, x, stage, masks)), masks
+
+
+def _refined(graph: Graph, grid: Grid, x: str, stage: SARStage, masks: list[str]) -> str:
+    """The refinement branch: the chosen pixels alone where they are few, else all of them."""
+    blocks = stage.refined_blocks()
+    if not blocks:
+        return x
+    if isinstance(stage, ResNetStage):
+        # What a ResNet makes of padding reaches into the image.
+        masks = [grid.spread(mask) for mask in masks]
+
+    def masked(branch: Graph) -> str:
+        out = x
+        for block, mask in zip(blocks, masks, strict=True):
+            out = _masked(branch, grid.on(branch), out, block, mask)
+        return out
+
+    def rows(branch: Graph) -> str:
+        return sar_rows.refine(branch, x, grid.on(branch), blocks, masks)
+
+    if not sar_rows.can_run(blocks):
+        return masked(graph)
+    chosen = graph.node("Cast", graph.node("Concat", *masks, axis=1), to=TensorProto.FLOAT)
+    few = graph.node("LessOrEqual", _mean(graph, chosen), graph.weight(ROWS_RATE_LIMIT))
+    return graph.choose(few, rows, masked, (None, blocks[-1].out_channels, None, None))
+
+
+def _mean(graph: Graph, x: str) -> str:
+    return graph.node("ReduceMean", x, keepdims=0)
 
 
 def _decide(graph: Graph, grid: Grid, selector: RegionSelector, base: str, bound: str) -> str:
@@ -115,7 +151,7 @@ def fused(fusion: nn.Module, graph: Graph, grid: Grid, base: str, refinement: st
 def _fusion(fusion: Fusion, graph: Graph, grid: Grid, base: str, refinement: str) -> str:
     base = layer(fusion.base_projection, graph, base)
     refinement = layer(fusion.refinement_projection, graph, refinement)
-    mean = graph.node("ReduceMean", base, graph.weight([2, 3]), keepdims=0)
+    mean = graph.node("ReduceMean", grid.without_padding(base), graph.weight([2, 3]), keepdims=0)
     weight = layer(fusion.attention, graph, mean)
     weight = graph.node("Unsqueeze", weight, graph.weight([2, 3]))
     other = graph.node("Sub", graph.weight(1.0), weight)

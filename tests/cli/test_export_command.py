@@ -65,7 +65,7 @@ def test_a_backbone_by_name(weights, tmp_path, capsys):
     call("--backbone", "blockdrop_resnet18", "--weights", file, "-o", path, "--overwrite")
 
 
-def test_the_backbone_of_a_trained_detector(tmp_path):
+def test_a_trained_detector_and_its_backbone(tmp_path, capsys):
     from dynbackbones.integrations.torchvision.config import load_config
     from dynbackbones.integrations.torchvision.detectors import build_detector
 
@@ -74,8 +74,13 @@ def test_the_backbone_of_a_trained_detector(tmp_path):
     detector = build_detector(load_config(str(config)))
     checkpoints.save(tmp_path / "model_final.pth", detector.state_dict(), {})
     path = tmp_path / "net.onnx"
-    call("--config-file", config, "--engine", "torchvision", "-o", path)
+    words = ("--config-file", config, "--engine", "torchvision", "-o", path)
+    call(*words, "--part", "backbone")
     assert_is_backbone(path, detector.backbone.body)
+    call(*words, "--overwrite", "INPUT.MIN_SIZE_TEST", "64")
+    inputs = [value.name for value in running.session(path).get_inputs()]
+    assert inputs == ["image"]
+    assert names(capsys.readouterr().out, "image (3, height, width)", "boxes (detections, 4)")
 
 
 def test_the_backbone_of_a_segmentor(tmp_path):
@@ -85,7 +90,10 @@ def test_the_backbone_of_a_segmentor(tmp_path):
     model = checks.build_model(checks.load_config(CONFIGS / SEGMENTOR))
     checkpoints.save(tmp_path / "model.pth", model.state_dict(), {}, "state_dict")
     path = tmp_path / "net.onnx"
-    call("--config-file", CONFIGS / SEGMENTOR, "--weights", tmp_path / "model.pth", "-o", path)
+    words = ("--config-file", CONFIGS / SEGMENTOR, "--weights", tmp_path / "model.pth", "-o", path)
+    call(*words, "--part", "backbone")
+    with pytest.raises(UserError, match=naming("EncoderDecoder", SEGMENTOR, "--part backbone")):
+        call(*words, "--overwrite")
     assert_is_backbone(path, model.backbone)
 
 

@@ -14,7 +14,7 @@ import onnxruntime
 
 from dynbackbones.export import running, to_onnx
 
-SIZES = [(64, 64), (97, 130), (300, 41)]
+SIZES = [(64, 64), (300, 41), (250, 330)]
 
 
 def images(*size, seed=0):
@@ -58,6 +58,9 @@ def assert_same(net, path, inputs, thresholds=None):
         bound = 1e-4 * float(wanted.abs().max())
         torch.testing.assert_close(found[name], wanted, rtol=0, atol=bound)
     assert torch.equal(found["policy"], net.decisions.policy)
+    torch.testing.assert_close(
+        found["probabilities"], net.decisions.probabilities, rtol=0, atol=1e-4
+    )
     return found
 
 
@@ -90,7 +93,7 @@ def test_a_calibrated_threshold_is_the_default_of_the_file(exported, tmp_path):
     net, _ = exported
     before = net.policy.threshold.clone()
     try:
-        dynbackbones.calibrate(net, images(64, 64), target_rate=0.5)
+        dynbackbones.calibrate(net, images(64, 64), target_rate=0.25)
         to_onnx(net, tmp_path / "calibrated.onnx")
         assert net.policy.threshold != before
         assert_same(net, tmp_path / "calibrated.onnx", images(64, 64))

@@ -1,13 +1,19 @@
-"""SAR networks in ONNX: masked, at any size, in any batch."""
+"""SAR networks in ONNX: few regions alone or all of them masked, at any size, in any batch."""
 
+import numpy as np
 import pytest
 import torch
 
 import dynbackbones
 
 pytest.importorskip("onnxruntime")
+import onnx
+from onnx import numpy_helper
 
 from dynbackbones.export import running, to_onnx
+from dynbackbones.export.backbones import backbone_nodes
+from dynbackbones.export.graph import Graph
+from tests.export_speed import keep_regions
 
 NETWORKS = {
     "paper": lambda: dynbackbones.SARResNet(18),
@@ -53,6 +59,31 @@ def test_a_file_refines_what_the_network_does(kind, tmp_path):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["paper", "paper of bottlenecks", "dilated", "resnet"])
+def test_few_regions_are_computed_alone(kind, tmp_path):
+    """In every stage, whose masked branch is spoilt: nothing of it may be computed."""
+    net, images = decided(NETWORKS[kind]()), torch.randn(2, 3, 90, 75)
+    keep_regions(net, 0.3, images)
+    to_onnx(net, tmp_path / "net.onnx")
+    model = onnx.load(tmp_path / "net.onnx")
+    choices = [node for node in model.graph.node if node.op_type == "If"]
+    assert len(choices) == 3
+    for node in choices:
+        (masked,) = (a.g for a in node.attribute if a.name == "else_branch")
+        for weight in masked.initializer:
+            if len(weight.dims) == 4:
+                spoilt = np.full(weight.dims, np.nan, np.float32)
+                weight.CopyFrom(numpy_helper.from_array(spoilt, weight.name))
+    found = running.run(running.session(model.SerializeToString()), {"images": images})
+    wanted = net(images)
+    assert 0.1 < float(net.decisions.rate.mean()) < 0.4
+    assert all(mask.float().mean() <= 0.5 for mask in net.decisions.choices().values())
+    for name, value in wanted.items():
+        bound = 1e-4 * float(value.abs().max())
+        torch.testing.assert_close(found[name], value, rtol=0, atol=bound)
+
+
+@torch.no_grad()
 def test_the_thresholds_of_the_file_move_its_rate(tmp_path):
     net = decided(dynbackbones.SARResNet(18))
     to_onnx(net, tmp_path / "net.onnx")
@@ -65,3 +96,24 @@ def test_the_thresholds_of_the_file_move_its_rate(tmp_path):
     )
     wanted = net(inputs)["res5"]
     torch.testing.assert_close(found["res5"], wanted, rtol=0, atol=1e-4 * float(wanted.max()))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["paper", "one group, coarse base", "grid", "resnet"])
+@pytest.mark.parametrize("size", [(64, 64), (75, 50), (33, 96)])
+def test_padding_counts_nowhere(kind, size):
+    """As in a detector, whose images are padded to whole strides."""
+    net, graph = decided(NETWORKS[kind]()), Graph()
+    exported = backbone_nodes(net, graph, "images", "thresholds", "size")
+    graph.input("images", (1, 3, None, None))
+    graph.input("size", (2,), kind="int64")
+    graph.input("thresholds", (len(net.thresholds()),), torch.stack(net.thresholds()))
+    for name, value in exported.features.items():
+        graph.output(name, value, (1, None, None, None))
+    images = torch.zeros(1, 3, 96, 96)
+    images[..., : size[0], : size[1]].normal_()
+    file = running.session(graph.model("padded").SerializeToString())
+    found = running.run(file, {"images": images, "size": torch.tensor(size)})
+    for name, wanted in net(images, image_sizes=[size]).items():
+        bound = 1e-4 * float(wanted.abs().max())
+        torch.testing.assert_close(found[name], wanted, rtol=0, atol=bound)

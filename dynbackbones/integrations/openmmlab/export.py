@@ -1,0 +1,131 @@
+"""mmpretrain's classifiers as ONNX files: from pixels to scores."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import torch
+from mmpretrain.models import ImageClassifier
+from mmpretrain.models.heads import LinearClsHead
+from mmpretrain.models.necks import GlobalAveragePooling
+from onnxruntime import InferenceSession
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.errors import UserError
+from dynbackbones.export import running
+from dynbackbones.export.backbones import Exported
+from dynbackbones.export.files import (
+    ExportReport,
+    backbone_in,
+    check_output,
+    choices_out,
+    prepared,
+    report,
+)
+from dynbackbones.export.graph import Graph
+from dynbackbones.export.images import normalize
+from dynbackbones.export.layers import layer
+
+_CHECKED_SIZES = ((64, 96), (75, 53), (40, 40))
+
+
+def classifier_to_onnx(
+    model: nn.Module, path: str | os.PathLike, *, overwrite: bool = False
+) -> ExportReport:
+    """Writes a whole classifier as an ONNX file that takes pixels and gives scores.
+
+    The file takes ``images``, float32 (N, C, H, W) as the config's pipeline gives them (0..255,
+    in its order of channels, resized and cropped), and returns ``scores``, (N, classes), which add
+    up to 1, and what the backbone chose. The data preprocessor is in the file.
+
+    Args:
+        model: mmpretrain's `ImageClassifier`, or `BlockDropClassifier`, on a backbone of this
+            package with global average pooling and a linear head; it stays as it is.
+        path: of the file, ending in ``.onnx``.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UserError: the classifier cannot be exported, or the file may not be written.
+        RuntimeError: ONNX Runtime computes something else, which is a defect.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    _check(model)
+    model, graph = prepared(model), Graph()
+    exported = _nodes(graph, model)
+    meta = {"execution": exported.execution}
+    content = graph.model(model.backbone.title, meta).SerializeToString()
+    file = running.session(content)
+    difference = max(_differences(model, file))
+    if not difference <= running.TOLERANCE:
+        raise RuntimeError(
+            f"the exported file's scores differ from the classifier's by {difference:.2g}; nothing "
+            "is written"
+        )
+    path.write_bytes(content)
+    return report(path, file, exported.execution, difference)
+
+
+def _check(model: nn.Module) -> None:
+    remedy = "add --part backbone"
+    if not (isinstance(model, ImageClassifier) and isinstance(model.backbone, Backbone)):
+        raise UserError(
+            f"a {type(model).__name__} cannot be exported as a whole, only an ImageClassifier on a "
+            f"backbone of this package can: {remedy}"
+        )
+    for part, wanted in ((model.neck, GlobalAveragePooling), (model.head, LinearClsHead)):
+        if type(part) is not wanted:
+            raise UserError(
+                f"a classifier with a {type(part).__name__} cannot be exported as a whole, only "
+                f"with a {wanted.__name__}: {remedy}"
+            )
+    if model.data_preprocessor.pad_size_divisor != 1:
+        raise UserError(
+            "a classifier whose data_preprocessor has a pad_size_divisor cannot be exported as a "
+            f"whole: {remedy}"
+        )
+    if getattr(model, "stage", None) == "plain":
+        raise UserError(
+            "a BlockDropClassifier of stage 'plain' leaves its policy network out: export it as of "
+            f"stage 'joint', or {remedy}"
+        )
+
+
+def _nodes(graph: Graph, model: ImageClassifier) -> Exported:
+    """The file's inputs, nodes and outputs."""
+    net, before = model.backbone, model.data_preprocessor
+    x = "images"
+    if before.to_rgb and net.in_channels == 3:
+        x = graph.node("Gather", x, graph.weight([2, 1, 0]), axis=1)
+    if before._enable_normalize:
+        x = normalize(graph, x, before.mean.flatten().tolist(), before.std.flatten().tolist())
+    exported = backbone_in(graph, net, x)
+    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
+    last = exported.features[net.out_names[-1]]
+    mean = graph.node("ReduceMean", last, graph.weight([2, 3]), keepdims=0)
+    scores = graph.node("Softmax", layer(model.head.fc, graph, mean), axis=1)
+    graph.output("scores", scores, (exported.batch, model.head.fc.out_features))
+    choices_out(graph, exported)
+    return exported
+
+
+@torch.no_grad()
+def _differences(model: ImageClassifier, file: InferenceSession) -> list[float]:
+    """Of the scores of a few random images."""
+    generator, found = torch.Generator().manual_seed(0), []
+    for size in _CHECKED_SIZES:
+        shape = (1, model.backbone.in_channels, *size)
+        images = 255 * torch.rand(shape, generator=generator)
+        wanted = scores_of(model, images)
+        scores = running.run(file, {"images": images})["scores"]
+        found.append(float((scores - wanted).abs().max().nan_to_num(torch.inf)))
+    return found
+
+
+@torch.no_grad()
+def scores_of(model: ImageClassifier, images: Tensor) -> Tensor:
+    """What a classifier in evaluation mode says of images as its pipeline gives them."""
+    prepared_images = model.data_preprocessor({"inputs": images})["inputs"]
+    return model.head(model.extract_feat(prepared_images)).softmax(dim=1)
