@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
-decided. The file is held against the network by ONNX Runtime before it is written. RetinaNets and
-mmpretrain's classifiers are written whole.
+decided. The file is held against the network by ONNX Runtime before it is written. RetinaNets,
+mmpretrain's classifiers, and mmseg's PSPNet and DeepLabv3 are written whole.
 """
 
 
@@ -136,6 +136,10 @@ def _mmengine_model(args: argparse.Namespace) -> ExportReport:
         from dynbackbones.integrations.openmmlab.export import classifier_to_onnx
 
         return classifier_to_onnx(model, args.output, overwrite=args.overwrite)
+    if args.part == "model" and cfg.get("default_scope") == "mmseg":
+        from dynbackbones.integrations.openmmlab.export_segmentor import segmentor_to_onnx
+
+        return segmentor_to_onnx(model, args.output, overwrite=args.overwrite)
     return to_onnx(_backbone_of(model, args), args.output, overwrite=args.overwrite)
 
 
@@ -143,7 +147,7 @@ def _backbone_of(model: nn.Module, args: argparse.Namespace) -> Backbone:
     if args.part == "model":
         raise UserError(
             f"the {type(model).__name__} of {args.config_file} cannot be exported as a whole, only "
-            "a RetinaNet or a classifier can: add --part backbone"
+            "a RetinaNet, classifier or segmentor can: add --part backbone"
         )
     found = find_backbones(model)
     if len(found) != 1:

@@ -11,6 +11,23 @@ from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.export.graph import Graph
 
 
+def averaging_rows(graph: Graph, lower: str, upper: str, length: str) -> str:
+    """Rows that average the entries [lower, upper) of an axis, (n, length) float32.
+
+    Args:
+        graph: where the nodes go.
+        lower, upper: (n,) int64; an empty range gives a row of zeros.
+        length: of the axis, a number.
+    """
+    pixel = graph.node("Range", graph.weight(np.int64(0)), length, graph.weight(np.int64(1)))
+    lower, upper = (graph.node("Unsqueeze", x, graph.weight([1])) for x in (lower, upper))
+    not_below = graph.node("GreaterOrEqual", pixel, lower)
+    inside = graph.node("And", not_below, graph.node("Less", pixel, upper))
+    weights = graph.node("Cast", inside, to=TensorProto.FLOAT)
+    count = graph.node("ReduceSum", weights, graph.weight([1]))
+    return graph.node("Div", weights, graph.node("Max", count, graph.weight(1.0)))
+
+
 class Grid:
     """What `RegionGrid` does, on a map whose size the file learns.
 
@@ -105,16 +122,9 @@ class Grid:
 
     def _averaging(self, starts: str, ends: str, length: str) -> str:
         """Rows that average what each cell covers of an axis of the base branch's map."""
-        graph = self._graph
-        lower = graph.node("Div", starts, self._int(self._scale))
-        upper = self._divided_up(ends, self._scale)
-        pixel = self._range(self._divided_up(length, self._scale))
-        lower, upper = (graph.node("Unsqueeze", x, graph.weight([1])) for x in (lower, upper))
-        not_below = graph.node("GreaterOrEqual", pixel, lower)
-        inside = graph.node("And", not_below, graph.node("Less", pixel, upper))
-        weights = graph.node("Cast", inside, to=TensorProto.FLOAT)
-        count = graph.node("ReduceSum", weights, graph.weight([1]))
-        return graph.node("Div", weights, graph.node("Max", count, graph.weight(1.0)))
+        lower = self._graph.node("Div", starts, self._int(self._scale))
+        upper, length = (self._divided_up(value, self._scale) for value in (ends, length))
+        return averaging_rows(self._graph, lower, upper, length)
 
     def _cell_of(self, ends: str, length: str) -> str:
         """Which cell each pixel of an axis lies in."""

@@ -74,6 +74,16 @@ def pixels_in(graph: Graph, short: int, long: int) -> tuple[str, str, str]:
     return pixels, original, size
 
 
+def interpolate(graph: Graph, x: str, size: str, align_corners: bool) -> str:
+    """Maps resized to (2,) int64, bilinear and not smoothed, as `F.interpolate` does it."""
+    leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))
+    size = graph.node("Concat", leading, size, axis=0)
+    way = "align_corners" if align_corners else "half_pixel"
+    return graph.node(
+        "Resize", x, "", "", size, mode="linear", coordinate_transformation_mode=way
+    )
+
+
 def grown(graph: Graph, x: str, other: str) -> str:
     """A map as large as another, to the nearest pixel."""
     leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))

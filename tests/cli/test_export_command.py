@@ -92,7 +92,7 @@ def test_the_backbone_of_a_segmentor(tmp_path):
     path = tmp_path / "net.onnx"
     words = ("--config-file", CONFIGS / SEGMENTOR, "--weights", tmp_path / "model.pth", "-o", path)
     call(*words, "--part", "backbone")
-    with pytest.raises(UserError, match=naming("EncoderDecoder", SEGMENTOR, "--part backbone")):
+    with pytest.raises(UserError, match=naming("FPN", "--part backbone")):
         call(*words, "--overwrite")
     assert_is_backbone(path, model.backbone)
 

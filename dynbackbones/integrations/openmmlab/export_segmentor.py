@@ -1,0 +1,201 @@
+"""mmseg's PSPNet and DeepLabv3 as ONNX files: from pixels to a label for each."""
+
+from __future__ import annotations
+
+import os
+from functools import singledispatch
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.cnn import ConvModule
+from mmseg.models import EncoderDecoder
+from mmseg.models.decode_heads import ASPPHead, PSPHead
+from onnxruntime import InferenceSession
+from torch import Tensor, nn
+
+from dynbackbones.backbones.base import Backbone
+from dynbackbones.errors import UserError
+from dynbackbones.export import images, running
+from dynbackbones.export.backbones import Exported
+from dynbackbones.export.files import (
+    ExportReport,
+    backbone_in,
+    check_output,
+    choices_out,
+    prepared,
+    report,
+)
+from dynbackbones.export.graph import Graph
+from dynbackbones.export.grid import averaging_rows
+from dynbackbones.export.layers import chain, layer
+
+_CHECKED_SIZES = ((96, 128), (75, 90))
+_REMEDY = "add --part backbone"
+
+
+def segmentor_to_onnx(
+    model: nn.Module, path: str | os.PathLike, *, overwrite: bool = False
+) -> ExportReport:
+    """Writes a whole segmentor as an ONNX file that takes pixels and gives labels.
+
+    The file takes ``images``, float32 (N, C, H, W) as the config's pipeline gives them (0..255, in
+    its order of channels), and returns ``labels``, (N, H, W) int64, the head's ``logits``,
+    (N, classes, h, w), and what the backbone chose. The data preprocessor is in the file.
+
+    Args:
+        model: mmseg's `EncoderDecoder` with a `PSPHead` or an `ASPPHead` on a backbone of this
+            package; it stays as it is.
+        path: of the file, ending in ``.onnx``.
+        overwrite: replace a file that is there.
+
+    Raises:
+        UserError: the segmentor cannot be exported, or the file may not be written.
+        RuntimeError: ONNX Runtime computes something else, which is a defect.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    _check(model)
+    model, graph = prepared(model), Graph()
+    exported = _nodes(graph, model)
+    meta = {"execution": exported.execution}
+    content = graph.model(model.backbone.title, meta).SerializeToString()
+    file = running.session(content)
+    difference = max(_differences(model, file))
+    if not difference <= running.TOLERANCE:
+        raise RuntimeError(
+            f"the exported file's logits differ from the segmentor's by {difference:.2g}; nothing "
+            "is written"
+        )
+    path.write_bytes(content)
+    return report(path, file, exported.execution, difference)
+
+
+def _check(model: nn.Module) -> None:
+    if type(model) is not EncoderDecoder or not isinstance(model.backbone, Backbone):
+        raise UserError(
+            f"a {type(model).__name__} cannot be exported as a whole, only an EncoderDecoder on a "
+            f"backbone of this package can: {_REMEDY}"
+        )
+    if model.with_neck:
+        raise UserError(
+            f"a segmentor with a {type(model.neck).__name__} cannot be exported as a whole: "
+            f"{_REMEDY}"
+        )
+    mode = model.test_cfg.get("mode", "whole")
+    if mode != "whole" or model.data_preprocessor.test_cfg:
+        raise UserError(
+            f"test_cfg.mode={mode!r}: only 'whole', without a data_preprocessor.test_cfg, can be "
+            f"exported: set it, or {_REMEDY}"
+        )
+    head = model.decode_head
+    if head.out_channels == 1 or head.input_transform is not None:
+        raise UserError(
+            f"a {type(head).__name__} of one output channel, or of several features, cannot be "
+            f"exported: {_REMEDY}"
+        )
+
+
+def _nodes(graph: Graph, model: EncoderDecoder) -> Exported:
+    """The file's inputs, nodes and outputs."""
+    net, before, head = model.backbone, model.data_preprocessor, model.decode_head
+    x = "images"
+    # The original mmseg and the maintained one call it differently.
+    names = ("_channel_conversion", "channel_conversion")
+    if any(getattr(before, name, False) for name in names) and net.in_channels == 3:
+        x = graph.node("Gather", x, graph.weight([2, 1, 0]), axis=1)
+    if before._enable_normalize:
+        mean, std = (values.flatten().tolist() for values in (before.mean, before.std))
+        x = images.normalize(graph, x, mean, std)
+    exported = backbone_in(graph, net, x)
+    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
+    features = [exported.features[name] for name in net.out_names]
+    logits = decode(head, graph, features[head.in_index])
+    size = images.size_of(graph, "images")
+    scores = images.interpolate(graph, logits, size, head.align_corners)
+    labels = graph.node("ArgMax", scores, axis=1, keepdims=0)
+    graph.output("labels", labels, (exported.batch, "height", "width"), "int64")
+    shape = (exported.batch, head.out_channels, "logits_height", "logits_width")
+    graph.output("logits", logits, shape)
+    choices_out(graph, exported)
+    return exported
+
+
+@singledispatch
+def decode(head: nn.Module, graph: Graph, x: str) -> str:
+    """The logits that a head makes of a feature map."""
+    raise UserError(
+        f"a {type(head).__name__} cannot be exported, only a PSPHead or an ASPPHead: {_REMEDY}"
+    )
+
+
+@decode.register
+def _psp(head: PSPHead, graph: Graph, x: str) -> str:
+    size = images.size_of(graph, x)
+    grown = [
+        images.interpolate(graph, layer(module, graph, x), size, head.align_corners)
+        for module in head.psp_modules
+    ]
+    joined = graph.node("Concat", x, *grown, axis=1)
+    return chain(graph, joined, [head.bottleneck, head.conv_seg])
+
+
+@decode.register
+def _aspp(head: ASPPHead, graph: Graph, x: str) -> str:
+    whole = layer(head.image_pool, graph, x)
+    parts = [images.interpolate(graph, whole, images.size_of(graph, x), head.align_corners)]
+    parts += [layer(module, graph, x) for module in head.aspp_modules]
+    joined = graph.node("Concat", *parts, axis=1)
+    return chain(graph, joined, [head.bottleneck, head.conv_seg])
+
+
+@layer.register
+def _conv_module(module: ConvModule, graph: Graph, x: str) -> str:
+    if module.with_explicit_padding or module.with_spectral_norm:
+        raise UserError(f"a ConvModule of its own padding or norm cannot be exported: {_REMEDY}")
+    parts = {
+        "conv": module.conv,
+        "norm": module.norm if module.with_norm else None,
+        "act": module.activate if module.with_activation else None,
+    }
+    return chain(graph, x, [parts[name] for name in module.order if parts[name] is not None])
+
+
+@layer.register
+def _adaptive_pool(module: nn.AdaptiveAvgPool2d, graph: Graph, x: str) -> str:
+    count = module.output_size
+    if count == 1:
+        return graph.node("ReduceMean", x, graph.weight([2, 3]))
+    shape, matrices = graph.node("Shape", x), []
+    number, one = graph.weight(np.int64(count)), graph.weight(np.int64(1))
+    for axis in (2, 3):
+        length = graph.node("Gather", shape, graph.weight(np.int64(axis)))
+        starts = graph.node("Mul", graph.weight(np.arange(count)), length)
+        ends = graph.node("Mul", graph.weight(np.arange(1, count + 1)), length)
+        # Rounded down where a window begins, and up where it ends.
+        ends = graph.node("Add", ends, graph.node("Sub", number, one))
+        bounds = [graph.node("Div", edges, number) for edges in (starts, ends)]
+        matrices.append(averaging_rows(graph, *bounds, length))
+    rows = graph.node("MatMul", matrices[0], x)
+    return graph.node("MatMul", rows, graph.node("Transpose", matrices[1]))
+
+
+@torch.no_grad()
+def _differences(model: EncoderDecoder, file: InferenceSession) -> list[float]:
+    """Of the logits of a few random images, relative to the largest."""
+    generator, found = torch.Generator().manual_seed(0), []
+    for size in _CHECKED_SIZES:
+        shape = (1, model.backbone.in_channels, *size)
+        pixels = 255 * torch.rand(shape, generator=generator)
+        wanted = logits_of(model, pixels)
+        logits = running.run(file, {"images": pixels})["logits"]
+        difference = (logits - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6)
+        found.append(float(difference.nan_to_num(torch.inf)))
+    return found
+
+
+@torch.no_grad()
+def logits_of(model: EncoderDecoder, pixels: Tensor) -> Tensor:
+    """What a segmentor in evaluation mode says of images as its pipeline gives them."""
+    inputs = model.data_preprocessor({"inputs": list(pixels)})["inputs"]
+    return model.decode_head(model.extract_feat(inputs))
