@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +16,7 @@ from torch import nn
 
 from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.errors import UserError
 from dynbackbones.export import running
 from dynbackbones.export.backbones import Exported, backbone_nodes
@@ -74,24 +76,53 @@ def to_onnx(net: Backbone, path: str | os.PathLike, *, overwrite: bool = False) 
     net = prepared(net)
     graph = Graph()
     exported = _whole_backbone(net, graph)
-    content = graph.model(net.title, {"execution": exported.execution}).SerializeToString()
+
+    def compare(file: InferenceSession) -> float:
+        return running.largest_difference(net, exported, file, _CHECKED_SIZES)
+
+    return write_checked(path, graph, net.title, {"execution": exported.execution}, compare)
+
+
+def write_checked(
+    path: Path,
+    graph: Graph,
+    title: str,
+    meta: dict[str, str],
+    compare: Callable[[InferenceSession], float],
+    tolerance: float = running.TOLERANCE,
+) -> ExportReport:
+    """Writes a file, whole or not at all, once ONNX Runtime computes what the network does.
+
+    Args:
+        path: of the file, see `check_output`.
+        graph: what it contains.
+        title: of the network.
+        meta: what the file says of itself; ``"execution"`` is in the report too.
+        compare: the largest difference between what the file and the network compute.
+        tolerance: up to which they are the same.
+
+    Raises:
+        UserError: the network computes NaN, or nothing can be written there.
+        RuntimeError: the difference is larger, which is a defect.
+    """
+    content = graph.model(title, meta).SerializeToString()
     file = running.session(content)
-    difference = running.largest_difference(net, exported, file, _CHECKED_SIZES)
+    difference = compare(file)
     if math.isnan(difference):
-        raise UserError(f"{net.title} computes NaN: its weights hold NaN or infinity")
-    if difference > running.TOLERANCE:
+        raise UserError(f"{title} computes NaN: its weights hold NaN or infinity")
+    if difference > tolerance:
         raise RuntimeError(
-            f"ONNX Runtime computes other features than {net.title}: relative difference "
+            f"ONNX Runtime computes something else than {title}: largest difference "
             f"{difference:.2g}; nothing is written"
         )
-    path.write_bytes(content)
-    return report(path, file, exported.execution, difference)
+    with whole_file(path) as target:
+        target.write(content)
+    return _report(path, file, meta["execution"], difference)
 
 
-def report(
+def _report(
     path: Path, file: InferenceSession, execution: str, difference: float
 ) -> ExportReport:
-    """What there is to say of a file that was written."""
     inputs = [*file.get_inputs(), *file.get_overridable_initializers()]
     shapes = (
         {value.name: tuple(value.shape) for value in values}

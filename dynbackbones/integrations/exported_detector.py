@@ -35,16 +35,16 @@ class Detector(Protocol):
 def largest_difference(
     detector: Detector,
     set_bound: Callable[[float], None],
-    file: InferenceSession,
     cfg: CfgNode,
+    file: InferenceSession,
 ) -> float:
     """How far a file's boxes and scores are from a detector's, over a few random images.
 
     Args:
         detector: that was exported.
         set_bound: moves its score threshold.
-        file: what was exported.
         cfg: of the detector.
+        file: what was exported.
 
     Raises:
         UserError: the detector finds nothing at any score.

@@ -122,7 +122,7 @@ def test_a_file_that_computes_something_else_is_not_written(net, tmp_path):
             return {name: 2 * value for name, value in super().forward(images).items()}
 
     net.__class__ = Doubled
-    with pytest.raises(RuntimeError, match=naming("other features", "ResNet-18")):
+    with pytest.raises(RuntimeError, match=naming("something else", "ResNet-18")):
         to_onnx(net, tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir())
 

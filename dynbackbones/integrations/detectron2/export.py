@@ -13,7 +13,7 @@ from fvcore.common.config import CfgNode
 from torch import nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.export import boxes, images, running
+from dynbackbones.export import boxes, images
 from dynbackbones.export.backbones import Exported
 from dynbackbones.export.files import (
     ExportReport,
@@ -21,13 +21,13 @@ from dynbackbones.export.files import (
     check_output,
     choices_out,
     prepared,
-    report,
+    write_checked,
 )
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import chain, convolution
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter
 from dynbackbones.integrations.detectron2.predictor import Predictor
-from dynbackbones.integrations.exported_detector import largest_difference
+from dynbackbones.integrations.exported_detector import TOLERANCE, largest_difference
 
 
 def detector_to_onnx(
@@ -54,16 +54,13 @@ def detector_to_onnx(
     graph = Graph()
     exported = _nodes(graph, cfg, model)
     meta = {"execution": exported.execution, "channels": cfg.INPUT.FORMAT}
-    content = graph.model("RetinaNet", meta).SerializeToString()
-    file = running.session(content)
+    move = partial(setattr, model, "test_score_thresh")
     before, predictor.model = predictor.model, model
     try:
-        move = partial(setattr, model, "test_score_thresh")
-        difference = largest_difference(predictor, move, file, cfg)
+        compare = partial(largest_difference, predictor, move, cfg)
+        return write_checked(path, graph, "RetinaNet", meta, compare, TOLERANCE)
     finally:
         predictor.model = before
-    path.write_bytes(content)
-    return report(path, file, exported.execution, difference)
 
 
 def _check(cfg: CfgNode, model: nn.Module) -> None:

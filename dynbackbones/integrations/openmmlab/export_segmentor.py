@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import singledispatch
+from functools import partial, singledispatch
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +20,15 @@ from dynbackbones.export import images, running
 from dynbackbones.export.backbones import Exported
 from dynbackbones.export.files import (
     ExportReport,
-    backbone_in,
     check_output,
     choices_out,
     prepared,
-    report,
+    write_checked,
 )
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.grid import averaging_rows
 from dynbackbones.export.layers import chain, layer
+from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels
 
 _CHECKED_SIZES = ((96, 128), (75, 90))
 _REMEDY = "add --part backbone"
@@ -59,16 +59,8 @@ def segmentor_to_onnx(
     model, graph = prepared(model), Graph()
     exported = _nodes(graph, model)
     meta = {"execution": exported.execution}
-    content = graph.model(model.backbone.title, meta).SerializeToString()
-    file = running.session(content)
-    difference = max(_differences(model, file))
-    if not difference <= running.TOLERANCE:
-        raise RuntimeError(
-            f"the exported file's logits differ from the segmentor's by {difference:.2g}; nothing "
-            "is written"
-        )
-    path.write_bytes(content)
-    return report(path, file, exported.execution, difference)
+    title = f"{type(model).__name__} on {model.backbone.title}"
+    return write_checked(path, graph, title, meta, partial(_difference, model))
 
 
 def _check(model: nn.Module) -> None:
@@ -98,18 +90,8 @@ def _check(model: nn.Module) -> None:
 
 def _nodes(graph: Graph, model: EncoderDecoder) -> Exported:
     """The file's inputs, nodes and outputs."""
-    net, before, head = model.backbone, model.data_preprocessor, model.decode_head
-    x = "images"
-    # The original mmseg and the maintained one call it differently.
-    names = ("_channel_conversion", "channel_conversion")
-    if any(getattr(before, name, False) for name in names) and net.in_channels == 3:
-        x = graph.node("Gather", x, graph.weight([2, 1, 0]), axis=1)
-    if before._enable_normalize:
-        mean, std = (values.flatten().tolist() for values in (before.mean, before.std))
-        x = images.normalize(graph, x, mean, std)
-    exported = backbone_in(graph, net, x)
-    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
-    features = [exported.features[name] for name in net.out_names]
+    head, exported = model.decode_head, backbone_of_pixels(graph, model)
+    features = [exported.features[name] for name in model.backbone.out_names]
     logits = decode(head, graph, features[head.in_index])
     size = images.size_of(graph, "images")
     scores = images.interpolate(graph, logits, size, head.align_corners)
@@ -181,17 +163,16 @@ def _adaptive_pool(module: nn.AdaptiveAvgPool2d, graph: Graph, x: str) -> str:
 
 
 @torch.no_grad()
-def _differences(model: EncoderDecoder, file: InferenceSession) -> list[float]:
-    """Of the logits of a few random images, relative to the largest."""
+def _difference(model: EncoderDecoder, file: InferenceSession) -> float:
+    """The largest of the logits of a few random images, relative to the largest logit."""
     generator, found = torch.Generator().manual_seed(0), []
     for size in _CHECKED_SIZES:
         shape = (1, model.backbone.in_channels, *size)
         pixels = 255 * torch.rand(shape, generator=generator)
         wanted = logits_of(model, pixels)
         logits = running.run(file, {"images": pixels})["logits"]
-        difference = (logits - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6)
-        found.append(float(difference.nan_to_num(torch.inf)))
-    return found
+        found.append((logits - wanted).abs().max() / wanted.abs().max().clamp(min=1e-6))
+    return float(torch.stack(found).max())  # NaN if one is
 
 
 @torch.no_grad()

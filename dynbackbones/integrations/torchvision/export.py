@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models.detection import RetinaNet
 
 from dynbackbones.errors import UserError
-from dynbackbones.export import boxes, images, running
+from dynbackbones.export import boxes, images
 from dynbackbones.export.backbones import Exported
 from dynbackbones.export.files import (
     ExportReport,
@@ -20,11 +20,11 @@ from dynbackbones.export.files import (
     check_output,
     choices_out,
     prepared,
-    report,
+    write_checked,
 )
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import chain, convolution, layer
-from dynbackbones.integrations.exported_detector import largest_difference
+from dynbackbones.integrations.exported_detector import TOLERANCE, largest_difference
 from dynbackbones.integrations.torchvision.detectors import FPNBackbone
 from dynbackbones.integrations.torchvision.predictor import Predictor
 
@@ -57,13 +57,9 @@ def detector_to_onnx(
     graph = Graph()
     exported = _nodes(graph, cfg, model)
     meta = {"execution": exported.execution, "channels": cfg.INPUT.FORMAT}
-    content = graph.model("RetinaNet", meta).SerializeToString()
-    file = running.session(content)
     move = partial(setattr, model, "score_thresh")
-    copied = Predictor(cfg, model)
-    difference = largest_difference(copied, move, file, cfg)
-    path.write_bytes(content)
-    return report(path, file, exported.execution, difference)
+    compare = partial(largest_difference, Predictor(cfg, model), move, cfg)
+    return write_checked(path, graph, "RetinaNet", meta, compare, TOLERANCE)
 
 
 def _check(cfg: CfgNode, model: nn.Module) -> None:
