@@ -8,8 +8,13 @@ and never needed: without it the eager form runs.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import itertools
 import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -37,7 +42,8 @@ def extension() -> ModuleType | None:
         from torch.utils.cpp_extension import load
 
         flags = ["-O3", "-march=native", "-fopenmp"]
-        built = load("dynbackbones_rows", [str(SOURCE)], extra_cflags=flags)
+        with _ninja_in_path():
+            built = load("dynbackbones_rows", [str(SOURCE)], extra_cflags=flags)
         _check(built)
     except Exception as error:  # whatever a machine lacks
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
@@ -48,6 +54,18 @@ def extension() -> ModuleType | None:
         )
         return None
     return built
+
+
+@contextmanager
+def _ninja_in_path() -> Iterator[None]:
+    """PyTorch calls the command, which a virtual environment has only where it is activated."""
+    before = os.environ.get("PATH", "")
+    if importlib.util.find_spec("ninja") is not None:
+        os.environ["PATH"] = os.pathsep.join([importlib.import_module("ninja").BIN_DIR, before])
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = before
 
 
 def _check(built: ModuleType) -> None:

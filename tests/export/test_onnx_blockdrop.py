@@ -43,7 +43,6 @@ def decided(net):
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A network, and its file."""
-    torch.manual_seed(0)
     net = decided(dynbackbones.build_backbone("blockdrop_resnet18"))
     path = tmp_path_factory.mktemp("blockdrop") / "net.onnx"
     to_onnx(net, path)
