@@ -14,10 +14,10 @@ OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"
 DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
 EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
-# The tests run both engines on the demo dataset, so they need what the demo needs.
 # To build the C++ extension for CPUs, which a C++ compiler must be there for.
 NATIVE = ["ninja"]
 TESTING = ["pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
+# The tests run both engines on the demo dataset, so they need what the demo needs.
 DEV = [*DEMO, *OPENMMLAB, *EXPORT, *NATIVE, *TESTING]
 
 setup(

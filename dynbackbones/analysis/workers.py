@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
@@ -58,10 +59,9 @@ class Worker:
     def ready(self) -> list[Ready] | Failure:
         """Waits until all is prepared."""
         try:
-            found = self._pipe.recv()
-        except EOFError:
-            self._process.join()
-            found = f"its process ended with exit code {self._process.exitcode}"
+            found = self._answer()
+        except RuntimeError as error:
+            found = str(error)
         if isinstance(found, str):
             return Failure(self.name, found)
         return [Ready(Candidate(*described), *costs) for described, *costs in found]
@@ -69,6 +69,9 @@ class Worker:
     def run(self, index: int) -> tuple[float, float]:
         """Wall seconds and processor seconds of a forward pass of one of its candidates."""
         self._pipe.send(index)
+        return self._answer()
+
+    def _answer(self) -> Any:
         try:
             return self._pipe.recv()
         except EOFError:

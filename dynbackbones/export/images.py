@@ -17,16 +17,21 @@ def size_of(graph: Graph, images: str) -> str:
     return graph.node("Slice", shape, graph.weight([2]), graph.weight([4]))
 
 
-def resize(graph: Graph, images: str, size: str) -> str:
-    """Images resized to (2,) int64, bilinear and smoothed as PyTorch and Pillow do."""
+def _resized(graph: Graph, images: str, size: str) -> str:
+    """(N, C, H, W) of images with another (2,) size, as (4,) int64."""
     shape = graph.node("Shape", images)
     leading = graph.node("Slice", shape, graph.weight([0]), graph.weight([2]))
+    return graph.node("Concat", leading, size, axis=0)
+
+
+def resize(graph: Graph, images: str, size: str) -> str:
+    """Images resized to (2,) int64, bilinear and smoothed as PyTorch and Pillow do."""
     return graph.node(
         "Resize",
         images,
         "",
         "",
-        graph.node("Concat", leading, size, axis=0),
+        _resized(graph, images, size),
         mode="linear",
         antialias=1,
         exclude_outside=1,  # weights beyond the border count nowhere
@@ -76,8 +81,7 @@ def pixels_in(graph: Graph, short: int, long: int) -> tuple[str, str, str]:
 
 def interpolate(graph: Graph, x: str, size: str, align_corners: bool) -> str:
     """Maps resized to (2,) int64, bilinear and not smoothed, as `F.interpolate` does it."""
-    leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))
-    size = graph.node("Concat", leading, size, axis=0)
+    size = _resized(graph, x, size)
     way = "align_corners" if align_corners else "half_pixel"
     return graph.node(
         "Resize", x, "", "", size, mode="linear", coordinate_transformation_mode=way
@@ -86,8 +90,7 @@ def interpolate(graph: Graph, x: str, size: str, align_corners: bool) -> str:
 
 def grown(graph: Graph, x: str, other: str) -> str:
     """A map as large as another, to the nearest pixel."""
-    leading = graph.node("Slice", graph.node("Shape", x), graph.weight([0]), graph.weight([2]))
-    size = graph.node("Concat", leading, size_of(graph, other), axis=0)
+    size = _resized(graph, x, size_of(graph, other))
     way = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     return graph.node("Resize", x, "", "", size, mode="nearest", **way)
 

@@ -10,25 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dynbackbones
-from dynbackbones.layers import BasicBlock, Bottleneck, SelectedPixels, native_rows, sparse_forward
+from dynbackbones.layers import Bottleneck, SelectedPixels, native_rows, sparse_forward
 from dynbackbones.layers.native_rows import NativeRows, extension
-from tests.layers.test_sparse import perturb
+from tests.layers.test_sparse import BLOCKS_AND_MASKS, perturb
 
 
 @settings(max_examples=60, deadline=None)
 @given(
-    block=st.sampled_from([BasicBlock, Bottleneck]),
-    images=st.integers(1, 3),
-    height=st.integers(1, 17),
-    width=st.integers(1, 17),
-    groups=st.sampled_from([1, 2, 4]),
-    dilation=st.sampled_from([1, 2, 4]),
-    widens=st.booleans(),
-    final_relu=st.booleans(),
-    rate=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+    **BLOCKS_AND_MASKS,
     dtype=st.sampled_from([torch.float32, torch.bfloat16]),
     in_place=st.booleans(),
-    seed=st.integers(0, 2**16),
 )
 def test_it_equals_masked(
     block, images, height, width, groups, dilation, widens, final_relu, rate, dtype, in_place, seed

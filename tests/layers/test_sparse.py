@@ -22,19 +22,23 @@ def perturb(module, generator):
                 child.running_var.uniform_(0.5, 2.0, generator=generator)
 
 
+BLOCKS_AND_MASKS = {
+    "block": st.sampled_from([BasicBlock, Bottleneck]),
+    "images": st.integers(1, 3),
+    "height": st.integers(1, 17),
+    "width": st.integers(1, 17),
+    "groups": st.sampled_from([1, 2, 4]),
+    "dilation": st.sampled_from([1, 2, 4]),
+    "widens": st.booleans(),
+    "final_relu": st.booleans(),
+    "rate": st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
+    "seed": st.integers(0, 2**16),
+}
+"""What the computation of a block at selected pixels is tried on."""
+
+
 @settings(max_examples=60, deadline=None)
-@given(
-    block=st.sampled_from([BasicBlock, Bottleneck]),
-    images=st.integers(1, 3),
-    height=st.integers(1, 17),
-    width=st.integers(1, 17),
-    groups=st.sampled_from([1, 2, 4]),
-    dilation=st.sampled_from([1, 2, 4]),
-    widens=st.booleans(),
-    final_relu=st.booleans(),
-    rate=st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]),
-    seed=st.integers(0, 2**16),
-)
+@given(**BLOCKS_AND_MASKS)
 def test_sparse_equals_masked(
     block, images, height, width, groups, dilation, widens, final_relu, rate, seed
 ):

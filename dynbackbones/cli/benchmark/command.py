@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from dynbackbones.analysis.latency import Timing, compare
+from dynbackbones.analysis.latency import Timing, compare, make_ready
 from dynbackbones.analysis.latency_plot import plot_latency
 from dynbackbones.analysis.workers import compare_in_workers
 from dynbackbones.cli.benchmark import networks, opponents, report
@@ -67,7 +67,7 @@ def _in_workers(nets, images, args: argparse.Namespace) -> list[Timing]:
     """Each network and each opponent in a process of its own, the fastest static one first."""
     first = next(iter(nets))
     prepare = {
-        name: partial(opponents.prepare_own, name, net, images, _choices(args))
+        name: partial(make_ready, name, net, images, **_choices(args))
         for name, net in nets.items()
     }
     plain = networks.opponent_of(first, args)

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.analysis.latency import Candidate, Ready, make_ready
+from dynbackbones.analysis.latency import Candidate, Ready
 
 Run = Callable[[], object]
 
@@ -106,11 +106,6 @@ def missing(name: str) -> str | None:
     """The first package that an opponent needs and that is not installed."""
     needs = OPPONENTS[name].needs
     return next((one for one in needs if importlib.util.find_spec(one) is None), None)
-
-
-def prepare_own(name: str, net: nn.Module, images: Tensor, choices: dict) -> list[Ready]:
-    """The candidates of a network of ours, in a worker."""
-    return make_ready(name, net, images, **choices)
 
 
 def prepare_opponent(name: str, title: str, net: nn.Module, images: Tensor) -> list[Ready]:
