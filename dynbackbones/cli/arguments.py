@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from dynbackbones.backbones import list_backbones
+from dynbackbones.errors import UserError
 from dynbackbones.integrations.user_modules import import_modules
 
 VERBOSE = "--verbose"
@@ -38,6 +40,17 @@ def parse(
     args = parser.parse_args(arguments)
     import_modules(args.imports)
     return args
+
+
+def check_backbone(option: str, name: str) -> None:
+    """Makes sure that a backbone of this name is registered.
+
+    Raises:
+        UserError: none is; it names the option and what there is.
+    """
+    if name not in list_backbones():
+        known = ", ".join(list_backbones())
+        raise UserError(f"{option} {name} is not known; known are {known}")
 
 
 def add_verbose(parser: argparse.ArgumentParser) -> None:

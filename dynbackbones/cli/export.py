@@ -12,7 +12,7 @@ from torch import nn
 import dynbackbones
 from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone, find_backbones
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import check_backbone, parse
 from dynbackbones.cli.engines import add_engine_option, check_installed, open_engine
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
@@ -90,9 +90,7 @@ def _is_yaml(args: argparse.Namespace) -> bool:
 
 
 def _named(name: str, weights: str | None) -> Backbone:
-    if name not in dynbackbones.list_backbones():
-        known = ", ".join(dynbackbones.list_backbones())
-        raise UserError(f"--backbone {name} is not known; known are {known}")
+    check_backbone("--backbone", name)
     if weights is None:
         raise UserError(f"--backbone {name}: give its --weights")
     net = dynbackbones.build_backbone(name)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 import dynbackbones
 from dynbackbones.analysis.latency import backbone_of
+from dynbackbones.cli.arguments import check_backbone
 from dynbackbones.cli.benchmark.options import DTYPES
 from dynbackbones.errors import UserError
 
@@ -59,9 +60,7 @@ def build_named(name: str) -> nn.Module:
             return create(model)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"--backbones: {library} has no model {model}") from error
-    if name not in dynbackbones.list_backbones():
-        known = ", ".join(dynbackbones.list_backbones())
-        raise UserError(f"--backbones {name} is not known; known are {known}")
+    check_backbone("--backbones", name)
     return dynbackbones.build_backbone(name)
 
 
