@@ -37,7 +37,7 @@ _moved.install()
 
 def __getattr__(name: str) -> object:
     # What networks alone do without, and export without onnx: imported when asked for.
-    if name in ("export", "zoom"):
+    if name in ("export", "video", "zoom"):
         return importlib.import_module(f"dynbackbones.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

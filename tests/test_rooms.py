@@ -23,6 +23,7 @@ ORDER = [
     "data",
     "analysis",
     "zoom",
+    "video",
     "export",
     "integrations",
     "experiments",

@@ -1,0 +1,1 @@
+"""Video: which frames a model runs on, and what is shown in between."""
