@@ -187,19 +187,26 @@ class Backbone(nn.Module):
         """
         sizes = self._traces.mine.image_sizes if image_sizes is None else image_sizes
         self._traces.mine.image_sizes = None
-        if images.dim() != 4 or images.shape[1] != self.in_channels:
-            raise ValueError(
-                f"images must be (N, {self.in_channels}, H, W), got {tuple(images.shape)}"
-            )
-        if not images.is_floating_point():
-            raise ValueError(f"images must be floating point, got {images.dtype}; normalise them")
-        if images.numel() == 0:
-            raise ValueError(f"images must not be empty, got {tuple(images.shape)}")
+        check_images(images, self.in_channels)
         height, width = images.shape[-2:]
         if sizes is not None:
             sizes = [(int(h), int(w)) for h, w in sizes]
             _check_sizes(sizes, images.shape[0], height, width)
         return Batch(images.shape[0], (height, width), sizes)
+
+
+def check_images(images: Tensor, in_channels: int) -> None:
+    """Makes sure that a network can look at images.
+
+    Raises:
+        ValueError: they have another shape or type.
+    """
+    if images.dim() != 4 or images.shape[1] != in_channels:
+        raise ValueError(f"images must be (N, {in_channels}, H, W), got {tuple(images.shape)}")
+    if not images.is_floating_point():
+        raise ValueError(f"images must be floating point, got {images.dtype}; normalise them")
+    if images.numel() == 0:
+        raise ValueError(f"images must not be empty, got {tuple(images.shape)}")
 
 
 def _check_sizes(sizes: list[Size], images: int, height: int, width: int) -> None:

@@ -1,10 +1,26 @@
 """A backbone with average pooling and a linear layer behind it."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones import build_backbone
 from dynbackbones.backbones.decisions import Decisions
+
+
+class Seen(NamedTuple):
+    """What a network saw of images, before it says what they are.
+
+    Attributes:
+        map: (N, channels, h, w), its last feature map.
+        vector: (N, channels), what its linear layer takes.
+        ran: decisions of the pass, which know what it cost.
+    """
+
+    map: Tensor
+    vector: Tensor
+    ran: Decisions
 
 
 class Encoder(nn.Module):
@@ -21,6 +37,7 @@ class Encoder(nn.Module):
 
     def __init__(self, backbone: str, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.backbone = build_backbone(backbone, in_channels=in_channels)
         self.feature = list(self.backbone.feature_info)[-1]
         self.fc = nn.Linear(self.backbone.feature_info[self.feature].channels, num_classes)
@@ -34,11 +51,20 @@ class Encoder(nn.Module):
         return bool(self.fc.weight.any())
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.backbone(images)[self.feature].mean(dim=(2, 3))).float()
+        return self.fc(self.look(images).vector).float()
+
+    def look(self, images: Tensor) -> Seen:
+        """What it sees of images (N, in_channels, H, W)."""
+        last = self.backbone(images)[self.feature]
+        return Seen(last, last.mean(dim=(2, 3)), self.backbone.decisions)
 
     def macs(self, height: int, width: int) -> float:
         """Multiply-accumulates for an image of this size in pixels."""
-        return self.backbone.macs(height, width) + self.fc.weight.numel()
+        return self.look_macs(height, width) + self.fc.weight.numel()
+
+    def look_macs(self, height: int, width: int) -> float:
+        """As `macs`, of `look` alone."""
+        return self.backbone.macs(height, width)
 
     def spent(self, rows: Tensor | None, images: int, ran: Decisions) -> Tensor:
         """Multiply-accumulates by image of a pass over some images of a batch.

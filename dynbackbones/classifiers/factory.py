@@ -6,9 +6,13 @@ from typing import Any
 
 from dynbackbones.backbones import list_backbones
 from dynbackbones.classifiers.bagnet import BagNet
+from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.classifiers.glance_focus import GlanceFocusClassifier, torchvision_encoder
 from dynbackbones.classifiers.patchdrop import PatchDrop
 
-_CLASSES = {"patchdrop_": PatchDrop, "bagnet_": BagNet}
+_CLASSES = {"patchdrop_": PatchDrop, "bagnet_": BagNet, "glance_focus_": GlanceFocusClassifier}
+# What a method takes besides our backbones.
+_OTHERS = {"glance_focus_": torchvision_encoder.NAMES}
 
 
 def list_classifiers() -> list[str]:
@@ -19,16 +23,21 @@ def list_classifiers() -> list[str]:
         >>> "patchdrop_resnet50" in dynbackbones.list_classifiers()
         True
     """
-    return sorted(prefix + name for prefix in _CLASSES for name in list_backbones())
+    return sorted(prefix + name for prefix in _CLASSES for name in _encoders(prefix))
 
 
-def build_classifier(name: str, num_classes: int, **options: Any) -> PatchDrop:
+def _encoders(prefix: str) -> list[str]:
+    return [*list_backbones(), *_OTHERS.get(prefix, ())]
+
+
+def build_classifier(name: str, num_classes: int, **options: Any) -> DynamicClassifier:
     """Builds a classifier that chooses where it looks.
 
     Args:
         name: one of `list_classifiers`.
         num_classes: number of classes.
-        **options: of the class's constructor, `PatchDrop` or `BagNet`.
+        **options: of the class's constructor: `PatchDrop`, `BagNet` or
+            `GlanceFocusClassifier`.
 
     Raises:
         ValueError: the name is not known.
@@ -42,11 +51,11 @@ def build_classifier(name: str, num_classes: int, **options: Any) -> PatchDrop:
     """
     prefix = next((prefix for prefix in _CLASSES if name.startswith(prefix)), "")
     encoder = name.removeprefix(prefix)
-    if not prefix or encoder not in list_backbones():
+    if not prefix or encoder not in _encoders(prefix):
         near = difflib.get_close_matches(name, list_classifiers(), n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         raise ValueError(
-            f"unknown classifier {name!r}{hint}; known are {' and '.join(_CLASSES)} before the "
+            f"unknown classifier {name!r}{hint}; known are {', '.join(_CLASSES)} before the "
             "name of a backbone, see list_classifiers()"
         )
     known = list(inspect.signature(_CLASSES[prefix]).parameters)[2:]

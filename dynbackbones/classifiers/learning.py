@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynbackbones.classifiers.labels import check_labels
 from dynbackbones.classifiers.patchdrop import POLICY, PatchDrop
 from dynbackbones.classifiers.views import View
-from dynbackbones.errors import UserError
 from dynbackbones.policy import PolicyLearning, PolicyProposal
 
 
@@ -106,24 +106,6 @@ class PatchLearning:
             for actions in (proposal.sampled, proposal.greedy)
         )
         return replace(proposal, **dict(zip(("sampled", "greedy"), possible, strict=True)))
-
-
-def check_labels(labels: Tensor, images: int, num_classes: int) -> None:
-    """Makes sure that each image has one class.
-
-    Raises:
-        UserError: soft labels (Mixup, CutMix), several classes an image, or one that there is not.
-    """
-    if labels.shape != (images,) or labels.is_floating_point():
-        raise UserError(
-            f"labels must be one class for each of the {images} images, got shape "
-            f"{tuple(labels.shape)} of {labels.dtype}: predictions are right or wrong, so that "
-            "Mixup, CutMix, soft and multiple labels do not go together with rewards"
-        )
-    outside = (labels < 0) | (labels >= num_classes)
-    if bool(outside.any()):
-        wrong = int(labels[outside][0])
-        raise UserError(f"label {wrong} is outside of the network's {num_classes} classes")
 
 
 def _right(scores: Tensor, labels: Tensor) -> Tensor:

@@ -43,7 +43,11 @@ def reduced_size(height: int, width: int, scale: int) -> tuple[int, int]:
 
 def reduced(images: Tensor, scale: int, mode: str) -> Tensor:
     """Images (N, C, H, W) reduced ``scale`` times; see `reduced_size`."""
-    size = reduced_size(*images.shape[-2:], scale)
+    return resized(images, reduced_size(*images.shape[-2:], scale), mode)
+
+
+def resized(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
+    """Images (N, C, H, W) of another (height, width)."""
     if mode == "nearest":
         return F.interpolate(images, size, mode="nearest")
     # Not every device has it in half precision.

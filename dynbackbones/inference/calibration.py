@@ -15,7 +15,7 @@ from dynbackbones.inference.time_budget import ReachedTime
 
 @runtime_checkable
 class CalibratesItself(Protocol):
-    """What chooses otherwise than by thresholds on logits, such as a zoom."""
+    """What chooses otherwise than by logits above a threshold: zooms, exits of a classifier."""
 
     def calibrate(
         self, images: Iterable, *, target_rate: float | None, target_macs: float | None

@@ -1,0 +1,394 @@
+"""Glance and Focus: a classifier that looks at crops one after the other until it is sure.
+
+Wang et al., Glance and Focus: a Dynamic Approach to Reducing Spatial Redundancy in Image
+Classification, NeurIPS 2020; where the paper and the authors' code differ, the code.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dynbackbones.backbones import list_backbones
+from dynbackbones.backbones.base import check_images
+from dynbackbones.backbones.decisions import Batch
+from dynbackbones.backbones.resnet import check_choice
+from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.classifiers.encoder import Encoder, Seen
+from dynbackbones.classifiers.glance_focus import torchvision_encoder
+from dynbackbones.classifiers.glance_focus.calibration import meet_budget
+from dynbackbones.classifiers.glance_focus.crops import GLANCES, corners_of, crop, glance
+from dynbackbones.classifiers.glance_focus.exits import checked_exits, no_exits
+from dynbackbones.classifiers.glance_focus.heads import KINDS, CascadeHead, RecurrentHead
+from dynbackbones.classifiers.glance_focus.proposal import PatchProposal
+from dynbackbones.classifiers.glance_focus.selection import FocusSelection
+from dynbackbones.classifiers.glance_focus.walk import Walk, walk_traced
+from dynbackbones.errors import UserError
+from dynbackbones.layers.tracing import is_traced
+
+WARM_UP, POLICY, FINE_TUNE = STAGES = ("warm_up", "policy", "fine_tune")
+TRAININGS = ("reinforce", "interpolate")
+PARTS = ("glance", "local", "head", "proposal")
+# Networks for phones and their like, whose vectors have few channels.
+_CASCADED = ("mobilenet_v3", "efficientnet")
+
+
+class Look(NamedTuple):
+    """What follows from a glance or from a crop.
+
+    Attributes:
+        logits: (M, classes) float32, by all that was seen so far.
+        own: (M, classes) logits of the encoder itself, by this look alone.
+        seen: the look.
+        state: of the head.
+    """
+
+    logits: Tensor
+    own: Tensor
+    seen: Seen
+    state: Tensor
+
+
+class AnytimeStep(NamedTuple):
+    """What `GlanceFocusClassifier.anytime` knows after a step.
+
+    Attributes:
+        logp: (N, classes) log-probabilities.
+        confidences: (N,) of the most probable class.
+        corners: (N, 2) row and column of the first pixel of the crop; None after the glance.
+        macs: multiply-accumulates of an image so far.
+    """
+
+    logp: Tensor
+    confidences: Tensor
+    corners: Tensor | None
+    macs: float
+
+
+class GlanceFocusClassifier(DynamicClassifier):
+    """Classifier that sees the whole image as small as a patch, then patches, until it is sure.
+
+    ``glance`` sees the image reduced to ``patch`` pixels, ``local`` crops of that size; ``head``
+    says what the image is by all that was seen, ``proposal`` where to look next. An image whose
+    most probable class is at least as probable as ``exits[t]`` after step t leaves the batch.
+
+    Args:
+        encoder: name of ``glance`` and ``local``: one of `list_backbones`, or torchvision's
+            MobileNetV3, EfficientNet, DenseNet or RegNet.
+        num_classes: number of classes.
+        patch: edge of what the encoders see, in pixels.
+        steps: T, the glance among them.
+        exits: thresholds of all steps but the last; None lets every image take all steps. Set by
+            `dynbackbones.calibrate`, and saved with the weights.
+        head: ``"recurrent"`` or ``"cascade"``; None for the latter with MobileNetV3 and
+            EfficientNet, as the authors have it.
+        head_width: of the recurrent head's state.
+        proposal: ``"convolution"`` or ``"flatten"``, see `PatchProposal`.
+        proposal_training: ``"reinforce"``, by what each crop adds to the probability of the right
+            class, in a stage of its own; or ``"interpolate"``, through crops between the pixels,
+            everything at once (AdaFocus V2).
+        train_glance: False keeps ``glance`` as it was pretrained.
+        glance_mode: ``"bilinear"`` (antialiased) or ``"bicubic"`` (as the authors train).
+        stage: see `set_stage`.
+        in_channels: channels of the images; torchvision's networks take 3.
+
+    Shape:
+        (N, in_channels, H, W), both at least ``patch``, to (N, num_classes) float32
+        log-probabilities. ``losses`` of `FocusLearning` train it.
+
+    Raises:
+        ValueError: an option has a value that is not known.
+        UserError: weights of another patch or number of steps are loaded.
+
+    Example:
+        >>> import dynbackbones, torch
+        >>> net = dynbackbones.build_classifier(
+        ...     "glance_focus_cifar_resnet8", num_classes=10, patch=24, steps=4
+        ... ).eval()
+        >>> net(torch.rand(2, 3, 64, 64)).shape, net.decisions.steps
+        (torch.Size([2, 10]), tensor([4, 4]))
+        >>> [round(macs / 1e6, 2) for macs in net.step_macs]
+        [10.24, 21.24, 32.24, 43.23]
+    """
+
+    def __init__(
+        self,
+        encoder: str,
+        num_classes: int,
+        *,
+        patch: int = 96,
+        steps: int = 5,
+        exits: Sequence[float] | None = None,
+        head: str | None = None,
+        head_width: int = 1024,
+        proposal: str = "convolution",
+        proposal_training: str = "reinforce",
+        train_glance: bool = True,
+        glance_mode: str = "bilinear",
+        stage: str = FINE_TUNE,
+        in_channels: int = 3,
+    ) -> None:
+        super().__init__()
+        values = {"num_classes": num_classes, "patch": patch, "steps": steps}
+        for name, value in {**values, "head_width": head_width}.items():
+            least = 2 if name in ("num_classes", "steps") else 1
+            if not (isinstance(value, int) and value >= least):
+                raise ValueError(f"{name} must be a whole number of at least {least}, got {value}")
+        check_choice("proposal_training", proposal_training, TRAININGS)
+        check_choice("glance_mode", glance_mode, GLANCES)
+        head = head or ("cascade" if encoder.startswith(_CASCADED) else "recurrent")
+        check_choice("head", head, KINDS)
+        self.num_classes, self.patch, self.steps = num_classes, patch, steps
+        self.proposal_training, self.train_glance = proposal_training, train_glance
+        self.glance_mode, self.in_channels = glance_mode, in_channels
+        self.glance = _encoder(encoder, num_classes, in_channels)
+        self.local = _encoder(encoder, num_classes, in_channels)
+        channels = self.local.fc.in_features
+        self.head = (
+            CascadeHead(channels, num_classes, steps)
+            if head == "cascade"
+            else RecurrentHead(channels, num_classes, head_width)
+        )
+        self.proposal = PatchProposal(_map_shape(self.local, patch), proposal)
+        self.register_buffer("exits", no_exits(steps))
+        if exits is not None:
+            self.set_exits(exits)
+        # Weights say nothing of either: a network would go on with crops of another size.
+        self.register_buffer("layout", torch.tensor([patch, steps]))
+        self.register_load_state_dict_pre_hook(_refuse_other_layouts)
+        self.register_load_state_dict_post_hook(_after_loading)
+        self._enter(stage)
+
+    def set_exits(self, exits: Sequence[float]) -> None:
+        """Sets the confidences from which images leave.
+
+        Args:
+            exits: of each step but the last; infinity for no exit.
+
+        Raises:
+            ValueError: there are others than that, or one is not a number.
+        """
+        self.exits.copy_(checked_exits(exits, self.steps))
+
+    @property
+    def _learns(self) -> tuple[str, ...]:
+        """The parts that learn in the present stage."""
+        if self.stage == POLICY and self.proposal_training == "reinforce":
+            return ("proposal",)
+        learns = PARTS if self.stage == POLICY else PARTS[:3]
+        return learns if self.train_glance else learns[1:]
+
+    def _enter(self, stage: str) -> None:
+        check_choice("stage", stage, STAGES)
+        self.stage = stage
+        for name in PARTS:
+            getattr(self, name).requires_grad_(name in self._learns)
+        if self.proposal_training == "interpolate":
+            self.proposal.critic.requires_grad_(False)
+        self.train(self.training)
+
+    def set_stage(self, stage: str) -> None:
+        """Says what learns.
+
+        warm_up    Encoders and head, from crops anywhere.
+        policy     The proposal, by reward; with ``proposal_training="interpolate"`` everything, for
+                   which no other stage is needed before.
+        fine_tune  Encoders and head, from crops that the proposal suggests.
+
+        Raises:
+            ValueError: there is no such stage.
+            UserError: something that must have learned before has not.
+        """
+        check_choice("stage", stage, STAGES)
+        self.check_order(stage)
+        self._enter(stage)
+
+    def check_order(self, stage: str) -> None:
+        """Makes sure that what a stage builds on has learned.
+
+        Raises:
+            UserError: it has not.
+        """
+        needs = {FINE_TUNE: (("head", WARM_UP), ("proposal", POLICY))}.get(stage, ())
+        if stage == POLICY and self.proposal_training == "reinforce":
+            needs = (("head", WARM_UP),)
+        for name, before in needs:
+            if not getattr(self, name).trained:
+                raise UserError(
+                    f"stage {stage!r} builds on a trained {name!r}: train stage {before!r} first, "
+                    "or load its weights"
+                )
+
+    def train(self, mode: bool = True) -> GlanceFocusClassifier:
+        super().train(mode)
+        for name in PARTS:
+            if name not in self._learns:
+                getattr(self, name).eval()
+        return self
+
+    def make_selection(self, kind: Any, rate: float, seed: int) -> FocusSelection:
+        return FocusSelection(kind, rate, seed)
+
+    def thresholds(self) -> list[Tensor]:
+        """None that move together; `calibrate` sets `exits` one by one."""
+        return []
+
+    def calibrate(
+        self,
+        images: Tensor | Iterable[Tensor],
+        *,
+        target_rate: float | None = None,
+        target_macs: float | None = None,
+    ) -> float:
+        """Sets `exits` for a mean share of the steps, or mean MACs of an image; needs no labels.
+
+        Args:
+            images: (N, in_channels, H, W), or batches of these, others than were trained with: of
+                those the network is too sure.
+            target_rate: share of the steps, at least 1 / T.
+            target_macs: multiply-accumulates, between those of the glance and of all steps.
+
+        Returns:
+            The mean of what was asked for that these images reach.
+
+        Raises:
+            ValueError: not one target was given, it cannot be met, or there are no images.
+            UserError: weights or images hold NaN or infinity.
+        """
+        return meet_budget(self, images, target_rate, target_macs)
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch = self.check_images(images)
+        if is_traced():
+            return walk_traced(self, images)
+        return Walk(self, images, batch).run()
+
+    def check_images(self, images: Tensor) -> Batch:
+        """Checks the argument of a forward pass and returns what it says.
+
+        Raises:
+            ValueError: it has another shape or type, or is smaller than a patch.
+        """
+        check_images(images, self.in_channels)
+        height, width = images.shape[-2:]
+        if min(height, width) < self.patch:
+            raise ValueError(
+                f"images of {height} x {width} pixels are smaller than patch={self.patch}: enlarge "
+                "them, or build the network with a smaller patch"
+            )
+        return Batch(len(images), (height, width))
+
+    def look_whole(self, images: Tensor) -> Look:
+        """The first step: (N, C, H, W) images."""
+        seen = self.glance.look(glance(images, self.patch, self.glance_mode))
+        return self._understand(self.glance, seen, None)
+
+    def look_closer(self, crops: Tensor, state: Tensor) -> Look:
+        """Another step: (M, C, patch, patch) crops, and the head's state of the step before."""
+        return self._understand(self.local, self.local.look(crops), state)
+
+    def _understand(self, encoder: nn.Module, seen: Seen, state: Tensor | None) -> Look:
+        own = encoder.fc(seen.vector).float()
+        logits, state = self.head(seen.vector, state, own)
+        return Look(logits, own, seen, state)
+
+    @torch.no_grad()
+    def anytime(self, images: Tensor) -> Iterator[AnytimeStep]:
+        """Better and better predictions of all images, until the caller stops or T steps are done.
+
+        Args:
+            images: (N, in_channels, H, W).
+
+        Example:
+            >>> import dynbackbones, torch
+            >>> net = dynbackbones.build_classifier(
+            ...     "glance_focus_cifar_resnet8", num_classes=10, patch=16, steps=3
+            ... ).eval()
+            >>> for step in net.anytime(torch.rand(1, 3, 32, 32)):
+            ...     if step.macs > 7e6:
+            ...         break
+            >>> step.corners, round(step.macs / 1e6, 1)
+            (tensor([[8, 8]]), 12.8)
+        """
+        size, rows = self.check_images(images).size, torch.arange(len(images), device=images.device)
+        look, memory, corners, macs = self.look_whole(images), None, None, 0.0
+        for step in range(1, self.steps + 1):
+            macs += float(look.seen.ran.macs.mean()) + self.extra_macs(step)
+            logp = look.logits.log_softmax(dim=1)
+            yield AnytimeStep(logp, logp.amax(dim=1).exp(), corners, macs)
+            if step < self.steps:
+                proposed = self.proposal(look.seen.map, memory)
+                memory, corners = proposed.memory, corners_of(proposed.place, size, self.patch)
+                look = self.look_closer(crop(images, rows, corners, self.patch), look.state)
+
+    def extra_macs(self, step: int) -> float:
+        """Multiply-accumulates of a step, from 1, besides the encoder's."""
+        return self.head.macs(step) + (self.proposal.macs if step > 1 else 0.0)
+
+    @property
+    def step_macs(self) -> list[float]:
+        """Multiply-accumulates of an image that leaves after each step, whatever its size."""
+        costs: list[float] = []
+        for step in range(1, self.steps + 1):
+            encoder = self.glance if step == 1 else self.local
+            own = encoder.look_macs(self.patch, self.patch) + self.extra_macs(step)
+            costs.append(own + (costs[-1] if costs else 0.0))
+        return costs
+
+    def macs(self, height: int, width: int, share: float = 1.0) -> float:
+        """Multiply-accumulates for an image, which its size does not change.
+
+        Args:
+            height, width: of the image.
+            share: of the steps, in [0, 1]; the glance is always taken.
+        """
+        return self.step_macs[max(1, round(share * self.steps)) - 1]
+
+    def extra_repr(self) -> str:
+        return f"patch={self.patch}, steps={self.steps}, stage={self.stage!r}"
+
+
+def _encoder(name: str, num_classes: int, in_channels: int) -> nn.Module:
+    if name not in torchvision_encoder.NAMES:
+        check_choice("encoder", name, (*list_backbones(), *torchvision_encoder.NAMES))
+        return Encoder(name, num_classes, in_channels)
+    if in_channels != 3:
+        raise ValueError(f"in_channels must be 3 for torchvision's {name}, got {in_channels}")
+    return torchvision_encoder.TorchvisionEncoder(name, num_classes)
+
+
+@torch.no_grad()
+def _map_shape(encoder: nn.Module, patch: int) -> tuple[int, int, int]:
+    """(channels, height, width) of the last map of a patch."""
+    training = encoder.training
+    encoder.eval()
+    shape = encoder.look(torch.zeros(1, encoder.in_channels, patch, patch)).map.shape[1:]
+    encoder.train(training)
+    return tuple(shape)
+
+
+def _refuse_other_layouts(
+    net: GlanceFocusClassifier, state: Mapping[str, Tensor], prefix: str, *rest: Any
+) -> None:
+    """State-dict pre-hook."""
+    found = state.get(f"{prefix}layout")
+    if found is not None and found.tolist() != net.layout.tolist():
+        (patch, steps), (own_patch, own_steps) = found.tolist(), net.layout.tolist()
+        raise UserError(
+            f"the weights are of patch={patch}, steps={steps}, but the network has "
+            f"patch={own_patch}, steps={own_steps}; build it with those of the weights"
+        )
+
+
+def _after_loading(net: GlanceFocusClassifier, incompatible: Any) -> None:
+    """State-dict post-hook."""
+    if net.stage == FINE_TUNE and not net.proposal.trained:
+        logging.getLogger("dynbackbones").warning(
+            f"the proposal of {type(net).__name__} is untrained, so that it looks at the centre in "
+            f"every step: load weights with a trained one, train it (stage {POLICY!r}), or say "
+            "where to look with select()"
+        )
