@@ -312,7 +312,7 @@ class GlanceFocusClassifier(DynamicClassifier):
             ...     if step.macs > 7e6:
             ...         break
             >>> step.corners, round(step.macs / 1e6, 1)
-            (tensor([[8, 8]]), 12.8)
+            (tensor([[8, 8]]), 13.4)
         """
         size, rows = self.check_images(images).size, torch.arange(len(images), device=images.device)
         look, memory, corners, macs = self.look_whole(images), None, None, 0.0
