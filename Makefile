@@ -68,7 +68,8 @@ fuzz: $(call installed,dev) ## try FUZZ_FACTOR (100) times as many generated inp
 	FUZZ_FACTOR=$(FUZZ_FACTOR) $(PYTEST) -m fuzz
 
 long-runs: $(call installed,dev) ## see that 10,000 calls of changing sizes leave no memory behind
-	FUZZ_FACTOR=167 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -rP tests/backbones/test_long_runs.py
+	FUZZ_FACTOR=167 OMP_NUM_THREADS=1 $(PYTHON) -m pytest -rP \
+		tests/backbones/test_long_runs.py tests/video/test_long_streams.py
 
 faults: $(call installed,dev) ## kill trainings of KINDS (all but detectron2) KILLS times and compare
 	OMP_NUM_THREADS=1 $(PYTHON) -m tests.faults.kills $(KINDS) --kills $(KILLS) --folder $(FOLDER)

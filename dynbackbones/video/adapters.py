@@ -1,0 +1,116 @@
+"""How a stream calls a model: a frame in, the model's own result out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.errors import UserError
+from dynbackbones.video.propagation import Instances, Kept, Maps, Opaque
+from dynbackbones.zoom.costs import Costs
+
+# By the package that a model's class comes from; each has a function ``adapter``.
+_MODULES = {
+    "torchvision": "dynbackbones.integrations.torchvision.video",
+    "detectron2": "dynbackbones.integrations.detectron2.video",
+    "mmseg": "dynbackbones.integrations.openmmlab.video_segmentor",
+}
+
+
+class Adapter(Protocol):
+    """What `Stream` asks of a model."""
+
+    def run(self, image: np.ndarray) -> tuple[Any, Kept]:
+        """The model's own result for an (H, W, 3) uint8 RGB image, and what of it can be moved.
+
+        What is kept shares no memory with the result, which is the caller's to change.
+        """
+
+    def result(self, kept: Kept) -> Any:
+        """The model's own result, from what was kept and perhaps moved."""
+
+    def macs(self, size: tuple[int, int]) -> float | None:
+        """Multiply-accumulates for a frame of a size; None where they cannot be counted."""
+
+
+def adapter_of(model: Any) -> Adapter:
+    """The adapter for a model.
+
+    Args:
+        model: of torchvision, detectron2 or mmseg; a predictor of one of this package's engines; or
+            a function of an (H, W, 3) uint8 RGB image.
+
+    Raises:
+        UserError: its framework is known and a stream cannot serve it, or it is neither.
+    """
+    for base in type(model).__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in _MODULES:
+            return importlib.import_module(_MODULES[package]).adapter(model)
+    if callable(getattr(model, "predict", None)) and not isinstance(model, torch.nn.Module):
+        return PredictorAdapter(model)
+    if callable(model):
+        return FunctionAdapter(model)
+    raise UserError(
+        f"a stream cannot run a {type(model).__name__}: give a model of {', '.join(_MODULES)}, a "
+        "predictor, a function of an (H, W, 3) uint8 RGB image, or an adapter=... of your own"
+    )
+
+
+class CountsMacs:
+    """Counts a model once for each size of frame, for noise."""
+
+    def __init__(self) -> None:
+        self._costs = Costs(lambda noise: self.run(noise.permute(1, 2, 0).cpu().numpy()))
+
+    def macs(self, size: tuple[int, int]) -> float | None:
+        # A thread of its own leaves a dynamic backbone's decisions about the last frame alone.
+        with ThreadPoolExecutor(1) as thread:
+            like = torch.zeros(3, 1, 1, dtype=torch.uint8)
+            return thread.submit(self._costs.macs, size, like).result()
+
+
+class FunctionAdapter:
+    """Any function of an image; maps and `Prediction` can be moved, anything else is shown again.
+
+    Args:
+        function: of (H, W, 3) uint8, RGB.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], Any]) -> None:
+        self._function = function
+
+    def run(self, image: np.ndarray) -> tuple[Any, Kept]:
+        result = self._function(image)
+        if isinstance(result, Tensor) and result.dim() == 3 and result.is_floating_point():
+            return result, Maps(result.detach().clone())
+        if isinstance(result, Prediction):
+            return result, Instances(result.boxes.clone(), context=result)
+        return result, Opaque(result)
+
+    def result(self, kept: Kept) -> Any:
+        if isinstance(kept, Maps):
+            return kept.values.clone()
+        if isinstance(kept, Instances):
+            found = kept.context
+            scores, labels = kept.of(found.scores), kept.of(found.labels)
+            return Prediction(kept.boxes, scores, labels, found.input_size)
+        return kept.result
+
+    def macs(self, size: tuple[int, int]) -> float | None:
+        return None
+
+
+class PredictorAdapter(CountsMacs, FunctionAdapter):
+    """A predictor of one of this package's engines, which gives a `Prediction`."""
+
+    def __init__(self, predictor: Any) -> None:
+        FunctionAdapter.__init__(self, predictor.predict)
+        CountsMacs.__init__(self)

@@ -1,0 +1,77 @@
+"""detectron2's DefaultPredictor on a clip."""
+
+import numpy as np
+import pytest
+import torch
+
+from dynbackbones import video
+from dynbackbones.errors import UserError
+from tests.messages import naming
+from tests.video.toy_clip import panned
+
+pytest.importorskip("detectron2")
+from detectron2.config import get_cfg  # noqa: E402
+from detectron2.engine import DefaultPredictor  # noqa: E402
+
+pytestmark = pytest.mark.detectron2
+CLIP = panned([(0, 0), (4, 2), (8, 4)])
+
+
+def predictor(**changes):
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
+    cfg.MODEL.META_ARCHITECTURE = "RetinaNet"
+    cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.RES2_OUT_CHANNELS = 18, 64
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.FPN.IN_FEATURES = ["res3", "res4", "res5"]
+    cfg.MODEL.BACKBONE.NAME = "build_retinanet_resnet_fpn_backbone"
+    cfg.MODEL.RETINANET.NUM_CLASSES = 3
+    cfg.MODEL.RETINANET.SCORE_THRESH_TEST = 0.0
+    cfg.TEST.DETECTIONS_PER_IMAGE = 5
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 64, 96
+    cfg.merge_from_list([v for pair in changes.items() for v in pair])
+    torch.manual_seed(0)
+    return DefaultPredictor(cfg)
+
+
+def test_key_frames_are_the_predictor_itself():
+    model = predictor()
+    stream = video.Stream(model, schedule=video.Every(1))
+    for frame in CLIP[:2]:
+        expected = model(np.ascontiguousarray(frame[:, :, ::-1]))["instances"]
+        found = stream(frame)["instances"]
+        assert found.image_size == expected.image_size
+        assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+        assert torch.equal(found.scores, expected.scores)
+
+
+def test_boxes_move_and_their_scores_stay():
+    stream = video.Stream(predictor(), cut=None)
+    before = stream(CLIP[0])["instances"]
+    scores, boxes = before.scores.clone(), before.pred_boxes.tensor.clone()
+    before.scores.zero_()  # a caller may do with it what it likes
+    after = stream(CLIP[1])["instances"]
+    assert len(after) == 5 and torch.equal(after.scores, scores)
+    assert torch.equal(after.pred_classes, before.pred_classes)
+    assert not torch.equal(after.pred_boxes.tensor, boxes)
+    assert stream.decision.macs == 0
+
+
+@pytest.mark.parametrize("wanted", ["BGR", "RGB"])
+def test_a_red_square_arrives_red(wanted):
+    model, seen = predictor(**{"INPUT.FORMAT": wanted}), []
+    normalise = model.model.preprocess_image
+    model.model.preprocess_image = lambda inputs: (
+        seen.append(inputs[0]["image"].clone()) or normalise(inputs)
+    )
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[16:48, 32:64, 0] = 255
+    video.Stream(model)(frame)
+    video.Stream(model, format="BGR")(frame[:, :, ::-1])
+    for image in seen:
+        assert image[:, 30, 50].tolist() == ([255, 0, 0] if wanted == "RGB" else [0, 0, 255])
+
+
+def test_a_model_without_its_predictor_is_refused():
+    with pytest.raises(UserError, match=naming("DefaultPredictor", "RetinaNet")):
+        video.Stream(predictor().model)

@@ -1,0 +1,100 @@
+"""torchvision's detectors and segmentors, and this package's predictors, on a clip."""
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models import detection, resnet18, segmentation
+from torchvision.transforms.functional import to_tensor
+
+from dynbackbones import video
+from dynbackbones.errors import UserError
+from tests.messages import naming
+from tests.video.toy_clip import panned
+
+CLIP = panned([(0, 0), (4, 2), (8, 4)])
+
+
+def make(build, **options):
+    torch.manual_seed(0)
+    return build(weights=None, weights_backbone=None, **options).eval()
+
+
+def detector(build=detection.retinanet_resnet50_fpn, **options):
+    model = make(build, num_classes=3, min_size=64, max_size=96, **options)
+    if hasattr(model, "score_thresh"):
+        model.score_thresh = 0.0  # untrained, it is sure of nothing
+        model.detections_per_img = 5
+    return model
+
+
+@pytest.mark.parametrize(
+    "build", [detection.retinanet_resnet50_fpn, detection.fasterrcnn_resnet50_fpn]
+)
+def test_key_frames_are_the_detector_itself(build):
+    model = detector(build)
+    stream = video.Stream(model, schedule=video.Every(1))
+    for frame in CLIP[:2]:
+        with torch.no_grad():
+            (expected,) = model([to_tensor(frame.copy())])
+        (found,) = stream(frame)
+        assert set(found) == set(expected)
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_boxes_move_and_their_scores_stay():
+    stream = video.Stream(detector(), cut=None)
+    (before,) = stream(CLIP[0])
+    before = {name: values.clone() for name, values in before.items()}
+    (after,) = stream(CLIP[1])
+    assert len(before["boxes"]) == 5
+    assert torch.equal(after["scores"], before["scores"])
+    assert torch.equal(after["labels"], before["labels"])
+    centre = (before["boxes"][:, 0] > 10) & (before["boxes"][:, 2] < 118)
+    assert not torch.equal(after["boxes"], before["boxes"]) or not centre.any()
+    assert stream.decision.macs == 0
+    stream.schedule.k = 1
+    stream(CLIP[2])
+    assert stream.decision.macs > 1e8
+
+
+def test_masks_move_with_their_boxes():
+    model = make(detection.maskrcnn_resnet50_fpn, num_classes=3, min_size=64, max_size=96)
+    model.roi_heads.score_thresh = 0.0
+    model.roi_heads.detections_per_img = 3
+    stream = video.Stream(model, cut=None)
+    (before,) = stream(CLIP[0])
+    (after,) = stream(CLIP[1])
+    assert after["masks"].shape == (len(after["boxes"]), 1, *CLIP[0].shape[:2])
+    assert len(before["boxes"]) > 0
+
+
+def test_a_segmentor_keeps_its_form():
+    model = make(segmentation.lraspp_mobilenet_v3_large, num_classes=3)
+    with pytest.raises(UserError, match="LRASPP"):
+        video.Stream(model)
+    model = make(segmentation.fcn_resnet50, num_classes=3)
+    stream = video.Stream(model, schedule=video.Every(2), cut=None)
+    with torch.no_grad():
+        mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+        pixels = (to_tensor(CLIP[0].copy()) - mean[:, None, None]) / std[:, None, None]
+        expected = model(pixels[None])["out"]
+    assert torch.allclose(stream(CLIP[0])["out"], expected, atol=1e-5)
+    found = stream(CLIP[1])
+    assert list(found) == ["out"] and found["out"].shape == expected.shape
+
+
+def test_a_red_square_arrives_red():
+    seen = []
+    model = detector()
+    model.transform.register_forward_pre_hook(lambda _, args: seen.append(args[0][0].clone()))
+    frame = np.zeros((64, 96, 3), np.uint8)
+    frame[16:48, 32:64, 0] = 255
+    video.Stream(model)(frame)
+    video.Stream(model, format="BGR")(frame[:, :, ::-1])
+    for image in seen:
+        assert image[:, 30, 50].tolist() == [1, 0, 0]
+
+
+def test_what_is_no_detector_is_refused():
+    with pytest.raises(UserError, match=naming("ResNet")):
+        video.Stream(resnet18())
