@@ -1,5 +1,6 @@
 """Video: which frames a model runs on, and what is shown in between."""
 
+from dynbackbones.video.agreement import Agreement as Agreement
 from dynbackbones.video.decisions import FrameDecision as FrameDecision
 from dynbackbones.video.frames import Frame as Frame
 from dynbackbones.video.frames import frames as frames

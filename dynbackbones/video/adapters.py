@@ -92,16 +92,16 @@ class FunctionAdapter:
         if isinstance(result, Tensor) and result.dim() == 3 and result.is_floating_point():
             return result, Maps(result.detach().clone())
         if isinstance(result, Prediction):
-            return result, Instances(result.boxes.clone(), context=result)
+            found = (v.clone() for v in (result.boxes, result.scores, result.labels))
+            return result, Instances(*found, context=result.input_size)
         return result, Opaque(result)
 
     def result(self, kept: Kept) -> Any:
         if isinstance(kept, Maps):
             return kept.values.clone()
         if isinstance(kept, Instances):
-            found = kept.context
-            scores, labels = kept.of(found.scores), kept.of(found.labels)
-            return Prediction(kept.boxes, scores, labels, found.input_size)
+            found = (v.clone() for v in (kept.boxes, kept.scores, kept.labels))
+            return Prediction(*found, kept.context)
         return kept.result
 
     def macs(self, size: tuple[int, int]) -> float | None:

@@ -31,11 +31,19 @@ class Maps:
 
     Attributes:
         values: (C, h, w) float; of any resolution.
+        threshold: above which a single map says yes; of more of them the largest counts.
         context: what the model's adapter needs to make a result of them.
     """
 
     values: Tensor
+    threshold: float = 0.0
     context: Any = None
+
+    def labels(self) -> Tensor:
+        """(h, w) what the maps say of each place."""
+        if len(self.values) == 1:
+            return (self.values[0] > self.threshold).long()
+        return self.values.argmax(dim=0)
 
     def moved(self, pair: Pair) -> Maps:
         """Each place takes the values from where it was in the key."""
@@ -51,6 +59,8 @@ class Instances:
 
     Attributes:
         boxes: (n, 4) float, ``x1, y1, x2, y2``.
+        scores: (n,).
+        labels: (n,).
         masks: (n, H, W) of the frame's size, if there are any.
         keypoints: (n, K, 2 or more), x and y first, if there are any.
         rows: (n,) which of the key's objects these are; None for all of them.
@@ -58,6 +68,8 @@ class Instances:
     """
 
     boxes: Tensor
+    scores: Tensor
+    labels: Tensor
     masks: Tensor | None = None
     keypoints: Tensor | None = None
     rows: Tensor | None = None
@@ -84,7 +96,15 @@ class Instances:
         if keypoints is not None:
             keypoints = keypoints[rows].clone()
             keypoints[..., :2] += _at(keypoints[..., :2], flow)
-        return replace(self, boxes=boxes[rows], masks=masks, keypoints=keypoints, rows=rows)
+        return replace(
+            self,
+            boxes=boxes[rows],
+            scores=self.scores[rows],
+            labels=self.labels[rows],
+            masks=masks,
+            keypoints=keypoints,
+            rows=rows,
+        )
 
     def finite(self) -> bool:
         return bool(self.boxes.isfinite().all())

@@ -69,6 +69,11 @@ def _kept(found: Instances) -> Moved:
         name: values.clone() if isinstance(values, (Tensor, Boxes)) else values
         for name, values in found.get_fields().items()
     }
-    boxes = fields[_BOXES].tensor
-    context = (found.image_size, fields)
-    return Moved(boxes, fields.get(_MASKS), fields.get(_KEYPOINTS), context=context)
+    return Moved(
+        fields[_BOXES].tensor,
+        fields["scores"],
+        fields["pred_classes"],
+        fields.get(_MASKS),
+        fields.get(_KEYPOINTS),
+        context=(found.image_size, fields),
+    )

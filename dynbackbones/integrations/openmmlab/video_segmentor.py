@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,13 +84,14 @@ class SegmentorAdapter(CountsMacs):
         if not self._early:
             (result,) = self._model(**data, mode="predict")
             made = Made(copy.deepcopy(_bare(result)), False)
-            return result, Maps(result.seg_logits.data.clone(), made)
+            return result, Maps(result.seg_logits.data.clone(), self._threshold(False), made)
         size = tuple(sample.img_shape[:2])
         if size != tuple(data["inputs"].shape[-2:]):
             for backbone in find_backbones(self._model):
                 backbone.set_image_sizes([size])
         logits = self._model.decode_head.forward(self._model.extract_feat(data["inputs"]))
-        kept = Maps(logits[0], Made(copy.deepcopy(_bare(sample)), True))
+        made = Made(copy.deepcopy(_bare(sample)), True)
+        kept = Maps(logits[0], self._threshold(True), made)
         return self._finished(logits, [sample]), kept
 
     def result(self, kept: Maps) -> SegDataSample:
@@ -101,6 +103,11 @@ class SegmentorAdapter(CountsMacs):
         if self._model.out_channels == 1:
             return _thresholded(kept.values, sample, self._model.decode_head.threshold)
         return self._model.postprocess_result(kept.values[None], [sample])[0]
+
+    def _threshold(self, early: bool) -> float:
+        """Of the logits of a head with one channel, or of the probabilities made of them."""
+        share = getattr(self._model.decode_head, "threshold", None) or 0.5
+        return math.log(share / (1 - share)) if early else share
 
     def _finished(self, logits: Tensor, samples: Sequence[SegDataSample]) -> SegDataSample:
         """What the segmentor's ``predict`` does once its head has run."""

@@ -19,7 +19,7 @@ from dynbackbones.video.propagation import Instances, Kept, Maps
 # Of the weights that torchvision has.
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _DETECTORS = ("torchvision.models.detection",)
-_MOVED = ("boxes", "masks", "keypoints")
+_MOVED = ("boxes", "scores", "labels", "masks", "keypoints")
 
 
 def adapter(model: nn.Module) -> DetectorAdapter | SegmentorAdapter:
@@ -53,9 +53,10 @@ class DetectorAdapter(CountsMacs):
     def run(self, image: np.ndarray) -> tuple[list[dict[str, Tensor]], Kept]:
         result = self._model([to_tensor(image).to(_device(self._model))])
         found = {name: values.clone() for name, values in result[0].items()}
-        masks = found.get("masks")
-        masks = None if masks is None else masks[:, 0]
-        return result, Instances(found["boxes"], masks, found.get("keypoints"), context=found)
+        own = {name: found[name] for name in _MOVED if name in found}
+        if "masks" in own:
+            own["masks"] = own["masks"][:, 0]
+        return result, Instances(**own, context=found)
 
     def result(self, kept: Instances) -> list[dict[str, Tensor]]:
         found: dict[str, Any] = {}
