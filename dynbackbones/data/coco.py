@@ -20,7 +20,7 @@ from dynbackbones.data.classes import class_names, match_classes
 from dynbackbones.data.images import leaves
 from dynbackbones.data.images import read_image as read_image
 from dynbackbones.data.suspicions import suspicions
-from dynbackbones.demo import digits, wide_digits
+from dynbackbones.demo import digit_videos, digits, wide_digits
 from dynbackbones.errors import UserError
 
 _logger = logging.getLogger(__name__)
@@ -36,6 +36,10 @@ _WRITTEN = {
     **{
         f"wide_digits_{split}": (wide_digits.ensure_wide_digits, split)
         for split in wide_digits.SPLITS
+    },
+    **{
+        f"digit_videos_{split}": (digit_videos.ensure_digit_videos, split)
+        for split in digit_videos.CLIPS
     },
 }
 _ADVICE = (

@@ -11,8 +11,8 @@ HEIGHT, WIDTH = 192, 256
 DIGITS_PER_IMAGE = (2, 5)
 DIGIT_HEIGHT = (28, 64)  # pixels
 CONTRAST = (60, 110)  # grey levels between a digit and the background around it
-_MAX_ANGLE = 12  # degrees
-_GAP = 2  # pixels between two digits
+MAX_ANGLE = 12  # degrees
+GAP = 2  # pixels between two digits
 _TRIES = 50
 
 
@@ -77,8 +77,8 @@ def draw(
             sample = int(rng.choice(np.flatnonzero(labels == label)))
             # Uniform in the logarithm: as many octaves of small digits as of large ones.
             height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))
-            ink = render(samples[sample], height, rng.uniform(-_MAX_ANGLE, _MAX_ANGLE))
-            place = _free_place(rng, taken, ink.shape, window)
+            ink = render(samples[sample], height, rng.uniform(-MAX_ANGLE, MAX_ANGLE))
+            place = free_place(rng, taken, ink.shape, window)
             if place is None:
                 continue
             rows, columns = place
@@ -161,7 +161,7 @@ def tight_box(inside: np.ndarray) -> tuple[int, int, int, int]:
     return x, y, int(columns[-1]) - x + 1, int(rows[-1]) - y + 1
 
 
-def _free_place(
+def free_place(
     rng: np.random.Generator, taken: np.ndarray, shape: tuple[int, int], window: Window
 ) -> tuple[slice, slice] | None:
     """Rows and columns where a digit of that shape touches no other, or None if none was found."""
@@ -169,8 +169,8 @@ def _free_place(
         top = window.top + int(rng.integers(0, window.height - shape[0] + 1))
         left = window.left + int(rng.integers(0, window.width - shape[1] + 1))
         around = taken[
-            max(top - _GAP, 0) : top + shape[0] + _GAP,
-            max(left - _GAP, 0) : left + shape[1] + _GAP,
+            max(top - GAP, 0) : top + shape[0] + GAP,
+            max(left - GAP, 0) : left + shape[1] + GAP,
         ]
         if not around.any():
             return slice(top, top + shape[0]), slice(left, left + shape[1])
@@ -179,6 +179,11 @@ def _free_place(
 
 def paint(rng: np.random.Generator, patch: np.ndarray, ink: np.ndarray) -> np.ndarray:
     """Lays a digit in a colour that stands out over a patch (h, w, 3) of the background."""
+    return patch + ink[..., None] * (ink_colour(rng, patch) - patch)
+
+
+def ink_colour(rng: np.random.Generator, patch: np.ndarray) -> np.ndarray:
+    """Colours (h, w, 3) of a digit that stands out over a patch of the background."""
     grey = patch.mean()
     contrast = rng.uniform(*CONTRAST)
     # Towards whichever end of the grey scale has room, either where both have.
@@ -186,8 +191,7 @@ def paint(rng: np.random.Generator, patch: np.ndarray, ink: np.ndarray) -> np.nd
     sign = rng.choice(signs) if signs else (-1 if grey > 127 else 1)
     tint = rng.normal(0, 18, 3)
     colour = grey + sign * contrast + tint - tint.mean()
-    shading = 0.3 * (patch - grey)
-    return patch + ink[..., None] * (colour + shading - patch)
+    return colour + 0.3 * (patch - grey)
 
 
 def _enlarged(values: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -265,6 +265,8 @@ def test_the_config_names_datasets_of_its_own(root):
         "cells",
         "coco_2017_train",
         "coco_2017_val",
+        "digit_videos_bursts",
+        "digit_videos_pan",
         "digits_train",
         "digits_val",
         "wide_digits_gains",

@@ -12,6 +12,7 @@ from mmseg.datasets import BaseSegDataset
 
 from dynbackbones.data import datasets_root
 from dynbackbones.demo import ensure_digits
+from dynbackbones.demo.digit_videos import CLIPS, ensure_digit_videos
 from dynbackbones.demo.digits import CLASSES
 from dynbackbones.demo.wide_digits import ensure_wide_digits
 
@@ -79,3 +80,18 @@ class WideDigitsDataset(DigitsDataset):
     @staticmethod
     def _written(root: str | os.PathLike) -> Path:
         return ensure_wide_digits(root)
+
+
+@DATASETS.register_module()
+class DigitVideosDataset(DigitsDataset):
+    """Frames of a clip with digits, in their order, 256 x 192 pixels, written on first use.
+
+    It takes the arguments of `DigitsDataset`; its splits are the clips ``"bursts"`` and ``"pan"``;
+    see `dynbackbones.demo.digit_videos`.
+    """
+
+    splits = tuple(CLIPS)
+
+    @staticmethod
+    def _written(root: str | os.PathLike) -> Path:
+        return ensure_digit_videos(root)

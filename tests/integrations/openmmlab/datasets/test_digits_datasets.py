@@ -1,8 +1,12 @@
 import pytest
 from mmengine.registry import init_default_scope
 
-from dynbackbones.demo import wide_digits
-from dynbackbones.integrations.openmmlab.datasets.digits import DigitsDataset, WideDigitsDataset
+from dynbackbones.demo import digit_videos, wide_digits
+from dynbackbones.integrations.openmmlab.datasets.digits import (
+    DigitsDataset,
+    DigitVideosDataset,
+    WideDigitsDataset,
+)
 from tests.messages import naming
 
 PIPELINE = [{"type": "LoadImageFromFile"}, {"type": "LoadAnnotations"}]
@@ -23,8 +27,24 @@ def test_wide_scenes_and_their_masks(tmp_path, monkeypatch, split, size):
     assert loaded["gt_seg_map"].max() < len(dataset.metainfo["classes"])
 
 
+def test_frames_of_a_clip_and_their_masks(tmp_path, monkeypatch):
+    init_default_scope("mmseg")
+    monkeypatch.setattr(digit_videos, "CLIPS", {"bursts": 2, "pan": 1})
+    dataset = DigitVideosDataset("bursts", PIPELINE, data_root=tmp_path)
+    names = [dataset.get_data_info(index)["img_path"] for index in range(len(dataset))]
+    assert [name[-10:] for name in names] == ["000000.jpg", "000001.jpg"]
+    loaded = dataset[1]
+    assert loaded["img"].shape == (192, 256, 3)
+    assert set(loaded["gt_seg_map"].flat) <= set(range(6)) and loaded["gt_seg_map"].any()
+
+
 @pytest.mark.parametrize(
-    ("kind", "splits"), [(DigitsDataset, ("train", "val")), (WideDigitsDataset, ("gains",))]
+    ("kind", "splits"),
+    [
+        (DigitsDataset, ("train", "val")),
+        (WideDigitsDataset, ("gains",)),
+        (DigitVideosDataset, ("bursts", "pan")),
+    ],
 )
 def test_an_unknown_split_is_refused(kind, splits):
     with pytest.raises(ValueError, match=naming("split", repr("test"), *splits)):
