@@ -1,0 +1,134 @@
+"""What every frame of a clip shows from every key that it could have, measured once.
+
+Schedules are then compared without running the model again: a frame's outcome depends on its key
+alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from dynbackbones.analysis.frame_schedules import ages_of
+from dynbackbones.experiments.stream_clips import LabelledClip
+from dynbackbones.training.progress import show_time_left
+from dynbackbones.video.adapters import Adapter
+from dynbackbones.video.agreement import Sample, agreement_of, describe
+from dynbackbones.video.pairs import Pair, Seen
+from dynbackbones.video.propagation import WAYS, Kept
+
+
+@dataclass
+class MeasuredClip:
+    """Outcomes by frame and age of the key, the frame itself first.
+
+    Attributes:
+        clip: what was measured.
+        max_age: of a key.
+        outcomes: by way of propagation, then by frame, then by age.
+        errors: (T, ages) of the same, infinite where there is no such key.
+        differences: (T, ages) of `Pair.difference`.
+        samples: of warped results, for a learned schedule.
+    """
+
+    clip: LabelledClip
+    max_age: int
+    outcomes: dict[str, list[list[Any]]]
+    errors: dict[str, np.ndarray]
+    differences: np.ndarray
+    samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames."""
+        return len(self.clip.frames)
+
+    def score(self, way: str, keys: Sequence[int]) -> float:
+        """The clip's metric if the model runs on these frames."""
+        ages = ages_of(keys, self.frames)
+        return self.clip.score({t: self.outcomes[way][t][a] for t, a in enumerate(ages)})
+
+    def score_at_age(self, way: str, age: int) -> float:
+        """The metric over all frames that have a key so much earlier."""
+        known = {t: own[age] for t, own in enumerate(self.outcomes[way]) if age < len(own)}
+        return self.clip.score(known)
+
+    def keys_where(self, wanted: np.ndarray) -> list[int]:
+        """The keys of a schedule that sees a frame and its key.
+
+        Args:
+            wanted: (T, ages) bool, whether it makes the frame a key.
+        """
+        keys = [0]
+        for t in range(1, self.frames):
+            age = t - keys[-1]
+            if age > self.max_age or wanted[t, age]:
+                keys.append(t)
+        return keys
+
+
+@torch.no_grad()
+def measure(
+    adapter: Adapter, clip: LabelledClip, *, max_age: int = 24, preset: str = "fast"
+) -> MeasuredClip:
+    """Runs a model on every frame, and moves each result to all later ones up to an age.
+
+    Args:
+        adapter: how the model is called.
+        clip: to measure on.
+        max_age: frames that a result may be old.
+        preset: of the optical flow.
+    """
+    count, shape = len(clip.frames), (len(clip.frames), max_age + 1)
+    result = MeasuredClip(
+        clip,
+        max_age,
+        {way: [[] for _ in range(count)] for way in WAYS},
+        {way: np.full(shape, np.inf) for way in WAYS},
+        np.zeros(shape),
+    )
+    earlier: list[tuple[Seen, Kept]] = []
+    for t, image in enumerate(show_time_left(clip.frames, count, "frame")):
+        frame, (own, kept) = Seen(image), adapter.run(image)
+        outcome = clip.outcome(t, own)
+        for way in WAYS:
+            _add(result, way, t, 0, outcome)
+        for age, (key, before) in enumerate(reversed(earlier), start=1):
+            pair = Pair(key, frame, age, t, preset)
+            moved = before.moved(pair)
+            result.differences[t, age] = pair.difference
+            _add(result, "copy", t, age, clip.outcome(t, adapter.result(before)))
+            _add(result, "warp", t, age, clip.outcome(t, adapter.result(moved)))
+            result.samples.append(Sample(t, age, describe(pair), agreement_of(moved, kept)))
+        earlier = [*earlier, (frame, kept)][-max_age:]
+    return result
+
+
+def met(rate: float, count: int, keys_at: Callable[[float], list[int]]) -> list[int]:
+    """The keys of the threshold that comes closest to a share, the higher the fewer.
+
+    Args:
+        rate: share of key frames.
+        count: of frames.
+        keys_at: keys by threshold in [0, 1].
+    """
+    low, high, best = 0.0, 1.0, None
+    for _ in range(40):
+        middle = (low + high) / 2
+        keys = keys_at(middle)
+        distance = len(keys) - round(rate * count)
+        if best is None or abs(distance) < abs(len(best) - round(rate * count)):
+            best = keys
+        if not distance:
+            break
+        low, high = (middle, high) if distance > 0 else (low, middle)
+    return best
+
+
+def _add(measured: MeasuredClip, way: str, frame: int, age: int, outcome: Any) -> None:
+    measured.outcomes[way][frame].append(outcome)
+    measured.errors[way][frame, age] = measured.clip.error(frame, outcome)
