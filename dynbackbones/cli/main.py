@@ -37,6 +37,7 @@ COMMANDS = {
     "train": Command("train", "train a config of mmseg or mmpretrain", "openmmlab"),
     "test": Command("test", "test a checkpoint of mmseg or mmpretrain", "openmmlab"),
     "zoom": Command("zoom", "look closer where it pays in large images"),
+    "stream-table": Command("stream_table", "key frames of a video beside the alternatives"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
     "convert": Command("convert", "give a checkpoint another library's names"),
     "export": Command("export", "write a trained network as an ONNX file that skips"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,10 +16,9 @@ from dynbackbones.experiments.stream_measured import MeasuredClip, met
 from dynbackbones.video.agreement import Sample, train_agreement
 from dynbackbones.video.propagation import WAYS
 
-SHARES = (1 / 2, 1 / 3, 1 / 5, 1 / 8)
+SHARES = (1 / 2, 1 / 3, 1 / 5, 1 / 10)
 AGES = (0, 1, 2, 3, 5, 8, 10, 15)
 _DRAWS = 10  # of random keys
-_WARM = 3  # frames before times count
 
 
 @dataclass(frozen=True)
@@ -125,13 +124,13 @@ def by_age(measured: MeasuredClip) -> dict[str, dict[int, float]]:
 
 
 def timed(
-    runs: Mapping[str, Callable[[np.ndarray], Any]], frames: Sequence[np.ndarray]
+    runs: Mapping[str, Callable[[np.ndarray], Any]], frames: Iterable[np.ndarray]
 ) -> dict[str, dict[str, float]]:
     """Milliseconds of a frame: all runs on each frame in turn, so that all meet the same machine.
 
     Args:
         runs: functions of a frame, by name; streams see the frames in their order.
-        frames: a clip; the first few do not count.
+        frames: a clip.
 
     Returns:
         By name ``mean``, ``p95``, ``max``, and ``ratio`` of the mean to the first run's.
@@ -143,8 +142,7 @@ def timed(
         for name in names[turn:] + names[:turn]:
             start = time.perf_counter()
             runs[name](image)
-            if t >= _WARM:
-                found[name].append(1000 * (time.perf_counter() - start))
+            found[name].append(1000 * (time.perf_counter() - start))
     base = statistics.fmean(found[names[0]])
     return {
         name: {

@@ -1,0 +1,153 @@
+"""Says what running a model on few frames of a video costs and loses, beside the alternatives.
+
+The images of the config's test set are taken for the frames of one video, in the order of their
+ids (YAML) or names (mmseg). Every k-th frame, random ones, those that differ, those that a learned
+schedule asks for, an oracle, and half the resolution on every frame; copied and warped by optical
+flow; by age; milliseconds of real streams in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynbackbones.checkpoints.whole_file import write_json
+from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.stream_models import load_detector, load_segmentor
+from dynbackbones.experiments import stream_table
+from dynbackbones.experiments.stream_data import Subject, detection, segmentation
+from dynbackbones.experiments.stream_measured import measure
+from dynbackbones.experiments.stream_table import Row
+from dynbackbones.training.progress import show_time_left
+from dynbackbones.video import Every, Stream
+from dynbackbones.video.propagation import WAYS
+
+HALF = "half resolution"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument(
+        "--config-file",
+        required=True,
+        metavar="FILE",
+        help="of a detector (YAML), or of a segmentor of mmseg (Python)",
+    )
+    options.add_argument(
+        "--engine", choices=("auto", "detectron2", "torchvision"), default="auto", help="of YAML"
+    )
+    options.add_argument(
+        "--weights",
+        metavar="FILE",
+        help="trained weights; of a YAML config by default OUTPUT_DIR/model_final.pth",
+    )
+    options.add_argument("--max-frames", type=_positive, help="of the clip (default: all)")
+    options.add_argument(
+        "--max-age", type=_positive, default=24, help="frames that a result may be old (24)"
+    )
+    options.add_argument(
+        "--shares",
+        type=_shares,
+        default=stream_table.SHARES,
+        metavar="S,S",
+        help="of key frames (default 1/2, 1/3, 1/5, 1/10)",
+    )
+    options.add_argument(
+        "--timed", type=_positive, default=60, metavar="N", help="frames to time (default 60)"
+    )
+    options.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="figures as JSON")
+    options.add_argument(
+        "opts",
+        nargs=argparse.REMAINDER,
+        metavar="KEY VALUE",
+        help="config overrides, last; of a Python config KEY=VALUE",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the tables.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse(parser(), arguments)
+    subject = _subject(args)
+    measured = measure(subject.adapter, subject.clip, max_age=args.max_age)
+    table = stream_table.rows(measured, args.shares)
+    table.insert(1, _half_resolution(subject))
+    ages, times = stream_table.by_age(measured), _times(subject, args.timed)
+    _print(subject, table, ages, times)
+    if args.output is not None:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        write_json(args.output, stream_table.to_dict(table, ages, times))
+        print(f"\nfigures: {args.output}")
+
+
+def _subject(args: argparse.Namespace) -> Subject:
+    if Path(args.config_file).suffix == ".py":
+        model = load_segmentor(args.config_file, args.weights, args.opts)
+        return segmentation(model.cfg, model, args.max_frames)
+    engine, cfg = load_detector(args)
+    return detection(cfg, engine, args.max_frames)
+
+
+def _half_resolution(subject: Subject) -> Row:
+    frames = subject.clip.frames
+    shown = show_time_left(enumerate(frames), len(frames), "frame")
+    outcomes = {t: subject.half(t, image) for t, image in shown}
+    return Row(f"{HALF}, every frame", "", 1.0, subject.clip.score(outcomes))
+
+
+def _times(subject: Subject, count: int) -> dict[str, dict[str, float]]:
+    """Of real streams; 60 frames are whole periods of each."""
+    frames = subject.clip.frames[:count]
+    runs = {"every frame": subject.adapter.run, HALF: lambda image: subject.half(0, image)}
+    for way in WAYS:
+        for k in (2, 3, 5, 10):
+            stream = Stream(None, schedule=Every(k), propagation=way, adapter=subject.adapter)
+            runs[f"every {k}, {way}"] = stream
+            for image in frames[:2]:  # what only a first call does
+                stream(image)
+            stream.reset()
+    return stream_table.timed(runs, show_time_left(frames, len(frames), "timed frame"))
+
+
+def _print(
+    subject: Subject,
+    table: Sequence[Row],
+    ages: dict[str, dict[int, float]],
+    times: dict[str, dict[str, float]],
+) -> None:
+    height, width = subject.clip.frames[0].shape[:2]
+    macs = subject.adapter.macs((height, width))
+    print(f"{len(subject.clip.frames)} frames of {height} x {width}, {macs / 1e9:.2f} GMACs each\n")
+    print(stream_table.markdown(table, subject.clip.metric))
+    print(f"\n{subject.clip.metric} by age of the result:\n")
+    columns = list(ages["copy"])
+    print(f"| age | {' | '.join(map(str, columns))} |")
+    print("|---" * (1 + len(columns)) + "|")
+    for way, values in ages.items():
+        print(f"| {way} | {' | '.join(f'{values[age]:.1f}' for age in columns)} |")
+    print("\n| run in turn | mean ms | p95 | max | mean, of every frame's |\n|---|---|---|---|---|")
+    for name, found in times.items():
+        cells = [f"{found[key]:.1f}" for key in ("mean", "p95", "max")]
+        print(f"| {name} | {' | '.join(cells)} | {found['ratio']:.2f} |")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def _shares(text: str) -> list[float]:
+    values = [float(part) for part in text.split(",")]
+    if not all(0 < value <= 1 for value in values):
+        raise argparse.ArgumentTypeError(f"shares must lie in (0, 1], got {text}")
+    return values
