@@ -153,13 +153,13 @@ class Canvas:
         self.figure = figure.Figure(figsize=(width, height), dpi=DPI, facecolor="white")
         self.width, self.height = width, height
 
-    def panel(self, left: float, top: float, height: float) -> Axes:
+    def panel(self, left: float, top: float, height: float, width: float = PANEL_WIDTH) -> Axes:
         bottom = self.height - top - height
         return self.figure.add_axes(
             (
                 left / self.width,
                 bottom / self.height,
-                PANEL_WIDTH / self.width,
+                width / self.width,
                 height / self.height,
             )
         )

@@ -48,6 +48,9 @@ COMMANDS = {
         "blockdrop_table", "BlockDrop's stages beside fixed policies", "openmmlab"
     ),
     "patchdrop": Command("patchdrop", "PatchDrop's experiments beside fixed patches", "openmmlab"),
+    "glance-focus": Command(
+        "glance_focus", "Glance and Focus beside crops in the centre and anywhere", "openmmlab"
+    ),
     "adaptation-pictures": Command(
         "adaptation_pictures", "predictions before and after adaptation", "openmmlab"
     ),

@@ -24,7 +24,7 @@ _VAL_SHARE = 0.2  # of each class's samples that the demo dataset trains with
 
 @dataclass(frozen=True)
 class Tiles:
-    """Pictures (N, EDGE, EDGE, 3) uint8 RGB, their classes (N,), and the samples (N,) they show.
+    """Pictures (N, edge, edge, 3) uint8 RGB, their classes (N,), and the samples (N,) they show.
 
     ``boxes`` (N, 4) are the digits' top, left, height and width in pixels.
     """
@@ -40,6 +40,7 @@ def make_tiles(
     count: int,
     seed: int = digits.SEED,
     heights: tuple[float, float] = DIGIT_HEIGHT,
+    edge: int = EDGE,
 ) -> Tiles:
     """Draws tiles, in seconds; the same arguments give the same tiles.
 
@@ -48,24 +49,28 @@ def make_tiles(
         count: number of tiles.
         seed: of everything random but the division of samples, which is the demo dataset's.
         heights: of the smallest and the largest digit, in pixels; each is anywhere in its tile.
+        edge: of a tile in pixels; scenes must divide into such tiles.
 
     Raises:
-        ValueError: there is no such split, or the count is below 1.
+        ValueError: there is no such split, the count is below 1, or scenes do not divide.
         UserError: scikit-learn or Pillow is missing.
     """
     if split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
+    if edge < 1 or scenes.HEIGHT % edge or scenes.WIDTH % edge:
+        raise ValueError(f"edge must divide {scenes.HEIGHT} and {scenes.WIDTH}, got {edge}")
+    per_scene = (scenes.HEIGHT // edge) * (scenes.WIDTH // edge)
     images, labels = digits.load_samples(len(CLASSES))
     chosen = tile_samples(labels)[split]
     parts, boxes, shown = [], [], []
-    for number in range(-(-count // _PER_SCENE)):
+    for number in range(-(-count // per_scene)):
         rng = np.random.default_rng([seed, 3 + SPLITS.index(split), number])
         # Classes equally likely.
-        wanted = rng.integers(0, len(CLASSES), _PER_SCENE)
+        wanted = rng.integers(0, len(CLASSES), per_scene)
         picked = [int(rng.choice(chosen[labels[chosen] == label])) for label in wanted]
-        tiles, places = _scene_of_tiles(rng, images[picked], heights)
+        tiles, places = _scene_of_tiles(rng, images[picked], heights, edge)
         parts.append(tiles)
         boxes += places
         shown += picked
@@ -94,22 +99,18 @@ def tile_samples(labels: np.ndarray) -> dict[str, np.ndarray]:
     return {split: np.sort(np.concatenate(parts)) for split, parts in chosen.items()}
 
 
-_ROWS, _COLUMNS = scenes.HEIGHT // EDGE, scenes.WIDTH // EDGE
-_PER_SCENE = _ROWS * _COLUMNS
-
-
 def _scene_of_tiles(
-    rng: np.random.Generator, samples: np.ndarray, heights: tuple[float, float]
+    rng: np.random.Generator, samples: np.ndarray, heights: tuple[float, float], edge: int
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """A background with a digit in each tile: (tiles, EDGE, EDGE, 3) uint8, and their boxes."""
+    """A background with a digit in each tile: (tiles, edge, edge, 3) uint8, and their boxes."""
     boxes = []
     image = scenes.background(rng)
-    tiles = image.reshape(_ROWS, EDGE, _COLUMNS, EDGE, 3)
-    tiles = tiles.swapaxes(1, 2).reshape(_PER_SCENE, EDGE, EDGE, 3)  # a copy
+    tiles = image.reshape(scenes.HEIGHT // edge, edge, scenes.WIDTH // edge, edge, 3)
+    tiles = tiles.swapaxes(1, 2).reshape(-1, edge, edge, 3)  # a copy
     for tile, sample in zip(tiles, samples, strict=True):
         height = float(np.exp(rng.uniform(*np.log(heights))))
-        ink = scenes.render(sample, height, rng.uniform(-MAX_ANGLE, MAX_ANGLE))[:EDGE, :EDGE]
-        top, left = (int(rng.integers(0, EDGE - size + 1)) for size in ink.shape)
+        ink = scenes.render(sample, height, rng.uniform(-MAX_ANGLE, MAX_ANGLE))[:edge, :edge]
+        top, left = (int(rng.integers(0, edge - size + 1)) for size in ink.shape)
         place = slice(top, top + ink.shape[0]), slice(left, left + ink.shape[1])
         tile[place] = scenes.paint(rng, tile[place], ink)
         boxes.append((top, left, *ink.shape))

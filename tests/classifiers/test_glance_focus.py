@@ -13,30 +13,9 @@ from dynbackbones.classifiers import FocusLearning
 from dynbackbones.classifiers.glance_focus.crops import corners_of, crop, interpolated_crop
 from dynbackbones.classifiers.glance_focus.decisions import FocusChoices
 from dynbackbones.errors import UserError
-from tests.classifiers.made import images
+from tests.classifiers.made import FOCUS as NAME
+from tests.classifiers.made import focused, images
 from tests.messages import naming
-
-NAME = "glance_focus_cifar_resnet8"
-
-
-def focused(name=NAME, patch=24, steps=4, **options):
-    """A network with opinions of its own, whose places and confidences differ between images."""
-    torch.manual_seed(0)
-    net = dynbackbones.build_classifier(name, 10, patch=patch, steps=steps, **options)
-    for encoder in (net.glance, net.local):
-        for module in encoder.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():
-            encoder.train().look(torch.randn(16, 3, patch, patch))
-    for layer in (net.glance.fc, net.local.fc, *_last(net)):
-        torch.nn.init.normal_(layer.weight, std=0.5)
-    torch.nn.init.normal_(net.proposal.actor.weight, std=9)
-    return net.eval()
-
-
-def _last(net):
-    return net.head.layers if hasattr(net.head, "layers") else [net.head.fc]
 
 
 def scenes(count=6, size=(64, 64)):
@@ -136,7 +115,7 @@ def test_budgets_that_cannot_be_met_are_refused(targets, words):
     made = focused()
     with pytest.raises(ValueError, match=naming(*words)):
         dynbackbones.calibrate(made, scenes(), **targets)
-    assert made.exits.tolist() == [math.inf] * 3 + [-math.inf]
+    assert made.exits.tolist() == [2.0] * 3 + [0.0]
 
 
 def test_calibration_wants_images_that_are_numbers():

@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 _TURNS = 60
+# Finite, as all weights are that are saved.
+NEVER, ALWAYS = 2.0, 0.0
+"""Thresholds that no confidence reaches, and that every one does."""
 
 
 def no_exits(steps: int) -> Tensor:
     """(T,) thresholds with which every image takes all steps."""
-    return torch.tensor([math.inf] * (steps - 1) + [-math.inf])
+    return torch.tensor([NEVER] * (steps - 1) + [ALWAYS])
 
 
 def checked_exits(exits: Sequence[float], steps: int) -> Tensor:
@@ -37,7 +40,7 @@ def checked_exits(exits: Sequence[float], steps: int) -> Tensor:
         )
     if any(math.isnan(value) for value in values):
         raise ValueError(f"exits must be numbers, got {values}; infinity is for no exit")
-    return torch.tensor([*values[: steps - 1], -math.inf])
+    return torch.tensor([*values[: steps - 1], ALWAYS]).clamp(ALWAYS, NEVER)
 
 
 def geometric_shares(log_q: float, steps: int) -> Tensor:
@@ -80,8 +83,8 @@ def exits_for(confidences: Tensor, shares: Tensor) -> Tensor:
         shares: (T,) that add up to 1.
 
     Returns:
-        (T,) float32; the last is -infinity, where none leave infinity. Otherwise it lies between
-        the confidence of the last that leaves and that of the next.
+        (T,) float32; the last is 0, and 2 where none leave. Otherwise it lies between the
+        confidence of the last that leaves and that of the next.
     """
     count, steps = confidences.shape
     confidences = confidences.detach().double().cpu()

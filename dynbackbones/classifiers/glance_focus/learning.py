@@ -23,14 +23,16 @@ class Sequence(NamedTuple):
 
     Attributes:
         logits, own: T times (N, classes), see `Look`.
-        log_probs, values: T - 1 times (N,), of the places that were drawn and what the critic
-            expected there; empty where no places were drawn.
+        log_probs, values: T - 1 times (N,), of the places that were chosen and what the critic
+            expected there; empty where crops are between the pixels.
+        corners: T - 1 times (N, 2), row and column of each crop; empty likewise.
     """
 
     logits: list[Tensor]
     own: list[Tensor]
     log_probs: list[Tensor]
     values: list[Tensor]
+    corners: list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,7 @@ class FocusLearning:
         """
         check_labels(labels, len(images), net.num_classes)
         net.check_images(images)
+        _check_company(net, images)
         if net.stage == WARM_UP:
             return self._supervised(look_around(net, images, _anywhere), labels)
         if net.stage != POLICY:
@@ -160,8 +163,8 @@ def look_around(
     """
     rows, size = torch.arange(len(images), device=images.device), tuple(images.shape[-2:])
     # Only the proposal learns from its reward.
-    frozen = not net.local.fc.weight.requires_grad
-    looks, memory = Sequence([], [], [], []), None
+    frozen = not net.stage_trains_encoders
+    looks, memory = Sequence([], [], [], [], []), None
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         look = net.look_whole(images)
     for step in range(1, net.steps + 1):
@@ -177,10 +180,20 @@ def look_around(
             places, log_probs = choose(proposed)
             looks.log_probs.append(log_probs)
             looks.values.append(proposed.value)
-            crops = crop(images, rows, corners_of(places, size, net.patch), net.patch)
+            looks.corners.append(corners_of(places, size, net.patch))
+            crops = crop(images, rows, looks.corners[-1], net.patch)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
             look = net.look_closer(crops, look.state)
     return looks
+
+
+def _check_company(net: GlanceFocusClassifier, images: Tensor) -> None:
+    """Batch norm knows no spread of one value."""
+    if len(images) == 1 and net.proposal.map_shape[1:] == (1, 1) and net.stage_trains_encoders:
+        raise UserError(
+            f"a batch of one image does not train encoders whose maps at patch={net.patch} are of "
+            "one pixel, as batch norm has nothing to compare: give at least two, or drop_last=True"
+        )
 
 
 def discounted(rewards: Tensor, discount: float) -> Tensor:

@@ -182,6 +182,11 @@ class GlanceFocusClassifier(DynamicClassifier):
         learns = PARTS if self.stage == POLICY else PARTS[:3]
         return learns if self.train_glance else learns[1:]
 
+    @property
+    def stage_trains_encoders(self) -> bool:
+        """Whether more than the proposal learns in the present stage."""
+        return "local" in self._learns
+
     def _enter(self, stage: str) -> None:
         check_choice("stage", stage, STAGES)
         self.stage = stage

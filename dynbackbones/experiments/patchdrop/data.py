@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dynbackbones.demo.digit_tiles import make_tiles
+from dynbackbones.demo.digit_tiles import EDGE, make_tiles
 from dynbackbones.errors import UserError
 
 DIGIT_HEIGHTS = (8.0, 11.0)
@@ -61,14 +61,22 @@ def _augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return moved.permute(0, 3, 1, 2)
 
 
-def digits_anywhere(folder: Path, train: int, val: int) -> tuple[Split, Split]:
-    """Textured scenes of 32 x 32 pixels with a small digit anywhere; kept in a file."""
-    file = folder / f"digits-{train}-{val}.npz"
+def digits_anywhere(
+    folder: Path,
+    train: int,
+    val: int,
+    heights: tuple[float, float] = DIGIT_HEIGHTS,
+    edge: int = EDGE,
+) -> tuple[Split, Split]:
+    """Textured square scenes with a small digit anywhere; kept in a file. See `make_tiles`."""
+    usual = (heights, edge) == (DIGIT_HEIGHTS, EDGE)
+    kind = "" if usual else f"-{edge}-{heights[0]:g}-{heights[1]:g}"
+    file = folder / f"digits{kind}-{train}-{val}.npz"
     if not file.exists():
         folder.mkdir(parents=True, exist_ok=True)
         arrays = {}
         for split, count in (("train", train), ("val", val)):
-            tiles = make_tiles(split, count, heights=DIGIT_HEIGHTS)
+            tiles = make_tiles(split, count, heights=heights, edge=edge)
             arrays |= {
                 f"{split}_{key}": getattr(tiles, key) for key in ("images", "labels", "boxes")
             }

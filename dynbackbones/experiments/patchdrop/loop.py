@@ -1,17 +1,27 @@
-"""A training loop for classifiers of patches in memory, with progress on stderr."""
+"""A training loop for classifiers of patches, images in memory, with progress on stderr."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.classifiers import PatchDrop, PatchLearning
+from dynbackbones.classifiers.base import DynamicClassifier
 from dynbackbones.experiments.patchdrop.data import Split
 from dynbackbones.training.progress import show_time_left
+
+
+class Learning(Protocol):
+    """What knows the losses of a network's stage."""
+
+    def losses(
+        self, net: DynamicClassifier, images: Tensor, labels: Tensor
+    ) -> Mapping[str, Tensor]:
+        """Losses, and what to log beside them (names without "loss")."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +63,8 @@ def computing(bfloat16: bool) -> AbstractContextManager:
 
 
 def train(
-    net: PatchDrop,
-    learning: PatchLearning,
+    net: DynamicClassifier,
+    learning: Learning,
     split: Split,
     schedule: Schedule,
     seed: int,
@@ -102,5 +112,6 @@ def train(
 
 def _figures(logged: list[dict[str, float]]) -> str:
     """Of the last iteration, in a line of text."""
-    names = ("accuracy", "greedy_accuracy", "greedy_usage", "reward")
-    return ", ".join(f"{name} {logged[-1][name]:.3g}" for name in names if name in logged[-1])
+    names = ("accuracy", "greedy", "reward")
+    last = logged[-1] if logged else {}
+    return ", ".join(f"{key} {value:.3g}" for key, value in last.items() if key.startswith(names))

@@ -1,0 +1,51 @@
+"""``dynbackbones glance-focus``: Glance and Focus on digits anywhere, beside other crops."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dynbackbones.cli.arguments import parse
+from dynbackbones.experiments.glance_focus import stages
+from dynbackbones.experiments.glance_focus.drawing import draw
+from dynbackbones.experiments.glance_focus.report import markdown
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        description="Train Glance and Focus at a scale for CPUs: a small digit anywhere in scenes "
+        "of 64 x 64 pixels, crops of 24. Finished steps are not run again: an interrupted "
+        "experiment continues."
+    )
+    options.add_argument(
+        "--output", required=True, metavar="FOLDER", help="steps, tables and a picture"
+    )
+    options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="mixed precision: twice as fast on CPUs that have it",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, and writes a table after each seed and a picture at the end.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse(parser(), arguments)
+    output, results = Path(args.output), {}
+    plan = replace(stages.PLAN, bfloat16=args.bfloat16)
+    for seed in args.seeds:
+        results |= stages.run(output, [seed], plan)
+        text = "\n".join(markdown(results)) + "\n"
+        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
+            (output / f"glance_focus.{suffix}").write_text(content, encoding="utf-8")
+    print(text)
+    draw(stages.experiment(output, args.seeds[0], plan), output / "glance_focus.png")

@@ -1,0 +1,62 @@
+"""Tables of the experiment in Markdown."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from dynbackbones.experiments.glance_focus.evaluation import PLACES
+from dynbackbones.experiments.table import heading, row
+
+TITLES = {
+    "warm_up": "Warm-up: crops anywhere, no policy yet",
+    "policy": "Policy by reinforcement, frozen encoders and head",
+    "fine_tune": "Fine-tuned with the policy's crops",
+    "interpolate": "Everything at once through crops between pixels, from the same warm-up",
+}
+_LABELS = {"learned": "learned", "center": "centre", "random": "random"}
+
+
+def markdown(results: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
+    """A section for each stage, figures of all seeds."""
+    runs = list(results.values())
+    for stage, title in TITLES.items():
+        found = [run[stage] for run in runs]
+        yield f"### {title}"
+        yield ""
+        yield from _places(found)
+        yield ""
+        if stage != "warm_up":
+            yield from _budgets(found)
+            yield ""
+    minutes = sum(entry["cpu_seconds"] for run in runs for entry in run.values()) / 60
+    yield f"Seeds {', '.join(map(str, results))}; {minutes:.0f} minutes of processor time."
+
+
+def _places(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    costs = found[0]["mmacs"]
+    steps = [f"t = {step} ({cost:.1f})" for step, cost in enumerate(costs, start=1)]
+    yield from heading(["crops, accuracy in % (10^6 MACs)", *steps, "digit in the first crop, %"])
+    for place in PLACES:
+        entries = [entry["places"][place] for entry in found]
+        accuracy = [
+            _each([e["accuracy"][step] for e in entries], 1) for step in range(len(costs))
+        ]
+        shown = _each([100 * e["covered"] for e in entries], 0)
+        yield row([_LABELS[place], *accuracy, shown])
+
+
+def _budgets(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield from heading(
+        ["budget, 10^6 MACs", "reached on other images", "steps", "accuracy, %", "straight line, %"]
+    )
+    for entries in zip(*(entry["budgets"] for entry in found), strict=True):
+        columns = (("reached_mmacs", 2), ("steps", 2), ("accuracy", 1), ("line", 1))
+        asked = statistics.fmean(entry["asked_mmacs"] for entry in entries)
+        figures = [_each([e[key] for e in entries], digits) for key, digits in columns]
+        yield row([f"{asked:.2f}", *figures])
+
+
+def _each(values: Sequence[float], digits: int) -> str:
+    return " / ".join(f"{value:.{digits}f}" for value in values)
