@@ -29,8 +29,8 @@ export OMP_WAIT_POLICY ?= PASSIVE
 PYTEST = OMP_NUM_THREADS=1 $(PYTHON) -m pytest \
 	$$($(PYTHON) -c "import xdist" 2>/dev/null && echo "-n 2")
 
-.PHONY: help demo demo-zoom test test-detectron2 test-slow fuzz long-runs faults versions check-gpu \
-	lint docs bench
+.PHONY: help demo demo-zoom demo-stream test test-detectron2 test-slow fuzz long-runs faults versions \
+	check-gpu lint docs bench
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -52,6 +52,11 @@ demo-zoom: $(call installed,demo) ## look closer where it pays in large images, 
 	$(PYTHON) tools/zoom.py train --config-file $(DEMO)/wide_retinanet.yaml
 	$(PYTHON) tools/zoom.py predict --config-file $(DEMO)/wide_retinanet.yaml
 	$(PYTHON) tools/zoom.py table --config-file $(DEMO)/wide_retinanet.yaml --max-images 50
+
+demo-stream: $(call installed,demo) ## run a detector on a tenth of a video's frames
+	$(PYTHON) tools/train_net.py --config-file $(DEMO)/retinanet.yaml --resume
+	$(PYTHON) tools/stream.py --config-file $(DEMO)/retinanet.yaml digit_videos_bursts \
+		--schedule difference --rate 0.1 -o output/demo/stream/bursts.mp4 --overwrite
 
 test: $(call installed,dev) ## run the tests (detectron2's are skipped where it is missing)
 	$(PYTEST)

@@ -16,6 +16,8 @@ def parse(
     parser: argparse.ArgumentParser,
     arguments: Sequence[str] | None = None,
     actions: Sequence[argparse.ArgumentParser] = (),
+    *,
+    intermixed: bool = False,
 ) -> argparse.Namespace:
     """Parses a command's arguments, and imports the modules that ``--import`` names.
 
@@ -23,6 +25,7 @@ def parse(
         parser: the command's own options; gets ``--import`` too.
         arguments: by default those of ``sys.argv``.
         actions: parsers of the command's actions, which get ``--import`` in its place.
+        intermixed: whether options may stand between positional arguments.
 
     Raises:
         UserError: a module cannot be imported.
@@ -37,7 +40,7 @@ def parse(
             help="import your own module, such as one that registers a backbone, before anything "
             "is built; may be given several times",
         )
-    args = parser.parse_args(arguments)
+    args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
     import_modules(args.imports)
     return args
 

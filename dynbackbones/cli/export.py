@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 import dynbackbones
-from dynbackbones import checkpoints
 from dynbackbones.backbones.base import Backbone, find_backbones
 from dynbackbones.cli.arguments import check_backbone, parse
-from dynbackbones.cli.engines import add_engine_option, check_installed, open_engine
-from dynbackbones.cli.visualize import use_trained_weights
+from dynbackbones.cli.engines import add_engine_option
+from dynbackbones.cli.trained_models import (
+    is_yaml,
+    open_detector,
+    open_mmengine_model,
+    refuse_overrides,
+)
 from dynbackbones.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,19 +78,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from dynbackbones.export import check_output, to_onnx
 
     check_output(args.output, args.overwrite)
-    if args.opts and not _is_yaml(args):
-        raise UserError(f"{' '.join(args.opts)}: overrides are for a YAML --config-file")
+    refuse_overrides(args)
     if args.backbone:
         report = to_onnx(_named(args.backbone, args.weights), args.output, overwrite=args.overwrite)
-    elif _is_yaml(args):
+    elif is_yaml(args):
         report = _detector(args)
     else:
         report = _mmengine_model(args)
     print(report)
-
-
-def _is_yaml(args: argparse.Namespace) -> bool:
-    return args.config_file is not None and Path(args.config_file).suffix != ".py"
 
 
 def _named(name: str, weights: str | None) -> Backbone:
@@ -101,13 +100,7 @@ def _named(name: str, weights: str | None) -> Backbone:
 def _detector(args: argparse.Namespace) -> ExportReport:
     from dynbackbones.export import to_onnx
 
-    if args.weights:
-        args.opts += ["MODEL.WEIGHTS", args.weights]
-    engine, adapter, cfg = open_engine(
-        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
-    )
-    use_trained_weights(cfg, args)
-    predictor = adapter.load_predictor(cfg)
+    engine, cfg, predictor = open_detector(args)
     if args.part == "backbone":
         net = _backbone_of(predictor.model, args)
         return to_onnx(net, args.output, overwrite=args.overwrite)
@@ -119,17 +112,9 @@ def _detector(args: argparse.Namespace) -> ExportReport:
 
 
 def _mmengine_model(args: argparse.Namespace) -> ExportReport:
-    check_installed("openmmlab")
     from dynbackbones.export import to_onnx
-    from dynbackbones.integrations.openmmlab import checks
 
-    if args.weights is None:
-        raise UserError(f"--config-file {args.config_file}: give the model's --weights")
-    cfg = checks.load_config(args.config_file)
-    model = checks.build_model(cfg)
-    state = checkpoints.state_dict_of(checkpoints.load(args.weights), args.weights)
-    checkpoints.check_architecture(model.state_dict(), state, args.weights)
-    model.load_state_dict(state)
+    cfg, model, _ = open_mmengine_model(args)
     if args.part == "model" and cfg.get("default_scope") == "mmpretrain":
         from dynbackbones.integrations.openmmlab.export import classifier_to_onnx
 

@@ -39,6 +39,7 @@ COMMANDS = {
     "zoom": Command("zoom", "look closer where it pays in large images"),
     "stream-table": Command("stream_table", "key frames of a video beside the alternatives"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
+    "stream": Command("stream", "run a trained model on some frames of a video"),
     "convert": Command("convert", "give a checkpoint another library's names"),
     "export": Command("export", "write a trained network as an ONNX file that skips"),
     "benchmark": Command("benchmark", "measure latency side by side"),

@@ -21,13 +21,13 @@ def show_rounds(rounds: Iterable[int]) -> Iterator[int]:
 
 
 def show_time_left(
-    items: Iterable[T], total: int, title: str = "image", figures: Callable[[], str] = str
+    items: Iterable[T], total: int | None, title: str = "image", figures: Callable[[], str] = str
 ) -> Iterator[T]:
     """Passes items on, and prints their count and the time left, every second or so.
 
     Args:
         items: to pass on.
-        total: their number.
+        total: their number, or about that; None if nothing tells, and no time left is printed.
         title: of the line.
         figures: what else there is to say by now; by default nothing.
     """
@@ -36,8 +36,10 @@ def show_time_left(
     for done, item in enumerate(items):
         now = time.monotonic()
         if done and now - shown > (0.5 if terminal else 20):
-            shown, left = now, (now - start) / done * (total - done)
-            said = (f"{title} {done}/{total}", f"{left:.0f} s left", figures())
+            shown, said = now, (f"{title} {done}", figures())
+            if total is not None and done < total:
+                left = (now - start) / done * (total - done)
+                said = (f"{title} {done}/{total}", f"{left:.0f} s left", figures())
             line = ", ".join(part for part in said if part)
             width = max(width, len(line))
             print(

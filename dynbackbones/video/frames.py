@@ -132,3 +132,21 @@ def frame_rate(source: str | os.PathLike | int | Sequence[str | os.PathLike]) ->
         if 1 <= rate <= 240:
             return float(rate)
     return 25.0
+
+
+def frame_count(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -> int | None:
+    """About how many frames there are: pictures, or what a video file says; None of a camera."""
+    if isinstance(source, int):
+        return None
+    if not isinstance(source, str | os.PathLike):
+        return len(source)
+    path = Path(source)
+    if path.is_dir():
+        return sum(p.suffix.lower() in PICTURES for p in path.iterdir())
+    if path.suffix.lower() in PICTURES:
+        return 1
+    cv2 = import_cv2()
+    capture = cv2.VideoCapture(str(path))
+    count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
+    capture.release()
+    return count if count > 0 else None

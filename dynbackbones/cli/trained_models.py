@@ -1,0 +1,80 @@
+"""A trained model from the config and the weights that a command is given."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dynbackbones import checkpoints
+from dynbackbones.cli.engines import check_installed, open_engine
+from dynbackbones.cli.visualize import use_trained_weights
+from dynbackbones.errors import UserError
+
+if TYPE_CHECKING:
+    from fvcore.common.config import CfgNode
+    from torch import nn
+
+    from dynbackbones.analysis.survey import Predictor
+
+
+def is_yaml(args: argparse.Namespace) -> bool:
+    """Whether there is a config, and it is a detector's rather than mmengine's."""
+    return args.config_file is not None and Path(args.config_file).suffix != ".py"
+
+
+def refuse_overrides(args: argparse.Namespace) -> None:
+    """Makes sure that ``KEY VALUE`` are given for a YAML config alone.
+
+    Raises:
+        UserError: they are not.
+    """
+    if args.opts and not is_yaml(args):
+        raise UserError(f"{' '.join(args.opts)}: overrides are for a YAML --config-file")
+
+
+def open_detector(args: argparse.Namespace) -> tuple[str, CfgNode, Predictor]:
+    """The detector of a YAML config, by either engine.
+
+    Args:
+        args: ``engine``, ``config_file``, ``weights``, ``opts``.
+
+    Returns:
+        The engine's name, the config, and what runs on single images.
+
+    Raises:
+        UserError: the config is wrong, or the weights are missing or do not fit.
+    """
+    if args.weights:
+        args.opts += ["MODEL.WEIGHTS", args.weights]
+    engine, adapter, cfg = open_engine(
+        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
+    )
+    use_trained_weights(cfg, args)
+    return engine, cfg, adapter.load_predictor(cfg)
+
+
+def open_mmengine_model(args: argparse.Namespace) -> tuple[Any, nn.Module, dict[str, Any]]:
+    """The model of a config of mmengine's.
+
+    Args:
+        args: ``config_file`` and ``weights``.
+
+    Returns:
+        The config, the model with its weights, and what the file of these holds.
+
+    Raises:
+        UserError: the config is wrong, or the weights are missing or do not fit.
+    """
+    check_installed("openmmlab")
+    from dynbackbones.integrations.openmmlab import checks
+
+    if args.weights is None:
+        raise UserError(f"--config-file {args.config_file}: give the model's --weights")
+    cfg = checks.load_config(args.config_file)
+    model = checks.build_model(cfg)
+    content = checkpoints.load(args.weights)
+    state = checkpoints.state_dict_of(content, args.weights)
+    checkpoints.check_architecture(model.state_dict(), state, args.weights)
+    model.load_state_dict(state)
+    return cfg, model, content
