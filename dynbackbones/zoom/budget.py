@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,37 @@ def best_of(values: Tensor, rate: float) -> Tensor:
     chosen = torch.zeros(len(values), dtype=torch.bool, device=values.device)
     chosen[torch.sort(values, descending=True, stable=True).indices[:count]] = True
     return chosen
+
+
+def worth_looking(
+    values: Tensor, price: float, macs: float, costs: Mapping[str, float]
+) -> list[int]:
+    """The patches to look at one after the other, the most valuable first, until it ends paying.
+
+    Args:
+        values: (P,) what each is expected to gain.
+        price: what one must gain at least.
+        macs: what may be spent on the image.
+        costs: of what ran before, and under ``"crop"`` of one patch.
+
+    Raises:
+        ValueError: the price is not a number, or ``macs`` are spent before the first patch.
+    """
+    before = sum(cost for name, cost in costs.items() if name != "crop")
+    if math.isnan(price):
+        raise ValueError("price must be a number, what a patch must be expected to gain; got nan")
+    if not macs >= before:
+        raise ValueError(
+            f"macs must be at least the {before:.4g} of the coarse pass and the policy, got "
+            f"{macs:.4g}"
+        )
+    order = torch.sort(values, descending=True, stable=True).indices.tolist()
+    worth = [patch for patch in order if float(values[patch]) >= price]
+    return [
+        patch
+        for count, patch in enumerate(worth, start=1)
+        if before + count * costs["crop"] <= macs * (1 + 1e-9)
+    ]
 
 
 def threshold_at(values: Sequence[Tensor], rate: float) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from dynbackbones import calibrate
 from dynbackbones.errors import UserError
-from dynbackbones.zoom.budget import best_of, threshold_for
+from dynbackbones.zoom.budget import best_of, threshold_for, worth_looking
 from tests.messages import names, naming
 from tests.zoom.bright import bright_zoom, image_with
 
@@ -86,6 +86,30 @@ def test_anytime_ends_as_every_patch_and_begins_coarse():
     assert rates == pytest.approx([0, 5 / 12, 10 / 12, 1])
     (every,) = bright_zoom(policy="all")([image])
     assert torch.equal(results[-1].boxes, every.boxes)
+
+
+def test_anytime_ends_where_a_patch_is_not_worth_its_price():
+    image = image_with((3, 3, 11, 11), FAR)
+    zoom = bright_zoom(batch_crops=1)
+    whole = list(zoom.anytime(image))
+    values = zoom.decisions.values[0]
+    price = float(values.max())
+    few = list(zoom.anytime(image, price=price))
+    assert int(zoom.decisions.chosen[0].sum()) == int((values >= price).sum()) == len(few) - 1
+    assert len(few) < len(whole) == 13
+    assert torch.equal(few[-1].boxes, whole[len(few) - 1].boxes)
+    assert len(list(zoom.anytime(image, price=math.inf))) == 1
+    with pytest.raises(ValueError, match=naming("price")):
+        next(zoom.anytime(image, price=math.nan))
+
+
+def test_anytime_ends_where_a_budget_is_spent():
+    values, costs = torch.tensor([0.1, 0.7, 0.0, 0.4]), {"coarse": 3.0, "policy": 1.0, "crop": 2.0}
+    for macs, order in ((4.0, []), (7.9, [1]), (8.0, [1, 3]), (math.inf, [1, 3, 0, 2])):
+        assert worth_looking(values, -math.inf, macs, costs) == order
+    assert worth_looking(values, 0.1, 10.0, costs) == [1, 3, 0]
+    with pytest.raises(ValueError, match=naming("macs", 4, 3.5)):
+        worth_looking(values, 0.0, 3.5, costs)
 
 
 def test_figures_and_regions_of_decisions():
