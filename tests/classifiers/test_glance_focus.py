@@ -269,6 +269,9 @@ def test_stages_follow_each_other():
     made.set_stage("policy")
     with pytest.raises(UserError, match=naming("'fine_tune'", "'proposal'", "'policy'")):
         made.set_stage("fine_tune")
+    kept = dynbackbones.build_classifier(NAME, 10, patch=24, steps=4, train_glance=False)
+    with pytest.raises(UserError, match=naming("train_glance=False", "'glance'")):
+        kept.set_stage("warm_up")
     # Everything learns at once.
     dynbackbones.build_classifier(
         NAME, 10, patch=24, steps=4, proposal_training="interpolate"

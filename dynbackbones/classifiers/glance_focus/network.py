@@ -221,6 +221,11 @@ class GlanceFocusClassifier(DynamicClassifier):
         needs = {FINE_TUNE: (("head", WARM_UP), ("proposal", POLICY))}.get(stage, ())
         if stage == POLICY and self.proposal_training == "reinforce":
             needs = (("head", WARM_UP),)
+        if stage == WARM_UP and not (self.train_glance or self.glance.trained):
+            raise UserError(
+                "train_glance=False keeps 'glance' as it was pretrained, but it was not: load its "
+                "weights first, or build the network with train_glance=True"
+            )
         for name, before in needs:
             if not getattr(self, name).trained:
                 raise UserError(

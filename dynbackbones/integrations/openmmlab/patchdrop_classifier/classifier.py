@@ -13,23 +13,26 @@ from typing import Any
 
 import torch
 from mmengine.registry import MODELS
-from mmpretrain.models.classifiers import BaseClassifier
-from mmpretrain.registry import MODELS as CLASSIFIER_PARTS
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from dynbackbones.classifiers import PatchLearning, PatchSelection, build_classifier
+from dynbackbones.classifiers import (
+    PatchDrop,
+    PatchLearning,
+    PatchSelection,
+    build_classifier,
+)
 from dynbackbones.classifiers.patchdrop import HIGH, STAGES
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.datasets.packed_images import PackedImages as PackedImages
 from dynbackbones.integrations.openmmlab.patchdrop_classifier.metrics import (
     PatchUsage as PatchUsage,
 )
-from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of, refuse_other_networks
+from dynbackbones.integrations.openmmlab.staged_classifier import StagedClassifier, mistakes_of
 
 
 @MODELS.register_module()
-class PatchDropClassifier(BaseClassifier):
+class PatchDropClassifier(StagedClassifier):
     """A classifier of `build_classifier` in mmpretrain, which trains one of its stages.
 
     See `PatchDrop.set_stage` for the stages. A checkpoint of the stage before is named by
@@ -68,82 +71,36 @@ class PatchDropClassifier(BaseClassifier):
     ) -> None:
         if stage not in STAGES:
             raise UserError(f"stage must be one of {', '.join(STAGES)}, got {stage!r}")
-        if train_cfg:
-            raise UserError(
-                "PatchDropClassifier rewards right predictions of single images: remove train_cfg "
-                "(batch augmentations such as Mixup)"
-            )
         if selection is not None and stage != HIGH:
             raise UserError(f"selection goes with stage {HIGH!r}, not with {stage!r}: remove it")
-        if not isinstance(data_preprocessor, nn.Module):
-            data_preprocessor = {"type": "ClsDataPreprocessor", **(data_preprocessor or {})}
-            data_preprocessor = CLASSIFIER_PARTS.build(data_preprocessor)
-        super().__init__(init_cfg, data_preprocessor)
-        try:
-            self.learning = PatchLearning(sigma, alpha, entropy_weight)
-            self.net = build_classifier(**{**classifier, "stage": stage})
-            self.patches = selection and PatchSelection(selection, selection_rate)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"PatchDropClassifier: {error}") from error
-        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
-        self.to(memory_format=self.memory_format)
-        self.register_load_state_dict_pre_hook(_refuse_other_networks)
-        self.register_load_state_dict_post_hook(_check_order)
+        with mistakes_of(self):
+            patches = selection and PatchSelection(selection, selection_rate)
 
-    @property
-    def stage(self) -> str:
-        """The stage that trains."""
-        return self.net.stage
+        def make() -> tuple[PatchDrop, PatchLearning]:
+            net = build_classifier(**{**classifier, "stage": stage})
+            return net, PatchLearning(sigma, alpha, entropy_weight)
 
-    def forward(
-        self,
-        inputs: Tensor,
-        data_samples: list[DataSample] | None = None,
-        mode: str = "tensor",
-    ) -> Any:
-        """Log-probabilities (N, classes), losses or predictions; see mmpretrain's classifiers."""
-        inputs = inputs.contiguous(memory_format=self.memory_format)
-        if mode == "loss":
-            return self.loss(inputs, data_samples)
-        if mode == "predict":
-            return self.predict(inputs, data_samples)
-        if mode != "tensor":
-            raise ValueError(f"mode must be tensor, loss or predict, got {mode!r}")
+        super().__init__(make, data_preprocessor, train_cfg, init_cfg, channels_last)
+        self.patches = patches
+
+    def scores(self, inputs: Tensor) -> Tensor:
+        """See `StagedClassifier.scores`."""
         with self._selecting():
             return self.net(inputs)
 
     def loss(self, inputs: Tensor, data_samples: list[DataSample]) -> dict[str, Tensor]:
         """Losses of the stage, and figures to log."""
         with self._selecting():
-            return self.learning.losses(self.net, inputs, labels_of(data_samples))
+            return super().loss(inputs, data_samples)
 
-    def predict(
-        self, inputs: Tensor, data_samples: list[DataSample] | None = None
-    ) -> list[DataSample]:
-        """Samples with scores, label, ``patch_policy`` (P,), ``pixel_rate`` and ``macs``."""
-        with self._selecting():
-            scores = self.net(inputs).exp()
+    def fields(self, index: int) -> dict[str, Any]:
+        """``patch_policy`` (P,) and ``pixel_rate``."""
         decisions = self.net.decisions
-        samples = data_samples or [DataSample() for _ in scores]
-        for index, sample in enumerate(samples):
-            sample.set_pred_score(scores[index]).set_pred_label(scores[index].argmax())
-            sample.set_field(decisions.policy[index], "patch_policy")
-            sample.set_field(float(decisions.pixel_rate[index]), "pixel_rate")
-            sample.set_field(float(decisions.macs[index]), "macs")
-        return samples
+        rate = float(decisions.pixel_rate[index])
+        return {"patch_policy": decisions.policy[index], "pixel_rate": rate}
 
     def _selecting(self) -> Any:
         if self.patches is None:
             return nullcontext()
         seed = int(torch.randint(2**31, (1,))) if self.training else 0
         return self.net.select(self.patches.kind, rate=self.patches.rate, seed=seed)
-
-
-def _refuse_other_networks(
-    model: PatchDropClassifier, state: Mapping[str, Tensor], prefix: str, *rest: Any
-) -> None:
-    refuse_other_networks(model, state, prefix, type(model.net).__name__)
-
-
-def _check_order(model: PatchDropClassifier, incompatible: Any) -> None:
-    model.net.check_order(model.stage)

@@ -1,0 +1,7 @@
+# Glance and Focus with ResNet-50, crops of 128, second stage: where to look.
+_base_ = "_base_/recipes/glance_focus_imagenet_policy.py"
+model = dict(
+    stage="policy",
+    classifier=dict(patch=128, steps=5),
+)
+load_from = "work_dirs/glance_focus_resnet50-128_imagenet_1-warm_up/epoch_60.pth"
