@@ -9,6 +9,7 @@ from dynbackbones.classifiers.glance_focus.exits import (
     budget_exits,
     checked_exits,
     exits_for,
+    searched_exits,
     shares_for,
     steps_taken,
 )
@@ -67,3 +68,19 @@ def test_exits_are_given_for_all_steps_but_the_last():
     for wrong in ([0.5], [0.5] * 4, [math.nan, 0.5]):
         with pytest.raises(ValueError, match=naming("exits")):
             checked_exits(wrong, 3)
+
+
+def test_searched_exits_are_right_more_often_within_the_budget():
+    generator = torch.Generator().manual_seed(0)
+    confidences, costs = torch.rand(300, 3, generator=generator), [1.0, 2.0, 3.0]
+    # The second step is nearly always right, the others by halves: all should take two.
+    chances = torch.tensor([0.5, 0.97, 0.5])
+    right = torch.rand(300, 3, generator=generator) < chances
+    found = {}
+    for make in (budget_exits, lambda c, *rest: searched_exits(c, right, *rest)):
+        steps = steps_taken(confidences, make(confidences, costs, 2.0))
+        accuracy = float(right.gather(1, steps[:, None] - 1).float().mean())
+        found[make is budget_exits] = float(steps.float().mean()), accuracy
+    assert found[False][0] <= 2.0 and found[False][1] > found[True][1] + 0.15
+    two = searched_exits(confidences[:, :2], right[:, :2], costs[:2], 1.5)
+    assert float(steps_taken(confidences[:, :2], two).float().mean()) <= 1.5

@@ -101,6 +101,22 @@ def test_a_budget_is_met_by_confidences_alone():
     assert made.decisions.steps.tolist() == [4] * 60
 
 
+@torch.no_grad()
+def test_labels_make_the_most_of_a_budget():
+    made, x = focused(), scenes(60)
+    with made.select("all"):
+        labels = made(x).argmax(dim=1)  # the last step is always right
+    labels[::3] = made.decisions.classes[::3, 0]
+    target, accuracy = 0.6 * made.step_macs[-1], {}
+    for known in (None, labels):
+        reached = made.calibrate(x, target_macs=target, labels=known)
+        accuracy[known is None] = float((made(x).argmax(dim=1) == labels).float().mean())
+        assert reached == pytest.approx(float(made.decisions.macs.mean()))
+    assert reached <= target and accuracy[False] >= accuracy[True]
+    with pytest.raises(UserError, match=naming("labels", "60 images")):
+        made.calibrate(x, target_macs=target, labels=labels[:3])
+
+
 @pytest.mark.parametrize(
     ("targets", "words"),
     [

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from dynbackbones.classifiers.glance_focus.exits import budget_exits, steps_taken
+from dynbackbones.classifiers.glance_focus.exits import budget_exits, searched_exits, steps_taken
+from dynbackbones.classifiers.labels import check_labels
 
 if TYPE_CHECKING:
     from dynbackbones.classifiers.glance_focus.network import GlanceFocusClassifier
@@ -17,26 +18,28 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def whole_sequences(
     net: GlanceFocusClassifier, batches: Iterable[Tensor]
-) -> tuple[Tensor, Tensor]:
-    """Confidences and costs of images that take all steps.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What images come to that take all steps.
 
     Returns:
-        (N, T) confidences, and (N, T) multiply-accumulates up to each step.
+        (N, T) confidences, (N, T) predicted classes, and (N, T) multiply-accumulates up to each
+        step.
 
     Raises:
         ValueError: there are no images.
         UserError: weights or images hold NaN or infinity.
     """
-    confidences, costs = [], []
+    found = []
     for batch in batches:
         with net.select("all"):
             net(batch)
-        net.decisions.check_finite()
-        confidences.append(net.decisions.confidences)
-        costs.append(net.decisions.step_macs.cumsum(dim=1))
-    if not confidences:
+        decisions = net.decisions
+        decisions.check_finite()
+        costs = decisions.step_macs.cumsum(dim=1)
+        found.append((decisions.confidences, decisions.classes, costs))
+    if not found:
         raise ValueError("images must not be empty: calibration needs some typical images")
-    return torch.cat(confidences), torch.cat(costs)
+    return tuple(torch.cat(parts) for parts in zip(*found, strict=True))
 
 
 @torch.no_grad()
@@ -45,6 +48,7 @@ def meet_budget(
     images: Tensor | Iterable[Tensor],
     target_rate: float | None,
     target_macs: float | None,
+    labels: Tensor | None = None,
 ) -> float:
     """See `GlanceFocusClassifier.calibrate`."""
     if (target_rate is None) == (target_macs is None):
@@ -54,7 +58,7 @@ def meet_budget(
     training = net.training
     net.eval()
     try:
-        confidences, macs = whole_sequences(
+        confidences, classes, macs = whole_sequences(
             net, [images] if isinstance(images, Tensor) else images
         )
     finally:
@@ -64,8 +68,14 @@ def meet_budget(
     else:
         costs = torch.arange(1, net.steps + 1, dtype=torch.float64) / net.steps
         budget, name = target_rate, "target_rate"
+    if labels is not None:
+        check_labels(labels, len(classes), net.num_classes)
+        right = classes == labels.cpu()[:, None]
     try:
-        exits = budget_exits(confidences, costs.tolist(), budget)
+        if labels is None:
+            exits = budget_exits(confidences, costs.tolist(), budget)
+        else:
+            exits = searched_exits(confidences, right, costs.tolist(), budget)
     except ValueError as error:
         raise ValueError(f"{name}={budget:g} cannot be met: {error}") from error
     net.exits.copy_(exits)

@@ -35,6 +35,7 @@ class FocusDecisions(Decisions):
             looked at.
         confidences: (N, T) float32, of the most probable class after each step; NaN for steps that
             were not taken.
+        classes: (N, T) the most probable class after each step; -1 for steps that were not taken.
         patch: edge of a crop in pixels.
 
     Example:
@@ -54,6 +55,7 @@ class FocusDecisions(Decisions):
     steps: Tensor
     corners: Tensor
     confidences: Tensor
+    classes: Tensor
     patch: int
 
     rate_name = "step_rate"

@@ -5,6 +5,7 @@ Nothing here knows a network; what runs in steps of rising cost and knows how su
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -133,3 +134,46 @@ def budget_exits(confidences: Tensor, costs: Sequence[float], budget: float) -> 
     if not len(confidences):
         raise ValueError("images must not be empty: calibration needs some typical images")
     return exits_for(confidences, shares_for(costs, budget))
+
+
+def searched_exits(
+    confidences: Tensor, right: Tensor, costs: Sequence[float], budget: float, levels: int = 20
+) -> Tensor:
+    """The thresholds that are right most often within a budget, from labelled images.
+
+    Starts from `budget_exits` and changes two thresholds at a time, as one alone cannot move
+    computation from one step to another, until nothing is won.
+
+    Args:
+        confidences: (N, T) of images that took all steps, others than were trained with.
+        right: (N, T) bool, whether the prediction after each step is.
+        costs, budget: see `budget_exits`.
+        levels: thresholds tried at each step, quantiles of its confidences.
+
+    Raises:
+        ValueError: the budget cannot be met, or there are no images.
+    """
+    exits = budget_exits(confidences, costs, budget)
+    known, each = confidences.detach().float().cpu(), torch.as_tensor(costs, dtype=torch.float64)
+    right, steps = right.cpu().double(), known.shape[1]
+    tried = known.quantile(torch.linspace(0, 1, levels), dim=0)
+    tried = torch.cat([tried, torch.full((1, steps), NEVER)])
+
+    def worth(some: Tensor) -> tuple[bool, float, float]:
+        """Whether it is within the budget, the more often right the better, then the cheaper."""
+        taken = steps_taken(known, some)[:, None] - 1
+        cost = float(each[taken].mean())
+        fits = cost <= budget * (1 + 1e-6)
+        return fits, float(right.gather(1, taken).mean()) if fits else -cost, -cost
+
+    best, before = worth(exits), None
+    while best != before:
+        before = best
+        for one, two in itertools.combinations(range(steps - 1), 2) if steps > 2 else [(0, 0)]:
+            for first, second in itertools.product(tried[:, one], tried[:, two]):
+                other = exits.clone()
+                other[one], other[two] = first, second
+                value = worth(other)
+                if value > best:
+                    best, exits = value, other
+    return exits

@@ -253,14 +253,19 @@ class GlanceFocusClassifier(DynamicClassifier):
         *,
         target_rate: float | None = None,
         target_macs: float | None = None,
+        labels: Tensor | None = None,
     ) -> float:
-        """Sets `exits` for a mean share of the steps, or mean MACs of an image; needs no labels.
+        """Sets `exits` for a mean share of the steps, or mean MACs of an image.
+
+        Shares of the images that leave are geometric, which needs no labels; with labels those
+        thresholds are searched for that are right most often.
 
         Args:
             images: (N, in_channels, H, W), or batches of these, others than were trained with: of
                 those the network is too sure.
             target_rate: share of the steps, at least 1 / T.
             target_macs: multiply-accumulates, between those of the glance and of all steps.
+            labels: (N,) classes of all images; None where they are not known.
 
         Returns:
             The mean of what was asked for that these images reach.
@@ -269,7 +274,7 @@ class GlanceFocusClassifier(DynamicClassifier):
             ValueError: not one target was given, it cannot be met, or there are no images.
             UserError: weights or images hold NaN or infinity.
         """
-        return meet_budget(self, images, target_rate, target_macs)
+        return meet_budget(self, images, target_rate, target_macs, labels)
 
     def forward(self, images: Tensor) -> Tensor:
         batch = self.check_images(images)

@@ -36,6 +36,7 @@ class Walk:
         self.corners = self._given(selection)
         self.looked_at = torch.full((count, net.steps - 1, 2), -1)
         self.confidences = torch.full((count, net.steps), math.nan)
+        self.classes = torch.full((count, net.steps), -1)
         self.steps = torch.zeros(count, dtype=torch.long)
         self.ran: Ran = []
 
@@ -67,13 +68,15 @@ class Walk:
         owners, logp = (torch.cat(parts) for parts in zip(*results, strict=True))
         net._traces.mine.decisions = FocusDecisions(
             self.batch, partial(_count, net, self.ran), self.steps, self.looked_at,
-            self.confidences, net.patch,
+            self.confidences, self.classes, net.patch,
         )  # fmt: skip
         return torch.zeros_like(logp).index_copy(0, owners, logp)
 
     def _record(self, step: int, rows: Tensor, look: Look, logp: Tensor) -> Tensor:
         """Which of the images leave after a step: (M,) bool."""
-        confidences, where = logp.detach().amax(dim=1).exp(), rows.cpu()
+        (highest, classes), where = logp.detach().max(dim=1), rows.cpu()
+        confidences = highest.exp()
+        self.classes[where, step - 1] = classes.cpu()
         self.confidences[where, step - 1] = confidences.float().cpu()
         self.steps[where] = step
         self.ran.append((where, look.seen.ran))

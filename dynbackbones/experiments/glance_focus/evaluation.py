@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dynbackbones.classifiers import GlanceFocusClassifier
-from dynbackbones.classifiers.glance_focus.exits import budget_exits, steps_taken
+from dynbackbones.classifiers.glance_focus.exits import (
+    budget_exits,
+    searched_exits,
+    steps_taken,
+)
 from dynbackbones.classifiers.glance_focus.learning import look_around
 from dynbackbones.classifiers.glance_focus.proposal import Proposal
 from dynbackbones.experiments.patchdrop.data import Split
@@ -96,31 +101,43 @@ def budgets(
 
     Args:
         net: the network.
-        calibration, val: images without and with use of their labels.
+        calibration, val: images that exits are found on, and those that results are of.
         shares: of what the steps after the glance cost all together.
 
     Returns:
-        For each budget the MACs asked for and reached (10^6), the accuracy in percent, and that of
-        the straight line between the glance alone and the whole sequence at the cost reached.
+        For each budget (10^6 MACs) what was asked for, and what was reached, steps and accuracy in
+        percent with exits from confidences alone; ``"searched_..."`` the same with exits searched
+        by the calibration images' labels. ``"line"`` and ``"alike"`` are accuracies at the cost
+        reached: of the straight line between the glance alone and the whole sequence, and of the
+        line through all images taking the same number of steps.
     """
     costs = torch.tensor(net.step_macs, dtype=torch.float64)
     known, new = sequences(net, calibration), sequences(net, val)
-    glance, whole = (100 * float(new.right[:, step].float().mean()) for step in (0, -1))
+    alike = [100 * float(a) for a in new.right.double().mean(dim=0)]
     rows = []
     for share in shares:
         budget = float(costs[0] + share * (costs[-1] - costs[0]))
         exits = budget_exits(known.confidences, costs.tolist(), budget)
-        steps = steps_taken(new.confidences, exits)
-        reached = float(costs[steps - 1].mean())
-        right = new.right.gather(1, steps[:, None] - 1)
-        part = (reached - float(costs[0])) / float(costs[-1] - costs[0])
+        plain = _with_exits(new, exits, costs)
+        reached, ends = plain["reached_mmacs"] * 1e6, [float(costs[0]), float(costs[-1])]
+        searched = searched_exits(known.confidences, known.right, costs.tolist(), budget)
         rows.append(
             {
                 "asked_mmacs": budget / 1e6,
-                "reached_mmacs": reached / 1e6,
-                "accuracy": 100 * float(right.float().mean()),
-                "line": glance + part * (whole - glance),
-                "steps": float(steps.float().mean()),
+                **plain,
+                "line": float(np.interp(reached, ends, [alike[0], alike[-1]])),
+                "alike": float(np.interp(reached, costs.tolist(), alike)),
+                **{f"searched_{k}": v for k, v in _with_exits(new, searched, costs).items()},
             }
         )
     return rows
+
+
+def _with_exits(found: Sequences, exits: Tensor, costs: Tensor) -> dict[str, float]:
+    steps = steps_taken(found.confidences, exits)
+    right = found.right.gather(1, steps[:, None] - 1)
+    return {
+        "reached_mmacs": float(costs[steps - 1].mean()) / 1e6,
+        "steps": float(steps.float().mean()),
+        "accuracy": 100 * float(right.float().mean()),
+    }

@@ -48,13 +48,18 @@ def _places(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _budgets(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    yield from heading(
-        ["budget, 10^6 MACs", "reached on other images", "steps", "accuracy, %", "straight line, %"]
+    columns = (
+        ("reached on other images", "reached_mmacs", 2),
+        ("accuracy, %", "accuracy", 1),
+        ("straight line", "line", 1),
+        ("all images alike", "alike", 1),
+        ("searched: reached", "searched_reached_mmacs", 2),
+        ("searched: accuracy", "searched_accuracy", 1),
     )
+    yield from heading(["budget, 10^6 MACs", *(title for title, _, _ in columns)])
     for entries in zip(*(entry["budgets"] for entry in found), strict=True):
-        columns = (("reached_mmacs", 2), ("steps", 2), ("accuracy", 1), ("line", 1))
         asked = statistics.fmean(entry["asked_mmacs"] for entry in entries)
-        figures = [_each([e[key] for e in entries], digits) for key, digits in columns]
+        figures = [_each([e[key] for e in entries], digits) for _, key, digits in columns]
         yield row([f"{asked:.2f}", *figures])
 
 

@@ -109,3 +109,5 @@ def test_budgets_are_those_of_the_network_with_exits():
         right = net(split.normalised(slice(None), None)).argmax(dim=1) == split.labels
     assert float(net.decisions.macs.mean()) / 1e6 == pytest.approx(entry["reached_mmacs"])
     assert 100 * float(right.float().mean()) == pytest.approx(entry["accuracy"])
+    assert entry["searched_accuracy"] >= entry["accuracy"]
+    assert entry["searched_reached_mmacs"] <= entry["asked_mmacs"] * (1 + 1e-6)
