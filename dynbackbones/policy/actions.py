@@ -94,7 +94,46 @@ def policy_gradient_loss(
                 f"got shape {tuple(learned.shape)}"
             )
         logs = logs * learned.to(logs)
-    return -(advantage.detach() * logs.sum(dim=1)).mean()
+    # One return for all decisions of a sample, so that they are one step.
+    return score_function_loss(logs.sum(dim=1, keepdim=True), advantage[:, None])
+
+
+def score_function_loss(
+    log_probs: Tensor, advantage: Tensor, mask: Tensor | None = None
+) -> Tensor:
+    """Loss whose gradient is the policy gradient of actions of any distribution (REINFORCE).
+
+    The mean over the samples of ``-sum over the steps of advantage * log p(action)``.
+
+    Args:
+        log_probs: (N, T) logarithms of the probability, or density, of what was drawn in each
+            step, with gradients.
+        advantage: (N, T), what followed a step minus what was expected; no gradient flows through
+            it.
+        mask: (N, T) bool, the steps that took place; None for all. What the others hold counts
+            nowhere, NaN included.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: the shapes do not fit each other, or the batch is empty.
+    """
+    if log_probs.dim() != 2 or 0 in log_probs.shape:
+        raise ValueError(
+            f"log_probs must be (samples, steps), neither of them none, got "
+            f"{tuple(log_probs.shape)}"
+        )
+    for name, values in (("advantage", advantage), ("mask", mask)):
+        if values is not None and values.shape != log_probs.shape:
+            raise ValueError(
+                f"{name} must be (samples, steps) = {tuple(log_probs.shape)}, got "
+                f"{tuple(values.shape)}"
+            )
+    advantage = advantage.detach()
+    if mask is not None:
+        log_probs, advantage = (torch.where(mask, x, 0.0) for x in (log_probs, advantage))
+    return -(advantage * log_probs).sum(dim=1).mean()
 
 
 def policy_entropy(probabilities: Tensor) -> Tensor:

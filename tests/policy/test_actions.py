@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -5,10 +6,12 @@ import torch
 
 from dynbackbones.policy import (
     bound_probabilities,
+    discounted_returns,
     greedy_actions,
     policy_entropy,
     policy_gradient_loss,
     sample_actions,
+    score_function_loss,
     usage_reward,
 )
 from tests.messages import naming
@@ -65,6 +68,68 @@ def test_policy_gradient_against_a_hand_computed_value():
             expected[n, k] = -advantage[n].item() * slope / 2
     assert loss.item() == pytest.approx(total)
     torch.testing.assert_close(logits.grad, expected)
+
+
+def test_reinforce_is_the_gradient_of_the_expected_reward():
+    """Two steps of three actions, the second's policy knows the first action."""
+    torch.manual_seed(0)
+    weights = torch.randn(4, 3, dtype=torch.float64)  # first step, then after each first action
+    first, second = torch.randn(3, dtype=torch.float64), torch.randn(3, 3, dtype=torch.float64)
+    baseline = torch.tensor([0.7, -0.3], dtype=torch.float64)
+
+    def chances(weights):
+        return weights[0].softmax(0)[:, None] * weights[1:].softmax(1)
+
+    def expected(weights):
+        return float((chances(weights) * (first[:, None] + second)).sum())
+
+    differences = torch.zeros_like(weights)
+    for index in itertools.product(range(4), range(3)):
+        ends = []
+        for step in (1e-6, -1e-6):
+            moved = weights.clone()
+            moved[index] += step
+            ends.append(expected(moved))
+        differences[index] = (ends[0] - ends[1]) / 2e-6
+    weights.requires_grad_()
+    pairs = torch.tensor(list(itertools.product(range(3), range(3))))
+    logs = torch.stack(
+        [
+            weights[0].log_softmax(0)[pairs[:, 0]],
+            weights[1:].log_softmax(1)[pairs[:, 0], pairs[:, 1]],
+        ],
+        dim=1,
+    )
+    rewards = torch.stack([first[pairs[:, 0]], second[pairs[:, 0], pairs[:, 1]]], dim=1)
+    returns = discounted_returns(rewards, 1.0) - baseline
+    # Every sequence as often as it is drawn: no noise.
+    often = chances(weights).detach().flatten()[:, None] * len(pairs)
+    score_function_loss(logs, often * returns).backward()
+    torch.testing.assert_close(-weights.grad, differences, atol=1e-7, rtol=1e-6)
+
+
+def test_masked_steps_count_nowhere():
+    logs = torch.tensor([[-1.0, torch.nan], [-2.0, -3.0]], requires_grad=True)
+    advantage = torch.tensor([[2.0, torch.inf], [1.0, -1.0]])
+    mask = torch.tensor([[True, False], [True, True]])
+    loss = score_function_loss(logs, advantage, mask)
+    loss.backward()
+    assert loss.item() == (2 + 2 - 3) / 2
+    assert logs.grad.tolist() == [[-1.0, 0.0], [-0.5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"log_probs": torch.rand(2, 0)}, ("log_probs", (2, 0))),
+        ({"advantage": torch.rand(2)}, ("advantage", (2, 3), (2,))),
+        ({"mask": torch.ones(3, 2)}, ("mask", (2, 3), (3, 2))),
+    ],
+)
+def test_steps_that_do_not_fit(wrong, words):
+    right = {"log_probs": torch.rand(2, 3), "advantage": torch.rand(2, 3)}
+    with pytest.raises(ValueError, match=naming(*words)):
+        score_function_loss(**{**right, **wrong})
 
 
 def test_the_advantage_gets_no_gradient_and_certainty_stays_finite():
