@@ -1,7 +1,8 @@
 """The spending knob: meet an activation rate or block usage in evaluation without retraining."""
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -100,26 +101,64 @@ def calibrate(
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
+    if target_ms is not None:
+        with _in_evaluation(net):
+            return _meet_time(net, batches, target_ms, tolerance, max_steps)
+    # `no_grad` is one of the frames up to the caller.
+    return meet_rate(
+        net, lambda: _mean_rate(net, batches), target_rate, tolerance, max_steps, stacklevel=5
+    )
+
+
+class HasThresholds(Protocol):
+    """A network that decides by thresholds."""
+
+    def thresholds(self) -> list[Tensor]:
+        """Buffers that calibration moves; higher ones choose less."""
+
+
+@torch.no_grad()
+def meet_rate(
+    net: HasThresholds,
+    rate: Callable[[], float],
+    target_rate: float,
+    tolerance: float,
+    max_steps: int,
+    stacklevel: int = 6,
+) -> float:
+    """What `calibrate` does, for networks of other inputs than images.
+
+    Args:
+        net: a module; its mode is restored, and where this fails its thresholds.
+        rate: what the network, as it is, chooses in the mean.
+        target_rate, tolerance, max_steps: see `calibrate`.
+        stacklevel: of the warning; by default what calls the caller of a method ``calibrate``.
+    """
+    with _in_evaluation(net):
+        reached = _bisect(net, rate, target_rate, tolerance, max_steps)
+    if abs(reached - target_rate) > tolerance:
+        warnings.warn(
+            f"calibrate reached a rate of {reached:.3f} instead of {target_rate:g}: between these "
+            "thresholds many decisions change at once, as they do in a network that has not "
+            "learned them yet; train it, give more images, or raise tolerance",
+            stacklevel=stacklevel,
+        )
+    return reached
+
+
+@contextmanager
+def _in_evaluation(net: HasThresholds) -> Iterator[None]:
+    """Inside the network is in evaluation mode; where that fails its thresholds are as before."""
     was_training, before = net.training, [value.clone() for value in net.thresholds()]
     net.eval()
     try:
-        if target_ms is not None:
-            return _meet_time(net, batches, target_ms, tolerance, max_steps)
-        reached = _bisect(net, batches, target_rate, tolerance, max_steps)
+        yield
     except BaseException:
         for threshold, value in zip(net.thresholds(), before, strict=True):
             threshold.copy_(value)
         raise
     finally:
         net.train(was_training)
-    if abs(reached - target_rate) > tolerance:
-        warnings.warn(
-            f"calibrate reached a rate of {reached:.3f} instead of {target_rate:g}: between these "
-            "thresholds many decisions change at once, as they do in a network that has not "
-            "learned them yet; train it, give more images, or raise tolerance",
-            stacklevel=3,  # `no_grad` is one of them
-        )
-    return reached
 
 
 def _meet_time(
@@ -128,8 +167,12 @@ def _meet_time(
     """Calibrates to the rate that takes this long, and once more from what it then took."""
     images = [image for batch in batches for image in batch.split(1)]
     table, wanted = time_budget.time_table(net, images), target
+
+    def mean_rate() -> float:
+        return _mean_rate(net, batches)
+
     for last in (False, True):
-        rate = _bisect(net, batches, table.rate_for(wanted), tolerance, max_steps)
+        rate = _bisect(net, mean_rate, table.rate_for(wanted), tolerance, max_steps)
         median, late = time_budget.measure_time(net, images)
         if last or abs(median - target) <= 0.05 * target:
             break
@@ -172,8 +215,8 @@ def backbone_inputs(net: DynamicBackbone, runs: Iterable[Callable[[], object]]) 
 
 
 def _bisect(
-    net: DynamicBackbone | DynamicClassifier,
-    batches: list[Tensor],
+    net: HasThresholds,
+    rate_now: Callable[[], float],
     target: float,
     tolerance: float,
     max_steps: int,
@@ -187,7 +230,7 @@ def _bisect(
 
     def rate_at(by: float) -> float:
         shift(by)
-        rates[by] = _mean_rate(net, batches)
+        rates[by] = rate_now()
         return rates[by]
 
     low, high = -1.0, 1.0  # shifts that select at least and at most the target

@@ -14,10 +14,10 @@ import torch
 from dynbackbones.classifiers import PatchDrop, PatchLearning, hard_positives
 from dynbackbones.classifiers.hard_positives import WAYS
 from dynbackbones.experiments.patchdrop import digits
-from dynbackbones.experiments.patchdrop.cells import Cells
 from dynbackbones.experiments.patchdrop.evaluation import evaluate, plain
 from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
 from dynbackbones.experiments.patchdrop.stages import Experiment, Plan
+from dynbackbones.experiments.steps import Cells
 
 PLAN = Plan(
     "bagnet_cifar_resnet8",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dynbackbones.experiments.patchdrop.cells import Cells
 from dynbackbones.experiments.patchdrop.data import packed
 from dynbackbones.experiments.patchdrop.loop import Schedule
 from dynbackbones.experiments.patchdrop.stages import Experiment, Plan
+from dynbackbones.experiments.steps import Cells
 
 PLAN = Plan(
     "patchdrop_cifar_resnet8",

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dynbackbones.experiments.patchdrop.cells import Cells
 from dynbackbones.experiments.patchdrop.data import digits_anywhere
 from dynbackbones.experiments.patchdrop.loop import Schedule
 from dynbackbones.experiments.patchdrop.stages import Experiment, Plan
+from dynbackbones.experiments.steps import Cells
 
 PLAN = Plan(
     "patchdrop_cifar_resnet8",

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from dynbackbones.classifiers import BagNet, PatchDrop, PatchLearning, build_classifier
-from dynbackbones.experiments.patchdrop.cells import Cells
 from dynbackbones.experiments.patchdrop.data import Split
 from dynbackbones.experiments.patchdrop.evaluation import (
     SEARCHED,
@@ -22,6 +21,7 @@ from dynbackbones.experiments.patchdrop.evaluation import (
     plain,
 )
 from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
+from dynbackbones.experiments.steps import Cells
 
 FINE_TUNED = ("all", "horizontal", SEARCHED)
 
