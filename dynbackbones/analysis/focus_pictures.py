@@ -13,7 +13,6 @@ import torch
 from dynbackbones.analysis.pictures import (
     COLOURS,
     GAP,
-    TITLE_HEIGHT,
     Canvas,
     draw_box,
     set_title,
@@ -22,7 +21,7 @@ from dynbackbones.analysis.pictures import (
 from dynbackbones.classifiers import FocusDecisions
 from dynbackbones.classifiers.glance_focus.crops import glance
 
-WIDTH = 1.7  # inches, of a panel
+WIDTH, TITLE = 1.3, 0.3  # inches, of a panel and above it
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,9 @@ def save_focus_picture(path: str | os.PathLike, rows: Sequence[FocusRow]) -> Pat
     steps = rows[0].decisions.confidences.shape[1]
     heights = [max(WIDTH, WIDTH * row.image.shape[0] / row.image.shape[1]) for row in rows]
     width = (WIDTH + GAP) * (steps + 1) + GAP
-    canvas, top = Canvas(width, sum(heights) + (TITLE_HEIGHT + GAP) * len(rows)), 0.0
+    canvas, top = Canvas(width, sum(heights) + (TITLE + GAP) * len(rows)), 0.0
     for row, height in zip(rows, heights, strict=True):
-        top += TITLE_HEIGHT
+        top += TITLE
         places = [GAP + column * (WIDTH + GAP) for column in range(steps + 1)]
         _draw_image(canvas.panel(places[0], top, height, WIDTH), row)
         for step in range(int(row.decisions.steps[row.index])):

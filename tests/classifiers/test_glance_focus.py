@@ -123,6 +123,7 @@ def test_labels_make_the_most_of_a_budget():
         ({"target_macs": 1e6}, ["target_macs=1e+06", "1.02369e+07"]),
         ({"target_macs": 1e9}, ["target_macs=1e+09", "4.32348e+07"]),
         ({"target_rate": 0.1}, ["target_rate=0.1", "0.25"]),
+        ({"target_ms": 3.0}, ["target_ms", "target_macs"]),
         ({}, ["target_rate", "target_macs"]),
         ({"target_rate": 0.5, "target_macs": 2e7}, ["target_rate", "target_macs"]),
     ],

@@ -11,7 +11,7 @@ from dynbackbones.experiments.glance_focus.stages import Experiment
 from dynbackbones.inference import calibrate
 
 SHARE = 0.6
-PER_STEP = 2
+PER_STEP = 1
 
 
 @torch.no_grad()
