@@ -5,7 +5,7 @@ import torch
 
 import dynbackbones
 from dynbackbones.classifiers import FocusLearning
-from dynbackbones.classifiers.glance_focus.learning import discounted, look_around
+from dynbackbones.classifiers.glance_focus.learning import look_around
 from dynbackbones.errors import UserError
 from tests.classifiers.made import FOCUS, focused, images
 from tests.messages import naming
@@ -46,12 +46,6 @@ def test_images_that_are_not_finite_are_named_in_training():
 def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(ValueError, match=naming(*words)):
         FocusLearning(**options)
-
-
-def test_returns_are_discounted_sums_of_what_follows():
-    rewards = torch.tensor([[1.0, 2.0, 4.0], [0.0, 0.0, 1.0]])
-    expected = torch.tensor([[1 + 0.5 * 4, 4.0, 4.0], [0.25, 0.5, 1.0]])
-    assert torch.equal(discounted(rewards, 0.5), expected)
 
 
 def test_rewards_are_what_each_crop_adds_to_the_right_class():

@@ -15,6 +15,7 @@ from dynbackbones.classifiers.glance_focus.network import POLICY, WARM_UP, Glanc
 from dynbackbones.classifiers.glance_focus.proposal import Proposal
 from dynbackbones.classifiers.labels import check_labels
 from dynbackbones.errors import UserError
+from dynbackbones.policy import discounted_returns, score_function_loss
 from dynbackbones.policy.learning import check_at_least_zero
 
 
@@ -121,13 +122,14 @@ class FocusLearning:
         right = torch.stack([logits.softmax(dim=1) for logits in looks.logits], dim=1)
         right = right.gather(2, labels.view(-1, 1, 1).expand(-1, right.shape[1], 1)).squeeze(2)
         rewards = right.diff(dim=1).detach()
-        returns = discounted(rewards, self.discount)
+        returns = discounted_returns(rewards, self.discount)
         returns = (returns - returns.mean()) / (returns.std(correction=0) + 1e-5)
         log_probs, values = (torch.stack(v, dim=1) for v in (looks.log_probs, looks.values))
-        advantage = returns - values.detach()
+        advantage = returns - values
         means = {f"reward_{t}": r.mean() for t, r in enumerate(rewards.unbind(dim=1), start=2)}
         return {
-            "loss_policy": -(advantage * log_probs).mean(),
+            # The mean over steps too, as the authors have it, beside that of the critic.
+            "loss_policy": score_function_loss(log_probs, advantage) / returns.shape[1],
             "loss_value": self.value_weight * F.mse_loss(values, returns),
             "reward": rewards.mean(),
             **means,
@@ -194,14 +196,6 @@ def _check_company(net: GlanceFocusClassifier, images: Tensor) -> None:
             f"a batch of one image does not train encoders whose maps at patch={net.patch} are of "
             "one pixel, as batch norm has nothing to compare: give at least two, or drop_last=True"
         )
-
-
-def discounted(rewards: Tensor, discount: float) -> Tensor:
-    """(N, T) what follows each reward, itself among it, later ones discounted."""
-    returns = [rewards[:, -1]]
-    for reward in rewards[:, :-1].flip(1).unbind(dim=1):
-        returns.append(reward + discount * returns[-1])
-    return torch.stack(returns[::-1], dim=1)
 
 
 def _anywhere(proposed: Proposal) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,9 @@ from torch import Tensor
 from dynbackbones.classifiers import FocusLearning, GlanceFocusClassifier, build_classifier
 from dynbackbones.classifiers.glance_focus.crops import glance
 from dynbackbones.experiments.glance_focus.evaluation import budgets, by_place
-from dynbackbones.experiments.patchdrop.cells import Cells
 from dynbackbones.experiments.patchdrop.data import Split, digits_anywhere
 from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
+from dynbackbones.experiments.steps import Cells
 
 EDGE, TILE, HEIGHTS = 64, 16, (9.0, 12.0)
 TRAIN, CALIBRATION, VAL = 12000, 1000, 2000
