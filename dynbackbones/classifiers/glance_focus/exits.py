@@ -137,7 +137,7 @@ def budget_exits(confidences: Tensor, costs: Sequence[float], budget: float) -> 
 
 
 def searched_exits(
-    confidences: Tensor, right: Tensor, costs: Sequence[float], budget: float, levels: int = 20
+    confidences: Tensor, right: Tensor, costs: Sequence[float], budget: float, levels: int = 12
 ) -> Tensor:
     """The thresholds that are right most often within a budget, from labelled images.
 

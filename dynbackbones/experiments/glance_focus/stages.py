@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
 from dynbackbones.experiments.steps import Cells
 
 EDGE, TILE, HEIGHTS = 64, 16, (9.0, 12.0)
-TRAIN, CALIBRATION, VAL = 12000, 1000, 2000
+TRAIN, CALIBRATION, VAL = 12000, 4000, 2000
 INTERPOLATED = "interpolate"
 
 
@@ -156,24 +156,28 @@ class Experiment:
             return {"logged": train(net, learning, self.train, schedule, self.seed, title)}
 
         result = self.cells.made(stage, make, net)
-        worth = self.cells.made(f"{stage}-evaluation", lambda: self.evaluate(net))
+        counts = [len(self.calibration.labels), len(self.val.labels)]
+        evaluated = replace(self.cells, settings={**self.cells.settings, "evaluated": counts})
+        worth = evaluated.made(f"{stage}-evaluation", lambda: self.evaluate(net, stage))
         seconds = result["cpu_seconds"] + worth["cpu_seconds"]
         return {**result, **worth, "cpu_seconds": seconds}
 
-    def evaluate(self, net: GlanceFocusClassifier) -> dict[str, Any]:
-        """By where it looks, and within budgets."""
-        return {
+    def evaluate(self, net: GlanceFocusClassifier, stage: str) -> dict[str, Any]:
+        """By where it looks, and, once it knows where, within budgets."""
+        worth = {
             "places": by_place(net, self.val),
-            "budgets": budgets(net, self.calibration, self.val),
             "mmacs": [macs / 1e6 for macs in net.step_macs],
         }
+        if stage != "warm_up":
+            worth["budgets"] = budgets(net, self.calibration, self.val)
+        return worth
 
 
 def experiment(output: Path, seed: int, plan: Plan) -> Experiment:
     """The experiment on digits anywhere in scenes of 64 x 64 pixels, kept in a folder."""
     images, others = digits_anywhere(output, TRAIN, CALIBRATION + VAL, HEIGHTS, EDGE)
     tiles, _ = digits_anywhere(output, TRAIN, 1, HEIGHTS, TILE)
-    sizes = {"images": [TRAIN, CALIBRATION, VAL], "edges": [EDGE, TILE], "heights": HEIGHTS}
+    sizes = {"images": TRAIN, "edges": [EDGE, TILE], "heights": HEIGHTS}
     settings = {**plan.settings(), **sizes}
     cells = Cells(output / f"seed{seed}", settings)
     calibration = others.part(0, CALIBRATION)
