@@ -1,0 +1,46 @@
+"""``dynbackbones needle``: which frames AdaFrame and LiteEval look at, beside fixed ones."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from dynbackbones.cli.arguments import parse
+from dynbackbones.experiments.video import needle
+from dynbackbones.experiments.video.report import markdown
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(
+        description="Train AdaFrame and LiteEval on videos of clutter in which a digit shows in 6 "
+        "of 60 frames, beside fixed choices of frames. Finished steps are not run again: an "
+        "interrupted experiment continues."
+    )
+    options.add_argument("--output", required=True, metavar="FOLDER", help="steps and tables")
+    options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument(
+        "--variants",
+        action="store_true",
+        help="AdaFrame without memory, with positions in keys only and with other rewards too, and "
+        "the curve of early stops",
+    )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs what is missing, and writes a table after each seed.
+
+    Raises:
+        UserError: the input is at fault.
+    """
+    args = parse(parser(), arguments)
+    output = Path(args.output)
+    for count in range(1, len(args.seeds) + 1):
+        results = needle.run(output, args.seeds[:count], variants=args.variants)
+        text = "\n".join(markdown(results)) + "\n"
+        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
+            (output / f"needle.{suffix}").write_text(content, encoding="utf-8")
+    print(text)
