@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +24,7 @@ from dynbackbones.experiments.patchdrop.data import Split
 
 BATCH = 500
 PLACES = ("learned", "center", "random")
+_ROUNDS = 7
 SHARES = (0.1, 0.2, 0.35, 0.5, 0.75)
 
 
@@ -141,3 +145,34 @@ def _with_exits(found: Sequences, exits: Tensor, costs: Tensor) -> dict[str, flo
         "steps": float(steps.float().mean()),
         "accuracy": 100 * float(right.float().mean()),
     }
+
+
+@torch.no_grad()
+def times(
+    net: GlanceFocusClassifier, calibration: Split, val: Split, share: float = SHARES[1]
+) -> dict[str, float]:
+    """Median milliseconds of processor time of an image, in batches of 64, in turns.
+
+    Args:
+        net: the network; its exits are put back.
+        calibration, val: images that exits are found on, and those that are timed.
+        share: of the budget, see `budgets`.
+
+    Returns:
+        Of the glance alone, of exits for the budget, and of all steps.
+    """
+    net.eval()
+    before, images = net.exits.clone(), val.normalised(slice(0, 512), None)
+    budget = net.step_macs[0] + share * (net.step_macs[-1] - net.step_macs[0])
+    known = sequences(net, calibration).confidences
+    net.set_exits(budget_exits(known, net.step_macs, budget).tolist())
+    taken: dict[str, list[float]] = {"none": [], "exits": [], "all": []}
+    for _ in range(_ROUNDS):
+        for kind, seconds in taken.items():
+            start = time.process_time()
+            for batch in images.split(64):
+                with nullcontext() if kind == "exits" else net.select(kind):
+                    net(batch)
+            seconds.append((time.process_time() - start) / len(images))
+    net.exits.copy_(before)
+    return {kind: 1e3 * statistics.median(seconds) for kind, seconds in taken.items()}

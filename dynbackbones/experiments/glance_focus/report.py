@@ -30,6 +30,10 @@ def markdown(results: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
         if stage != "warm_up":
             yield from _budgets(found)
             yield ""
+    yield from heading(["processor time of an image, batches of 64", "ms"])
+    for kind, label in (("none", "glance"), ("exits", "second budget"), ("all", "all steps")):
+        yield row([label, _each([run["times"][kind] for run in runs], 2)])
+    yield ""
     minutes = sum(entry["cpu_seconds"] for run in runs for entry in run.values()) / 60
     yield f"Seeds {', '.join(map(str, results))}; {minutes:.0f} minutes of processor time."
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from dynbackbones.classifiers import FocusLearning, GlanceFocusClassifier, build_classifier
 from dynbackbones.classifiers.glance_focus.crops import glance
-from dynbackbones.experiments.glance_focus.evaluation import budgets, by_place
+from dynbackbones.experiments.glance_focus.evaluation import budgets, by_place, times
 from dynbackbones.experiments.patchdrop.data import Split, digits_anywhere
 from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
 from dynbackbones.experiments.steps import Cells
@@ -114,6 +115,8 @@ class Experiment:
             other.load_state_dict(copy.deepcopy(net.state_dict()))
             for stage in ("policy", "fine_tune"):
                 results[stage] = self.train_stage(net, stage)
+            timed = partial(times, net, self.calibration, self.val)
+            results["times"] = self.evaluated.made("times", timed)
             results[INTERPOLATED] = self.train_stage(other, INTERPOLATED)
         return results
 
@@ -156,11 +159,15 @@ class Experiment:
             return {"logged": train(net, learning, self.train, schedule, self.seed, title)}
 
         result = self.cells.made(stage, make, net)
-        counts = [len(self.calibration.labels), len(self.val.labels)]
-        evaluated = replace(self.cells, settings={**self.cells.settings, "evaluated": counts})
-        worth = evaluated.made(f"{stage}-evaluation", lambda: self.evaluate(net, stage))
+        worth = self.evaluated.made(f"{stage}-evaluation", lambda: self.evaluate(net, stage))
         seconds = result["cpu_seconds"] + worth["cpu_seconds"]
         return {**result, **worth, "cpu_seconds": seconds}
+
+    @property
+    def evaluated(self) -> Cells:
+        """Where steps are kept that depend on the images of evaluation."""
+        counts = [len(self.calibration.labels), len(self.val.labels)]
+        return replace(self.cells, settings={**self.cells.settings, "evaluated": counts})
 
     def evaluate(self, net: GlanceFocusClassifier, stage: str) -> dict[str, Any]:
         """By where it looks, and, once it knows where, within budgets."""
