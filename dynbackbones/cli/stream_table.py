@@ -14,11 +14,13 @@ from pathlib import Path
 
 from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.cli.arguments import parse
-from dynbackbones.cli.stream_models import load_detector, load_segmentor
+from dynbackbones.cli.engines import add_engine_option
+from dynbackbones.cli.trained_models import is_yaml, open_detector, open_mmengine_model
 from dynbackbones.experiments import stream_table
 from dynbackbones.experiments.stream_data import Subject, detection, segmentation
 from dynbackbones.experiments.stream_measured import measure
 from dynbackbones.experiments.stream_table import Row
+from dynbackbones.integrations.engine import import_engine
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video import Every, Stream
 from dynbackbones.video.propagation import WAYS
@@ -37,9 +39,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="of a detector (YAML), or of a segmentor of mmseg (Python)",
     )
-    options.add_argument(
-        "--engine", choices=("auto", "detectron2", "torchvision"), default="auto", help="of YAML"
-    )
+    add_engine_option(options)
     options.add_argument(
         "--weights",
         metavar="FILE",
@@ -89,11 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _subject(args: argparse.Namespace) -> Subject:
-    if Path(args.config_file).suffix == ".py":
-        model = load_segmentor(args.config_file, args.weights, args.opts)
-        return segmentation(model.cfg, model, args.max_frames)
-    engine, cfg = load_detector(args)
-    return detection(cfg, engine, args.max_frames)
+    if is_yaml(args):
+        engine, cfg, predictor = open_detector(args)
+        return detection(cfg, import_engine(engine), predictor, args.max_frames)
+    cfg, model, _ = open_mmengine_model(args, args.opts)
+    return segmentation(cfg, model, args.max_frames)
 
 
 def _half_resolution(subject: Subject) -> Row:

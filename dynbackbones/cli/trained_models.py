@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +56,14 @@ def open_detector(args: argparse.Namespace) -> tuple[str, CfgNode, Predictor]:
     return engine, cfg, adapter.load_predictor(cfg)
 
 
-def open_mmengine_model(args: argparse.Namespace) -> tuple[Any, nn.Module, dict[str, Any]]:
+def open_mmengine_model(
+    args: argparse.Namespace, assignments: Sequence[str] = ()
+) -> tuple[Any, nn.Module, dict[str, Any]]:
     """The model of a config of mmengine's.
 
     Args:
         args: ``config_file`` and ``weights``.
+        assignments: ``KEY=VALUE`` in the place of the config's.
 
     Returns:
         The config, the model with its weights, and what the file of these holds.
@@ -72,9 +77,23 @@ def open_mmengine_model(args: argparse.Namespace) -> tuple[Any, nn.Module, dict[
     if args.weights is None:
         raise UserError(f"--config-file {args.config_file}: give the model's --weights")
     cfg = checks.load_config(args.config_file)
+    try:
+        cfg.merge_from_dict(dict(map(_assignment, assignments)))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{error.args[0]} does not fit {args.config_file}") from error
     model = checks.build_model(cfg)
     content = checkpoints.load(args.weights)
     state = checkpoints.state_dict_of(content, args.weights)
     checkpoints.check_architecture(model.state_dict(), state, args.weights)
     model.load_state_dict(state)
     return cfg, model, content
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UserError(f"{text}: overrides of a Python config are KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return key, value

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
     from torch import nn
 
+    from dynbackbones.analysis.survey import Predictor
     from dynbackbones.integrations.engine import Engine
 
 
@@ -48,12 +49,17 @@ def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Sub
 
     Args:
         cfg: the config.
-        model: with its weights and config, as ``init_model`` returns it.
+        model: of it, with its weights.
         limit: leave out all but the first frames.
 
     Raises:
-        UserError: the frames differ in size.
+        UserError: it is none of mmseg's, or the frames differ in size.
     """
+    if cfg.get("default_scope") != "mmseg":
+        raise UserError(
+            f"{cfg.filename} is of {cfg.get('default_scope')}, and a segmentor of mmseg, or a "
+            "detector's YAML, is wanted"
+        )
     from dynbackbones.integrations.mmengine.checked_data import build_dataset
     from dynbackbones.integrations.openmmlab.checks import check_datasets
 
@@ -72,6 +78,7 @@ def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Sub
     clip = SegmentationClip(
         pictures, truth, classes, lambda result: result.pred_sem_seg.data[0].cpu().long()
     )
+    model.cfg = cfg  # as init_model leaves it
     adapter = adapter_of(model)
 
     def half(index: int, image: np.ndarray) -> torch.Tensor:
@@ -83,12 +90,15 @@ def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Sub
     return Subject(adapter, clip, half)
 
 
-def detection(cfg: CfgNode, engine: Engine, limit: int | None = None) -> Subject:
+def detection(
+    cfg: CfgNode, engine: Engine, predictor: Predictor, limit: int | None = None
+) -> Subject:
     """A detector of a YAML config on the first of its ``DATASETS.TEST``.
 
     Args:
         cfg: the config, with ``MODEL.WEIGHTS``.
         engine: that builds it.
+        predictor: that it has built.
         limit: leave out all but the first frames.
 
     Raises:
@@ -105,9 +115,8 @@ def detection(cfg: CfgNode, engine: Engine, limit: int | None = None) -> Subject
     for key in ("MIN_SIZE_TEST", "MAX_SIZE_TEST"):
         smaller.INPUT[key] = smaller.INPUT[key] // 2
     smaller.freeze()
-    predictor = engine.load_predictor(smaller)
-    adapter = adapter_of(engine.load_predictor(cfg))
-    return Subject(adapter, clip, lambda _, image: predictor.predict(image))
+    half = engine.load_predictor(smaller)
+    return Subject(adapter_of(predictor), clip, lambda _, image: half.predict(image))
 
 
 def _halved(image: np.ndarray) -> np.ndarray:

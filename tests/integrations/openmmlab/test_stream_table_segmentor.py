@@ -9,6 +9,7 @@ from mmengine.registry import MODELS, init_default_scope
 
 from dynbackbones.cli import stream_table
 from dynbackbones.errors import UserError
+from dynbackbones.experiments.stream_data import segmentation
 from tests.integrations.openmmlab.conftest import CONFIGS
 from tests.messages import naming
 
@@ -43,7 +44,7 @@ def test_overrides_of_a_python_config_are_assignments(files, tmp_path):
         stream_table.main([*files, place, str(tmp_path)])
 
 
-def test_a_classifier_is_refused(files):
-    config = CONFIGS / "pretrain/blockdrop_resnet20_cifar10-small_1-plain.py"
+def test_a_classifier_is_refused():
+    cfg = Config.fromfile(CONFIGS / "pretrain/blockdrop_resnet20_cifar10-small_1-plain.py")
     with pytest.raises(UserError, match=naming("mmpretrain")):
-        stream_table.main(["--config-file", str(config), *files[2:]])
+        segmentation(cfg, torch.nn.Identity())
