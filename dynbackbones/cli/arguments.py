@@ -45,6 +45,22 @@ def parse(
     return args
 
 
+def positive(text: str) -> int:
+    """A number of at least 1, as the ``type`` of an option."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def shares(text: str) -> list[float]:
+    """``S,S`` in (0, 1], as the ``type`` of an option."""
+    values = [float(part) for part in text.split(",")]
+    if not all(0 < value <= 1 for value in values):
+        raise argparse.ArgumentTypeError(f"must lie in (0, 1], got {text}")
+    return values
+
+
 def check_backbone(option: str, name: str) -> None:
     """Makes sure that a backbone of this name is registered.
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.checkpoints.whole_file import write_json
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import parse, positive, shares
 from dynbackbones.cli.engines import add_engine_option
 from dynbackbones.cli.trained_models import is_yaml, open_detector, open_mmengine_model
 from dynbackbones.experiments import stream_table
@@ -45,19 +45,19 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="trained weights; of a YAML config by default OUTPUT_DIR/model_final.pth",
     )
-    options.add_argument("--max-frames", type=_positive, help="of the clip (default: all)")
+    options.add_argument("--max-frames", type=positive, help="of the clip (default: all)")
     options.add_argument(
-        "--max-age", type=_positive, default=24, help="frames that a result may be old (24)"
+        "--max-age", type=positive, default=24, help="frames that a result may be old (24)"
     )
     options.add_argument(
         "--shares",
-        type=_shares,
+        type=shares,
         default=stream_table.SHARES,
         metavar="S,S",
         help="of key frames (default 1/2, 1/3, 1/5, 1/10)",
     )
     options.add_argument(
-        "--timed", type=_positive, default=60, metavar="N", help="frames to time (default 60)"
+        "--timed", type=positive, default=60, metavar="N", help="frames to time (default 60)"
     )
     options.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="figures as JSON")
     options.add_argument(
@@ -137,17 +137,3 @@ def _print(
     for name, found in times.items():
         cells = [f"{found[key]:.1f}" for key in ("mean", "p95", "max")]
         print(f"| {name} | {' | '.join(cells)} | {found['ratio']:.2f} |")
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _shares(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
-    if not all(0 < value <= 1 for value in values):
-        raise argparse.ArgumentTypeError(f"shares must lie in (0, 1], got {text}")
-    return values

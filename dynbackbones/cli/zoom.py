@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dynbackbones.checkpoints.whole_file import write_json
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import parse, positive, shares
 from dynbackbones.cli.engines import add_config_options, open_engine
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
@@ -39,7 +39,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--dataset", required=True, metavar="NAME", help="that the detector was not trained on"
     )
     for each in (measures, tables, draws):
-        each.add_argument("--max-images", type=_positive, help="of the dataset (default: all)")
+        each.add_argument("--max-images", type=positive, help="of the dataset (default: all)")
     for each in (measures, trains, tables):
         each.add_argument(
             "--gains",
@@ -73,7 +73,7 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def _add_table_options(tables: argparse.ArgumentParser) -> None:
     tables.add_argument(
         "--rates",
-        type=_shares,
+        type=shares,
         default=RATES,
         metavar="R,R",
         help="shares of patches (default 0.125,0.25,0.5)",
@@ -86,25 +86,11 @@ def _add_table_options(tables: argparse.ArgumentParser) -> None:
         help="of policies (default 0,1,2)",
     )
     tables.add_argument(
-        "--timed", type=_positive, default=10, metavar="N", help="images to time (default 10)"
+        "--timed", type=positive, default=10, metavar="N", help="images to time (default 10)"
     )
     tables.add_argument(
         "--sahi", action="store_true", help="a row with the slices of the library sahi"
     )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
-    return value
-
-
-def _shares(text: str) -> list[float]:
-    values = [float(part) for part in text.split(",")]
-    if not all(0 < value <= 1 for value in values):
-        raise argparse.ArgumentTypeError(f"must lie in (0, 1], got {text}")
-    return values
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
