@@ -102,6 +102,8 @@ def _decoded(source: str | int, title: str) -> Iterator[Frame]:
     fine, image = capture.read() if capture.isOpened() else (False, None)
     if not fine:
         capture.release()
+        if isinstance(source, int):
+            raise UserError(f"{title} gives no frame: it is not there, or another program has it")
         raise UserError(
             f"{title} gives no frame: it is empty, damaged, or of a format that OpenCV cannot "
             "decode; try: ffmpeg -i FILE -pix_fmt yuv420p other.mp4"

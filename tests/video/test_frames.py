@@ -104,3 +104,8 @@ def test_a_stream_takes_the_frames(movie):
         stream(frame)
         keys.append(stream.decision.reason)
     assert keys == ["first", "propagated", "schedule", "propagated"]
+
+
+def test_a_camera_that_is_not_there_is_named():
+    with pytest.raises(UserError, match=naming("camera 99", "not there")):
+        video.frames(99)
