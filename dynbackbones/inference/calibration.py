@@ -45,11 +45,12 @@ def calibrate(
 
     Args:
         net: the backbone or classifier; its mode is restored, and where this fails its thresholds.
-            Or a zoom, whose `calibrate` says what its images are.
+            Or a zoom, or a classifier with exits, whose own `calibrate` says more.
         images: (N, in_channels, H, W), normalised as in training, or batches of these; without
             padding, which would count like the images.
         target_rate: mean activation rate or block usage to reach, in [0, 1].
-        target_macs: multiply-accumulates of an image instead, which a zoom takes.
+        target_macs: multiply-accumulates of an image instead, which a zoom and a
+            `GlanceFocusClassifier` take.
         target_ms: milliseconds of a forward pass for an image instead, which a backbone takes, in
             the median on this machine: give the network as it will run, such as what
             `optimize_for_inference` returns. How long which rate takes is measured once for each

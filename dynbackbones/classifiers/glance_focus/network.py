@@ -13,20 +13,19 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.backbones import list_backbones
 from dynbackbones.backbones.base import check_images
 from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.classifiers.base import DynamicClassifier
-from dynbackbones.classifiers.encoder import Encoder, Seen
-from dynbackbones.classifiers.glance_focus import torchvision_encoder
+from dynbackbones.classifiers.encoder import Seen
 from dynbackbones.classifiers.glance_focus.calibration import meet_budget
-from dynbackbones.classifiers.glance_focus.crops import GLANCES, corners_of, crop, glance
+from dynbackbones.classifiers.glance_focus.crops import GLANCES, glance
+from dynbackbones.classifiers.glance_focus.encoders import make_encoder, map_shape
 from dynbackbones.classifiers.glance_focus.exits import checked_exits, no_exits
 from dynbackbones.classifiers.glance_focus.heads import KINDS, CascadeHead, RecurrentHead
 from dynbackbones.classifiers.glance_focus.proposal import PatchProposal
 from dynbackbones.classifiers.glance_focus.selection import FocusSelection
-from dynbackbones.classifiers.glance_focus.walk import Walk, walk_traced
+from dynbackbones.classifiers.glance_focus.walk import AnytimeStep, Walk, anytime_steps, walk_traced
 from dynbackbones.errors import UserError
 from dynbackbones.layers.tracing import is_traced
 
@@ -51,22 +50,6 @@ class Look(NamedTuple):
     own: Tensor
     seen: Seen
     state: Tensor
-
-
-class AnytimeStep(NamedTuple):
-    """What `GlanceFocusClassifier.anytime` knows after a step.
-
-    Attributes:
-        logp: (N, classes) log-probabilities.
-        confidences: (N,) of the most probable class.
-        corners: (N, 2) row and column of the first pixel of the crop; None after the glance.
-        macs: multiply-accumulates of an image so far.
-    """
-
-    logp: Tensor
-    confidences: Tensor
-    corners: Tensor | None
-    macs: float
 
 
 class GlanceFocusClassifier(DynamicClassifier):
@@ -145,15 +128,15 @@ class GlanceFocusClassifier(DynamicClassifier):
         self.num_classes, self.patch, self.steps = num_classes, patch, steps
         self.proposal_training, self.train_glance = proposal_training, train_glance
         self.glance_mode, self.in_channels = glance_mode, in_channels
-        self.glance = _encoder(encoder, num_classes, in_channels)
-        self.local = _encoder(encoder, num_classes, in_channels)
+        self.glance = make_encoder(encoder, num_classes, in_channels)
+        self.local = make_encoder(encoder, num_classes, in_channels)
         channels = self.local.fc.in_features
         self.head = (
             CascadeHead(channels, num_classes, steps)
             if head == "cascade"
             else RecurrentHead(channels, num_classes, head_width)
         )
-        self.proposal = PatchProposal(_map_shape(self.local, patch), proposal)
+        self.proposal = PatchProposal(map_shape(self.local, patch), proposal)
         self.register_buffer("exits", no_exits(steps))
         if exits is not None:
             self.set_exits(exits)
@@ -329,16 +312,7 @@ class GlanceFocusClassifier(DynamicClassifier):
             >>> step.corners, round(step.macs / 1e6, 1)
             (tensor([[8, 8]]), 13.4)
         """
-        size, rows = self.check_images(images).size, torch.arange(len(images), device=images.device)
-        look, memory, corners, macs = self.look_whole(images), None, None, 0.0
-        for step in range(1, self.steps + 1):
-            macs += float(look.seen.ran.macs.mean()) + self.extra_macs(step)
-            logp = look.logits.log_softmax(dim=1)
-            yield AnytimeStep(logp, logp.amax(dim=1).exp(), corners, macs)
-            if step < self.steps:
-                proposed = self.proposal(look.seen.map, memory)
-                memory, corners = proposed.memory, corners_of(proposed.place, size, self.patch)
-                look = self.look_closer(crop(images, rows, corners, self.patch), look.state)
+        yield from anytime_steps(self, images)
 
     def extra_macs(self, step: int) -> float:
         """Multiply-accumulates of a step, from 1, besides the encoder's."""
@@ -365,25 +339,6 @@ class GlanceFocusClassifier(DynamicClassifier):
 
     def extra_repr(self) -> str:
         return f"patch={self.patch}, steps={self.steps}, stage={self.stage!r}"
-
-
-def _encoder(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    if name not in torchvision_encoder.NAMES:
-        check_choice("encoder", name, (*list_backbones(), *torchvision_encoder.NAMES))
-        return Encoder(name, num_classes, in_channels)
-    if in_channels != 3:
-        raise ValueError(f"in_channels must be 3 for torchvision's {name}, got {in_channels}")
-    return torchvision_encoder.TorchvisionEncoder(name, num_classes)
-
-
-@torch.no_grad()
-def _map_shape(encoder: nn.Module, patch: int) -> tuple[int, int, int]:
-    """(channels, height, width) of the last map of a patch."""
-    training = encoder.training
-    encoder.eval()
-    shape = encoder.look(torch.zeros(1, encoder.in_channels, patch, patch)).map.shape[1:]
-    encoder.train(training)
-    return tuple(shape)
 
 
 def _refuse_other_layouts(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,6 +19,22 @@ if TYPE_CHECKING:
     from dynbackbones.classifiers.glance_focus.network import GlanceFocusClassifier, Look
 
 Ran = list[tuple[Tensor, Decisions]]
+
+
+class AnytimeStep(NamedTuple):
+    """What `GlanceFocusClassifier.anytime` knows after a step.
+
+    Attributes:
+        logp: (N, classes) log-probabilities.
+        confidences: (N,) of the most probable class.
+        corners: (N, 2) row and column of the first pixel of the crop; None after the glance.
+        macs: multiply-accumulates of an image so far.
+    """
+
+    logp: Tensor
+    confidences: Tensor
+    corners: Tensor | None
+    macs: float
 
 
 class Walk:
@@ -103,6 +120,20 @@ class Walk:
                 f"{tuple(room.tolist())} to crops of {self.net.patch} pixels"
             )
         return corners
+
+
+def anytime_steps(net: GlanceFocusClassifier, images: Tensor) -> Iterator[AnytimeStep]:
+    """See `GlanceFocusClassifier.anytime`."""
+    size, rows = net.check_images(images).size, torch.arange(len(images), device=images.device)
+    look, memory, corners, macs = net.look_whole(images), None, None, 0.0
+    for step in range(1, net.steps + 1):
+        macs += float(look.seen.ran.macs.mean()) + net.extra_macs(step)
+        logp = look.logits.log_softmax(dim=1)
+        yield AnytimeStep(logp, logp.amax(dim=1).exp(), corners, macs)
+        if step < net.steps:
+            proposed = net.proposal(look.seen.map, memory)
+            memory, corners = proposed.memory, corners_of(proposed.place, size, net.patch)
+            look = net.look_closer(crop(images, rows, corners, net.patch), look.state)
 
 
 def walk_traced(net: GlanceFocusClassifier, images: Tensor) -> Tensor:
