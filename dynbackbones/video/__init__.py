@@ -1,8 +1,8 @@
 """Video: which frames a model runs on, and what is shown in between."""
 
 from dynbackbones.video.adaframe import AdaFrame as AdaFrame
-from dynbackbones.video.adaframe import AdaFrameAnswer as AdaFrameAnswer
-from dynbackbones.video.adaframe import AdaFrameRun as AdaFrameRun
+from dynbackbones.video.adaframe_run import AdaFrameAnswer as AdaFrameAnswer
+from dynbackbones.video.adaframe_run import AdaFrameRun as AdaFrameRun
 from dynbackbones.video.agreement import Agreement as Agreement
 from dynbackbones.video.decisions import FrameDecision as FrameDecision
 from dynbackbones.video.encoder import FrameEncoder as FrameEncoder
