@@ -91,8 +91,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     if args.warm or (args.warm is None and place.on_gpu):
         result["warm_s"] = warming.warm(chosen, args, seconds_left())
     preparation = Preparation(place, seconds_left)
-    # Networks of all groups share their code, which is compiled anew for each.
-    with torch.no_grad(), torch._dynamo.config.patch(recompile_limit=64):
+    # Networks of all groups share their code, which is compiled anew for each. torch 2.6 calls the
+    # limit by its old name.
+    dynamo = torch._dynamo.config
+    limit = "recompile_limit" if hasattr(dynamo, "recompile_limit") else "cache_size_limit"
+    with torch.no_grad(), dynamo.patch({limit: 64}):
         result["ceilings"] = timing.ceilings(place)
         print(report.ceilings_line(result), flush=True)
         for group in [*chosen, *map(groups.autotuned, tuned)]:
