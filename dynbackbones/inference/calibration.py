@@ -45,7 +45,8 @@ def calibrate(
 
     Args:
         net: the backbone or classifier; its mode is restored, and where this fails its thresholds.
-            Or a zoom, or a classifier with exits, whose own `calibrate` says more.
+            Or a zoom, a classifier with exits or a video's `Stream`, whose own `calibrate` says
+            more.
         images: (N, in_channels, H, W), normalised as in training, or batches of these; without
             padding, which would count like the images.
         target_rate: mean activation rate or block usage to reach, in [0, 1].
