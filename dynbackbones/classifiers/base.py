@@ -1,6 +1,7 @@
 """What classifiers that choose share with backbones that do, features apart."""
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,6 +9,32 @@ from torch import Tensor, nn
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.backbones.selections import Selects
 from dynbackbones.backbones.traces import Traces
+from dynbackbones.errors import UserError
+
+
+def refuse_other_layouts(
+    net: nn.Module, state: Mapping[str, Tensor], prefix: str, *rest: Any, names: tuple[str, ...]
+) -> None:
+    """State-dict pre-hook: weights remember a network's ``layout``, and others are refused.
+
+    Args:
+        net: with a buffer of that name.
+        state, prefix, rest: see `torch.nn.Module.register_load_state_dict_pre_hook`.
+        names: of the options in the buffer.
+
+    Raises:
+        UserError: the weights are of another one.
+    """
+    found = state.get(f"{prefix}layout")
+    if found is not None and found.tolist() != net.layout.tolist():
+        theirs, own = (
+            ", ".join(f"{name}={value}" for name, value in zip(names, of.tolist(), strict=True))
+            for of in (found, net.layout)
+        )
+        raise UserError(
+            f"the weights are of {theirs}, but the network has {own}; build it with those of the "
+            "weights"
+        )
 
 
 class DynamicClassifier(Selects, nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Batch, Decisions
 from dynbackbones.backbones.resnet import check_choice
-from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.classifiers.base import DynamicClassifier, refuse_other_layouts
 from dynbackbones.classifiers.decisions import PatchDecisions
 from dynbackbones.classifiers.encoder import Encoder
 from dynbackbones.classifiers.selection import PatchSelection
@@ -112,7 +112,9 @@ class PatchDrop(DynamicClassifier):
         self.policy = make_policy(grid * grid, in_channels, policy_pool)
         # Weights say nothing of the scale: a network would go on with images of another one.
         self.register_buffer("layout", torch.tensor([grid, scale]))
-        self.register_load_state_dict_pre_hook(_refuse_other_layouts)
+        self.register_load_state_dict_pre_hook(
+            partial(refuse_other_layouts, names=("grid", "scale"))
+        )
         self.register_load_state_dict_post_hook(_after_loading)
         self._enter(stage)
 
@@ -301,19 +303,6 @@ class PatchDrop(DynamicClassifier):
         if share < 1 or self.fusion == "sum":
             total += self.low.macs(*low)
         return total
-
-
-def _refuse_other_layouts(
-    net: PatchDrop, state: Mapping[str, Tensor], prefix: str, *rest: Any
-) -> None:
-    """State-dict pre-hook."""
-    found = state.get(f"{prefix}layout")
-    if found is not None and found.tolist() != net.layout.tolist():
-        (grid, scale), (own_grid, own_scale) = found.tolist(), net.layout.tolist()
-        raise UserError(
-            f"the weights are of grid={grid}, scale={scale}, but the network has grid={own_grid}, "
-            f"scale={own_scale}; build it with those of the weights"
-        )
 
 
 def _after_loading(net: PatchDrop, incompatible: Any) -> None:

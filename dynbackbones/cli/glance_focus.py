@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from dynbackbones.cli.arguments import parse
 from dynbackbones.experiments.glance_focus import stages
 from dynbackbones.experiments.glance_focus.drawing import draw
 from dynbackbones.experiments.glance_focus.report import markdown
+from dynbackbones.experiments.steps import write_tables
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,8 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = replace(stages.PLAN, bfloat16=args.bfloat16)
     for seed in args.seeds:
         results |= stages.run(output, [seed], plan)
-        text = "\n".join(markdown(results)) + "\n"
-        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
-            (output / f"glance_focus.{suffix}").write_text(content, encoding="utf-8")
+        text = write_tables(output, "glance_focus", results, markdown(results))
     print(text)
     draw(stages.experiment(output, args.seeds[0], plan), output / "glance_focus.png")

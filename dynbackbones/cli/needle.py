@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.cli.arguments import parse
+from dynbackbones.experiments.steps import write_tables
 from dynbackbones.experiments.video import needle
 from dynbackbones.experiments.video.report import markdown
 
@@ -40,7 +40,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     output = Path(args.output)
     for count in range(1, len(args.seeds) + 1):
         results = needle.run(output, args.seeds[:count], variants=args.variants)
-        text = "\n".join(markdown(results)) + "\n"
-        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
-            (output / f"needle.{suffix}").write_text(content, encoding="utf-8")
+        text = write_tables(output, "needle", results, markdown(results))
     print(text)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.patchdrop import bagnet, cifar, digits
 from dynbackbones.experiments.patchdrop.report import markdown
+from dynbackbones.experiments.steps import write_tables
 
 EXPERIMENTS = {"digits": digits, "cifar": cifar, "bagnet": bagnet}
 
@@ -58,7 +58,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
     plan = replace(module.PLAN, bfloat16=args.bfloat16)
     for seed in args.seeds:
         results |= module.run(output, [seed], plan=plan, **options)
-        text = "\n".join(markdown(results)) + "\n"
-        for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
-            (output / f"{args.experiment}.{suffix}").write_text(content, encoding="utf-8")
+        text = write_tables(output, args.experiment, results, markdown(results))
     print(text)

@@ -206,13 +206,9 @@ def _detector(args: argparse.Namespace) -> Trained:
 
 def _segmentor(args: argparse.Namespace) -> Trained:
     cfg, model, content = open_mmengine_model(args)
-    if cfg.get("default_scope") != "mmseg":
-        raise UserError(
-            f"--config-file {args.config_file} is of {cfg.get('default_scope')}; a stream runs "
-            "segmentors of mmseg, and detectors from YAML"
-        )
-    model.cfg = cfg
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    from dynbackbones.integrations.openmmlab.video_segmentor import with_config
+
+    with_config(model, cfg).to("cuda" if torch.cuda.is_available() else "cpu")
     names, palette = _classes(cfg, content)
     return Trained(model, _labels, Look(names, palette, args.score_threshold))
 

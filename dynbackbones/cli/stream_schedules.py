@@ -106,7 +106,8 @@ def _network(args: argparse.Namespace, model: Any, adapter: Adapter, source: str
             "--schedule agreement: a camera cannot be looked at before; give --agreement-network, "
             "learned on a recording of it"
         )
-    clip = [image for image in _images(args, source) if image is not None][:_MOST_LEARNED]
+    readable = (image for image in _images(args, source) if image is not None)
+    clip = list(islice(readable, _MOST_LEARNED))
     clip = [image for image in clip if image.shape == clip[0].shape]
     print(f"learning the schedule: the model runs on {len(clip)} frames", flush=True)
     samples = measure_agreement(

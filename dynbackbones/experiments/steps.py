@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,3 +61,23 @@ class Cells:
             checkpoints.save(weights, net.state_dict(), {})
         write_json(file, {"settings": settings, "result": result})
         return result
+
+
+def write_tables(
+    folder: Path, name: str, results: Mapping[str, Any], lines: Iterable[str]
+) -> str:
+    """Writes an experiment's results as JSON and its tables as Markdown.
+
+    Args:
+        folder: of the experiment.
+        name: of both files.
+        results: as they are.
+        lines: of the tables.
+
+    Returns:
+        The tables.
+    """
+    text = "\n".join(lines) + "\n"
+    for suffix, content in (("json", json.dumps(results, indent=1)), ("md", text)):
+        (folder / f"{name}.{suffix}").write_text(content, encoding="utf-8")
+    return text

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from dynbackbones.analysis.average_precision import evaluate_boxes
 from dynbackbones.analysis.prediction import Prediction
-from dynbackbones.video.agreement_measure import box_agreement, label_confusion
+from dynbackbones.video.agreement_measure import box_agreement
+from dynbackbones.zoom.segmentation_gains import confusion
 
 
 class LabelledClip(ABC):
@@ -65,7 +66,7 @@ class SegmentationClip(LabelledClip):
 
     def outcome(self, index: int, result: Any) -> Tensor:
         """(classes, classes) pixels by true and given label."""
-        return label_confusion(self._truth[index], self._labels_of(result), self._classes)
+        return confusion(self._labels_of(result), self._truth[index], self._classes)
 
     def error(self, index: int, outcome: Tensor) -> float:
         total = int(outcome.sum())

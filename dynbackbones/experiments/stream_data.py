@@ -16,9 +16,9 @@ from dynbackbones.experiments.stream_clips import DetectionClip, LabelledClip, S
 from dynbackbones.experiments.zoom_data import ZoomData
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video.adapters import Adapter, adapter_of
-from dynbackbones.video.agreement_measure import label_confusion
 from dynbackbones.video.flow import import_cv2
 from dynbackbones.video.frames import frames
+from dynbackbones.zoom.segmentation_gains import confusion
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
@@ -55,14 +55,11 @@ def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Sub
     Raises:
         UserError: it is none of mmseg's, or the frames differ in size.
     """
-    if cfg.get("default_scope") != "mmseg":
-        raise UserError(
-            f"{cfg.filename} is of {cfg.get('default_scope')}, and a segmentor of mmseg, or a "
-            "detector's YAML, is wanted"
-        )
     from dynbackbones.integrations.mmengine.checked_data import build_dataset
     from dynbackbones.integrations.openmmlab.checks import check_datasets
+    from dynbackbones.integrations.openmmlab.video_segmentor import with_config
 
+    with_config(model, cfg)
     check_datasets(cfg, ("test_dataloader",))
     dataset = build_dataset(cfg.test_dataloader.dataset, "test_dataloader")
     count = min(len(dataset), limit or len(dataset))
@@ -78,14 +75,13 @@ def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Sub
     clip = SegmentationClip(
         pictures, truth, classes, lambda result: result.pred_sem_seg.data[0].cpu().long()
     )
-    model.cfg = cfg  # as init_model leaves it
     adapter = adapter_of(model)
 
     def half(index: int, image: np.ndarray) -> torch.Tensor:
         logits = adapter.run(_halved(image))[0].seg_logits.data
         large = F.interpolate(logits[None], image.shape[:2], mode="bilinear")[0]
         labels = large.argmax(dim=0) if len(large) > 1 else (large[0] > 0.5).long()
-        return label_confusion(truth[index], labels.cpu(), classes)
+        return confusion(labels.cpu(), truth[index], classes)
 
     return Subject(adapter, clip, half)
 

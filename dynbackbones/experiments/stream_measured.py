@@ -20,6 +20,7 @@ from dynbackbones.video.adapters import Adapter
 from dynbackbones.video.agreement import Sample, agreement_of, describe
 from dynbackbones.video.pairs import Pair, Seen
 from dynbackbones.video.propagation import WAYS, Kept
+from dynbackbones.video.schedules import closest
 
 
 @dataclass
@@ -116,17 +117,8 @@ def met(rate: float, count: int, keys_at: Callable[[float], list[int]]) -> list[
         count: of frames.
         keys_at: keys by threshold in [0, 1].
     """
-    low, high, best = 0.0, 1.0, None
-    for _ in range(40):
-        middle = (low + high) / 2
-        keys = keys_at(middle)
-        distance = len(keys) - round(rate * count)
-        if best is None or abs(distance) < abs(len(best) - round(rate * count)):
-            best = keys
-        if not distance:
-            break
-        low, high = (middle, high) if distance > 0 else (low, middle)
-    return best
+    wanted = round(rate * count)
+    return keys_at(closest(lambda x: len(keys_at(x)), wanted, 0.0, 1.0, steps=40))
 
 
 def _add(measured: MeasuredClip, way: str, frame: int, age: int, outcome: Any) -> None:

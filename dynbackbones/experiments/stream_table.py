@@ -15,6 +15,7 @@ from dynbackbones.analysis.frame_schedules import best_keys, headroom_captured
 from dynbackbones.experiments.stream_measured import MeasuredClip, met
 from dynbackbones.video.agreement import Sample, train_agreement
 from dynbackbones.video.propagation import WAYS
+from dynbackbones.video.report import spread_of
 
 SHARES = (1 / 2, 1 / 3, 1 / 5, 1 / 10)
 AGES = (0, 1, 2, 3, 5, 8, 10, 15)
@@ -144,16 +145,9 @@ def timed(
             start = time.perf_counter()
             runs[name](image)
             found[name].append(1000 * (time.perf_counter() - start))
-    base = statistics.fmean(found[names[0]])
-    return {
-        name: {
-            "mean": statistics.fmean(times),
-            "p95": float(np.percentile(times, 95)),
-            "max": max(times),
-            "ratio": statistics.fmean(times) / base,
-        }
-        for name, times in found.items()
-    }
+    spreads = {name: spread_of(times) for name, times in found.items()}
+    base = spreads[names[0]]["mean"]
+    return {name: {**spread, "ratio": spread["mean"] / base} for name, spread in spreads.items()}
 
 
 def markdown(table: Sequence[Row], metric: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
@@ -56,15 +55,3 @@ def box_agreement(one: Found, other: Found, score: float = 0.5, iou: float = 0.5
         matches += 1
     return 2 * matches / total
 
-
-def label_confusion(truth: Tensor, labels: Tensor, classes: int, ignore: int = 255) -> Tensor:
-    """(classes, classes) int64: pixels by their true label (rows) and the one that was given.
-
-    Args:
-        truth, labels: (H, W) integers.
-        classes: number of classes.
-        ignore: of ``truth``, which does not count.
-    """
-    valid = truth != ignore
-    index = truth[valid].long() * classes + labels[valid].long()
-    return torch.bincount(index, minlength=classes**2).view(classes, classes)

@@ -122,12 +122,14 @@ def table(content: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _times(decisions: Sequence[FrameDecision]) -> dict[str, float] | None:
-    if not decisions:
-        return None
-    times = np.array([decision.milliseconds for decision in decisions])
+def spread_of(times: Sequence[float]) -> dict[str, float]:
+    """``mean``, ``p95`` (the 95th percentile) and ``max`` of some times."""
     return {
-        "mean": float(times.mean()),
+        "mean": float(np.mean(times)),
         "p95": float(np.percentile(times, 95)),
-        "max": float(times.max()),
+        "max": float(max(times)),
     }
+
+
+def _times(decisions: Sequence[FrameDecision]) -> dict[str, float] | None:
+    return spread_of([d.milliseconds for d in decisions]) if decisions else None

@@ -132,19 +132,14 @@ class Threshold(Schedule):
 
         What is a key depends on the keys before it, so the rate is not monotone in the threshold.
         """
+
+        def rate_at(threshold: float) -> float:
+            self.threshold = threshold
+            return rate_of()
+
         low, high = self.bounds()
-        met: dict[float, float] = {}
-        for _ in range(_STEPS):
-            self.threshold = (low + high) / 2
-            met[self.threshold] = rate_of()
-            distance = met[self.threshold] - rate
-            if abs(distance) <= _CLOSE:
-                break
-            if (distance > 0) != self.rises:
-                low = self.threshold
-            else:
-                high = self.threshold
-        self.threshold = min(met, key=lambda threshold: abs(met[threshold] - rate))
+        ends = (high, low) if self.rises else (low, high)
+        self.threshold = closest(rate_at, rate, *ends, steps=_STEPS, near=_CLOSE)
 
     @abstractmethod
     def bounds(self) -> tuple[float, float]:
@@ -178,6 +173,34 @@ class Difference(Threshold):
 
     def __repr__(self) -> str:
         return f"Difference({self.threshold:.3g})"
+
+
+def closest(
+    value_at: Callable[[float], float],
+    target: float,
+    most: float,
+    least: float,
+    *,
+    steps: int,
+    near: float = 0.0,
+) -> float:
+    """Where a value came closest to a target in a bisection, though it need not be monotone.
+
+    Args:
+        value_at: of a place.
+        target: to reach.
+        most, least: places where the value is largest and smallest.
+        steps: places that are looked at, at most.
+        near: distance from the target that is good enough.
+    """
+    met: dict[float, float] = {}
+    for _ in range(steps):
+        middle = (most + least) / 2
+        met[middle] = value_at(middle)
+        if abs(met[middle] - target) <= near:
+            break
+        most, least = (middle, least) if met[middle] > target else (most, middle)
+    return min(met, key=lambda place: abs(met[place] - target))
 
 
 def meet_rate(schedule: Schedule, rate: float, rate_of: Callable[[], float]) -> float:

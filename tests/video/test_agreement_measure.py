@@ -2,11 +2,8 @@ import pytest
 import torch
 
 from dynbackbones.analysis.prediction import Prediction
-from dynbackbones.video.agreement_measure import (
-    box_agreement,
-    label_confusion,
-    pixel_agreement,
-)
+from dynbackbones.video.agreement_measure import box_agreement, pixel_agreement
+from dynbackbones.zoom.segmentation_gains import confusion
 
 
 def found(boxes, labels, scores=None):
@@ -41,4 +38,4 @@ def test_boxes_agree_where_they_match(one, other, expected):
 
 def test_confusion_counts_pixels_that_have_a_truth():
     truth = torch.tensor([[0, 1], [1, 255]])
-    assert label_confusion(truth, torch.tensor([[0, 0], [1, 1]]), 2).tolist() == [[1, 0], [1, 1]]
+    assert confusion(torch.tensor([[0, 0], [1, 1]]), truth, 2).tolist() == [[1, 0], [1, 1]]

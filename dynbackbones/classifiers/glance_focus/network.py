@@ -7,7 +7,8 @@ Classification, NeurIPS 2020; where the paper and the authors' code differ, the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import check_images
 from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice
-from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.classifiers.base import DynamicClassifier, refuse_other_layouts
 from dynbackbones.classifiers.encoder import Seen
 from dynbackbones.classifiers.glance_focus.calibration import meet_budget
 from dynbackbones.classifiers.glance_focus.crops import GLANCES, glance
@@ -142,7 +143,9 @@ class GlanceFocusClassifier(DynamicClassifier):
             self.set_exits(exits)
         # Weights say nothing of either: a network would go on with crops of another size.
         self.register_buffer("layout", torch.tensor([patch, steps]))
-        self.register_load_state_dict_pre_hook(_refuse_other_layouts)
+        self.register_load_state_dict_pre_hook(
+            partial(refuse_other_layouts, names=("patch", "steps"))
+        )
         self.register_load_state_dict_post_hook(_after_loading)
         self._enter(stage)
 
@@ -339,19 +342,6 @@ class GlanceFocusClassifier(DynamicClassifier):
 
     def extra_repr(self) -> str:
         return f"patch={self.patch}, steps={self.steps}, stage={self.stage!r}"
-
-
-def _refuse_other_layouts(
-    net: GlanceFocusClassifier, state: Mapping[str, Tensor], prefix: str, *rest: Any
-) -> None:
-    """State-dict pre-hook."""
-    found = state.get(f"{prefix}layout")
-    if found is not None and found.tolist() != net.layout.tolist():
-        (patch, steps), (own_patch, own_steps) = found.tolist(), net.layout.tolist()
-        raise UserError(
-            f"the weights are of patch={patch}, steps={steps}, but the network has "
-            f"patch={own_patch}, steps={own_steps}; build it with those of the weights"
-        )
 
 
 def _after_loading(net: GlanceFocusClassifier, incompatible: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import init_default_scope
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
@@ -40,6 +41,21 @@ def adapter(model: nn.Module) -> SegmentorAdapter:
             "init_model(config, checkpoint), or set model.cfg"
         )
     return SegmentorAdapter(model)
+
+
+def with_config(model: nn.Module, cfg: Config) -> nn.Module:
+    """A model as ``init_model`` leaves it: with the config that it was built from.
+
+    Raises:
+        UserError: the config is another library's.
+    """
+    if cfg.get("default_scope") != "mmseg":
+        raise UserError(
+            f"{cfg.filename} is of {cfg.get('default_scope')}; a stream runs segmentors of mmseg, "
+            "and detectors from YAML"
+        )
+    model.cfg = cfg
+    return model
 
 
 @dataclass(frozen=True)
