@@ -6,8 +6,10 @@ import argparse
 import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
@@ -97,6 +99,21 @@ def is_main_process(launcher: str) -> bool:
     """
     ranks = {"pytorch": "RANK", "slurm": "SLURM_PROCID", "mpi": "OMPI_COMM_WORLD_RANK"}
     return int(os.environ.get(ranks.get(launcher, ""), 0)) == 0
+
+
+@contextlib.contextmanager
+def process_group_left() -> Iterator[None]:
+    """Leaves the process group that mmengine's Runner enters within, and never leaves.
+
+    Its threads outlive the interpreter otherwise, which now and then aborts a process whose run
+    had ended well.
+    """
+    entered = torch.distributed.is_initialized()
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized() and not entered:
+            torch.distributed.destroy_process_group()
 
 
 def build_runner(cfg: Config, verbose: bool = False) -> Runner:

@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.tta:
         _use_tta(cfg)
     cfg.load_from = args.checkpoint
-    runner.build_runner(cfg, args.verbose).test()
+    with runner.process_group_left():
+        runner.build_runner(cfg, args.verbose).test()
 
 
 def _use_tta(cfg: Config) -> None:

@@ -53,7 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cfg.load_from = local_file(cfg.load_from)
     checks.check_model(cfg, cfg.get("load_from"), whole=bool(cfg.get("resume")))
     checks.check_generators(cfg)
-    with locked(cfg.work_dir) if runner.is_main_process(args.launcher) else nullcontext():
+    lock = locked(cfg.work_dir) if runner.is_main_process(args.launcher) else nullcontext()
+    with lock, runner.process_group_left():
         train(runner.build_runner(cfg, args.verbose))
 
 
