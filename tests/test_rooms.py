@@ -17,6 +17,7 @@ ORDER = [
     "classifiers",
     "checkpoints",
     "adaptation",
+    "pretraining",
     "inference",
     "training",
     "demo",
