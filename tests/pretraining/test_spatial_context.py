@@ -87,7 +87,8 @@ def test_wrong_offset_arguments():
 def test_loss_is_equation_5_2_over_the_batch():
     torch.manual_seed(0)
     predicted, targets = torch.randn(5, 7), torch.randn(5, 7)
-    expected = np.mean([np.linalg.norm(p - t) ** 2 for p, t in zip(predicted, targets, strict=True)])
+    pairs = zip(predicted, targets, strict=True)
+    expected = np.mean([np.linalg.norm(p - t) ** 2 for p, t in pairs])
     assert float(context_loss(predicted, targets)) == pytest.approx(expected, rel=1e-5)
 
 
@@ -115,7 +116,8 @@ def test_explained_variance():
 
 def test_explained_variance_about_a_mean_from_elsewhere():
     targets = torch.tensor([[1.0], [3.0]])
-    assert explained_variance(torch.tensor([[1.0], [2.0]]), targets, torch.zeros(1)) == pytest.approx(0.9)
+    found = explained_variance(torch.tensor([[1.0], [2.0]]), targets, torch.zeros(1))
+    assert found == pytest.approx(0.9)
 
 
 def test_nothing_to_explain():
