@@ -15,7 +15,11 @@ DEPTHS = (8, 14, *PAPER_DEPTHS)
 
 
 def add_cifar_stages(
-    net: nn.Module, depth: int, norm: NormLayer, stage: type[nn.Sequential] = nn.Sequential
+    net: nn.Module,
+    depth: int,
+    norm: NormLayer,
+    stage: type[nn.Sequential] = nn.Sequential,
+    width: float = 1,
 ) -> dict[str, FeatureInfo]:
     """Adds ``layer1`` to ``layer3`` of a ResNet for CIFAR to a module.
 
@@ -24,13 +28,19 @@ def add_cifar_stages(
         depth: 6 n + 2 for n blocks in each stage.
         norm: constructor of the norm layers.
         stage: class of the stages.
+        width: factor of all channels but the stem's.
 
     Returns:
         What the features are.
+
+    Raises:
+        ValueError: the width is not positive.
     """
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width!r}")
     infos, before = {}, CIFAR_STEM_CHANNELS
     for index in range(3):
-        channels = CIFAR_STEM_CHANNELS * 2**index
+        channels = int(CIFAR_STEM_CHANNELS * 2**index * width)
         blocks = [
             CifarBlock(
                 before if number == 0 else channels,
@@ -50,11 +60,12 @@ class CifarResNet(StaticResNet):
     """ResNet for CIFAR (He et al., 2016, section 4.2) without classifier.
 
     The shortcuts have no parameters; see `CifarBlock`. Features are ``res2``, ``res3`` and
-    ``res4`` with 16, 32 and 64 channels at strides 1, 2 and 4.
+    ``res4`` with 16, 32 and 64 channels, times ``width``, at strides 1, 2 and 4.
 
     Args:
         depth: 8, 14, 20, 32, 56 or 110.
         in_channels: channels of the images.
+        width: factor of all channels but the stem's; 2 is "ResNet32x2" of SAR's table III.
         norm, freeze_at, activation_checkpointing: see `ResNet`.
 
     Raises:
@@ -72,6 +83,7 @@ class CifarResNet(StaticResNet):
         depth: int,
         *,
         in_channels: int = 3,
+        width: float = 1,
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
@@ -81,7 +93,7 @@ class CifarResNet(StaticResNet):
         self.title = f"CIFAR-ResNet-{depth}"
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm)
-        self.feature_info = add_cifar_stages(self, depth, make_norm)
+        self.feature_info = add_cifar_stages(self, depth, make_norm, width=width)
         if activation_checkpointing:
             set_activation_checkpointing(self)
         init_weights(self)

@@ -13,6 +13,19 @@ def test_cost_of_the_paper(depth, operations):
     assert 2 * net.macs(32, 32) == pytest.approx(operations, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("depth", "width", "macs"), [(56, 1, 126e6), (110, 1, 254e6), (32, 2, 271e6)]
+)
+def test_macs_of_sars_baselines(depth, width, macs):
+    # Table III. The rest is the shortcuts, which there are 1x1 convolutions where channels change.
+    net = dynbackbones.CifarResNet(depth, width=width)
+    channels = [16, *(info.channels for info in net.feature_info.values())]
+    pairs = zip(channels, channels[1:], (32, 16, 8), strict=False)
+    shortcuts = sum(a * b * size**2 for a, b, size in pairs if a != b)
+    head = channels[-1] * 100
+    assert net.macs(32, 32) + shortcuts + head == pytest.approx(macs, rel=0.004)
+
+
 def test_features():
     net = dynbackbones.build_backbone("cifar_resnet20", freeze_at=2).eval()
     features = net(torch.randn(2, 3, 33, 30))
@@ -20,6 +33,15 @@ def test_features():
     assert shapes == {"res2": (2, 16, 33, 30), "res3": (2, 32, 17, 15), "res4": (2, 64, 9, 8)}
     frozen = [name for name, p in net.named_parameters() if not p.requires_grad]
     assert {name.split(".")[0] for name in frozen} == {"conv1", "bn1", "layer1"}
+
+
+def test_width_leaves_the_stem_alone():
+    net = dynbackbones.CifarResNet(20, width=1.5)
+    assert [info.channels for info in net.feature_info.values()] == [24, 48, 96]
+    assert net.conv1.out_channels == 16
+    assert tuple(net(torch.randn(2, 3, 32, 32))["res4"].shape) == (2, 96, 8, 8)
+    with pytest.raises(ValueError, match=naming("positive", width=0)):
+        dynbackbones.CifarResNet(20, width=0)
 
 
 def test_parameters_are_those_of_he_et_al():

@@ -32,6 +32,12 @@ class Model(nn.Module):
             "regions in 3 stages, target 0.5, from the start",
         ),
         (
+            "sar_cifar_resnet20",
+            {"target_schedule": "jump"},
+            "SAR-CIFAR-ResNet-20",
+            "regions in 3 stages, target 0.5, jump after a quarter of training",
+        ),
+        (
             "blockdrop_resnet18",
             {},
             "BlockDrop-ResNet-18",

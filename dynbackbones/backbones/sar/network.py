@@ -16,7 +16,11 @@ from dynbackbones.backbones.sar.guidance import guidance_loss
 from dynbackbones.backbones.sar.loss import activation_rate_loss, rates_of
 from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.paper_stage import PaperStage
-from dynbackbones.backbones.sar.schedules import scheduled_target, scheduled_temperature
+from dynbackbones.backbones.sar.schedules import (
+    TARGET_WORDS,
+    scheduled_target,
+    scheduled_temperature,
+)
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage, StageOutput
 from dynbackbones.backbones.sar.tracking import follow_target
@@ -178,9 +182,7 @@ class SARBackbone(DynamicBackbone):
         return scheduled_temperature(self.temperature, self.progress)
 
     def aim(self) -> str:
-        way = "from the start"
-        if self.target_schedule == "ramp":
-            way = "ramp over the first half of training"
+        way = TARGET_WORDS[self.target_schedule]
         return f"regions in {len(self.stages())} stages, target {self.target_rate:g}, {way}"
 
     def make_selection(

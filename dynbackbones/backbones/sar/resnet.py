@@ -64,8 +64,9 @@ class SARResNet(SARBackbone):
             of ``cell_size``.
         target_rate: t, the share of the regions to refine that training aims at, in (0, 1].
         target_schedule: ``"ramp"`` goes from 1 down to t in three steps over the first half of
-            training, for training from scratch; ``"constant"`` is for fine-tuning from trained
-            selectors, which a ramp would drag back to rate 1.
+            training, for training from scratch, ``"jump"`` in one after a quarter of it (SAR, table
+            XII); ``"constant"`` is for fine-tuning from trained selectors, which a ramp would drag
+            back to rate 1.
         temperature: of the Gumbel-softmax at the start and the end of training, exponential in
             between; fine-tuning from trained selectors wants (0.1, 0.01).
         loss_weight: lambda, the weight of the activation-rate loss.

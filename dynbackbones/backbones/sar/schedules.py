@@ -7,13 +7,25 @@ def _ramp(target_rate: float, progress: float) -> float:
     return 1.0 + (target_rate - 1.0) * steps / 3
 
 
+def _jump(target_rate: float, progress: float) -> float:
+    """1 at first, and the target from a quarter of training on, as in the authors' code."""
+    return 1.0 if progress < 0.25 - 1e-9 else target_rate
+
+
 def _constant(target_rate: float, progress: float) -> float:
     """The target throughout, for fine-tuning."""
     return target_rate
 
 
-TARGET_SCHEDULES = {"ramp": _ramp, "constant": _constant}
+TARGET_SCHEDULES = {"ramp": _ramp, "jump": _jump, "constant": _constant}
 """By name: from the target rate and the share of training done to the rate to aim at then."""
+
+TARGET_WORDS = {
+    "ramp": "ramp over the first half of training",
+    "jump": "jump after a quarter of training",
+    "constant": "from the start",
+}
+"""By name: what a person reads of it."""
 
 
 def scheduled_target(target_rate: float, progress: float, schedule: str) -> float:

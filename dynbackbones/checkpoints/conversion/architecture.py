@@ -199,6 +199,10 @@ def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
         options.update(_around_resnet(state))
     elif any(key.startswith("layer1.transition.") for key in state):
         options.update(_sar_options(state))
+    elif stem is not None and stem.shape[-1] == 3 and "layer1.0.bn2.weight" in state:
+        width = len(state["layer1.0.bn2.weight"]) / CIFAR_STEM_CHANNELS
+        if width != 1:
+            options["width"] = width
     return options
 
 

@@ -111,6 +111,52 @@ def assert_loads(net, state):
     assert all(key.startswith("policy.") for key in missing) and not unexpected
 
 
+@pytest.mark.parametrize(
+    ("depth", "blocks", "operations"),
+    [
+        # Table 2.3; gamma 5, then 2, 5 and 10.
+        (32, 6.9, 86.6e6),
+        (110, 10.3, 118e6),
+        (110, 13.8, 151e6),
+        (110, 16.9, 181e6),
+    ],
+)
+def test_operations_of_the_papers_table_for_cifar(depth, blocks, operations):
+    plain = dynbackbones.build_backbone(f"cifar_resnet{depth}")
+    net = dynbackbones.build_backbone(f"blockdrop_cifar_resnet{depth}")
+    assert operations_with(net, plain, blocks, (32, 32)) == pytest.approx(operations, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "operations", "decides"),
+    [
+        # Table 2.4: ResNet-72, -75, -84 and -101, then BlockDrop with gamma 2, 5 and 10.
+        (24, 11.7e9, False),
+        (25, 12.1e9, False),
+        (28, 13.4e9, False),
+        (33, 15.6e9, False),
+        (18.8, 9.85e9, True),
+        (24.8, 12.5e9, True),
+        (29.7, 14.7e9, True),
+    ],
+)
+def test_operations_of_the_papers_table_for_imagenet(blocks, operations, decides):
+    plain = dynbackbones.build_backbone("resnet101")
+    net = dynbackbones.build_backbone("blockdrop_resnet101") if decides else None
+    found = operations_with(net, plain, blocks, (224, 224))
+    assert found == pytest.approx(operations, rel=0.008)
+
+
+def operations_with(net, plain, blocks, size):
+    """Of a ResNet that drops blocks that keep their size, two for each multiply-accumulate."""
+    block, total = plain.layer1[-1], sum(len(plain.get_submodule(i.module)) for i in
+                                         plain.feature_info.values())  # fmt: skip
+    cell = [-(-length // plain.feature_info["res2"].stride) for length in size]
+    policy = 0 if net is None else net.policy.macs(*net.policy_view_size(*size))
+    dropped = (total - blocks) * block.residual_macs(*cell)
+    return 2 * (plain.macs(*size) - dropped + policy)
+
+
 def test_torchvision_weights_load_as_they_are():
     reference = torchvision.models.resnet34(weights=None)
     state = {k: v for k, v in reference.state_dict().items() if not k.startswith("fc.")}

@@ -43,7 +43,7 @@ OPTIONS = {
         **LARGE, **BLOCKDROP, "stride_in_1x1": False, "dilate_first": False, "policy_size": 224,
         "deep_stem": False,
     },
-    "CifarResNet": SMALL,
+    "CifarResNet": {**SMALL, "width": 1},
     "SARCifarResNet": {**SMALL, **SAR, "cell_size": (8, 4, 4), "width": 2, "branches": "both"},
     "BlockDropCifarResNet": {**SMALL, **BLOCKDROP},
 }  # fmt: skip
