@@ -48,9 +48,9 @@ class Padded(NamedTuple):
 
 
 def can_run(blocks: Sequence[ResidualBlock]) -> bool:
-    """Whether blocks are products of matrices: no stride, and norm layers that fold."""
+    """Whether blocks are products of matrices: plain, no stride, and norm layers that fold."""
     pairs = [(block, *pair) for block in blocks for pair in block.residual_layers()]
-    return all(
+    return all(block.is_plain for block in blocks) and all(
         has_affine_form(norm)
         and conv.stride == (1, 1)
         and conv.dilation[0] == (block.dilation if conv.kernel_size[0] == 3 else 1)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from dynbackbones.backbones.base import Backbone, find_backbones
-from dynbackbones.layers.native_rows import NativeRows, extension
+from dynbackbones.layers.native_rows import NativeRows, can_compute, extension
 from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.packed import PackedConv2d, can_pack
 from dynbackbones.layers.regions import RegionSelector
@@ -121,7 +121,8 @@ def _compute_natively(module: Backbone) -> None:
     for block in module.modules():
         if isinstance(block, ResidualBlock):
             layers = block.residual_layers()
-            if all(conv in sparse and has_affine_form(norm) for conv, norm in layers):
+            ours = all(conv in sparse and has_affine_form(norm) for conv, norm in layers)
+            if ours and can_compute(block):
                 block.native_rows = NativeRows(block)
 
 
@@ -134,7 +135,8 @@ def _pack(module: Backbone) -> None:
     for block in module.modules():
         if isinstance(block, ResidualBlock):
             layers = block.residual_layers()
-            block.packed = all(
+            # The fused activation is a ReLU.
+            block.packed = type(block.relu) is nn.ReLU and all(
                 isinstance(conv, PackedConv2d) and isinstance(norm, nn.Identity)
                 for conv, norm in layers
             )

@@ -32,7 +32,8 @@ def can_run(blocks: Iterable[ResidualBlock], x: Tensor) -> bool:
         and x.dtype in DTYPES
         and _device_fits(x.device.type, x.device.index)
         and all(
-            has_affine_form(norm) for block in blocks for _, norm in block.residual_layers()
+            block.is_plain and all(has_affine_form(norm) for _, norm in block.residual_layers())
+            for block in blocks
         )
     )
 

@@ -157,7 +157,7 @@ class NativeRows:
     def fits(self, x: Tensor) -> bool:
         """Whether the extension computes this input: on a CPU, in its types, without gradients."""
         plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced())
-        fits = x.device.type == "cpu" and x.dtype in DTYPES and _in_pairs(self._block)
+        fits = x.device.type == "cpu" and x.dtype in DTYPES and can_compute(self._block)
         return plain and fits and extension() is not None
 
     def add(
@@ -202,6 +202,10 @@ class NativeRows:
         return self._steps[dtype]
 
 
-def _in_pairs(block: ResidualBlock) -> bool:
-    """Whether inputs come in pairs, as the kernels read bfloat16."""
-    return all(conv.weight.shape[1] % 2 == 0 for conv, _ in block.residual_layers())
+def can_compute(block: ResidualBlock) -> bool:
+    """Whether a block is made of what the extension knows.
+
+    That is a plain one whose inputs come in pairs, as the kernels read bfloat16.
+    """
+    pairs = all(conv.weight.shape[1] % 2 == 0 for conv, _ in block.residual_layers())
+    return pairs and block.is_plain

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
@@ -80,11 +81,15 @@ class ResidualBlock(nn.Module, ABC):
 
     Args:
         in_channels: channels of the input.
-        out_channels: channels of the output (of a `Bottleneck`: four times its width).
+        out_channels: channels of the output.
         stride: of the first 3x3 convolution (of the first 1x1 with ``stride_in_1x1``).
         dilation: of the 3x3 convolutions.
         first_dilation: of the first 3x3 convolution where it differs.
-        groups: of the residual branch; the shortcut is never grouped.
+        groups: of the residual branch, each with a mask of its own; the shortcut is never grouped.
+        cardinality: groups of the 3x3 convolutions (ResNeXt's C), whole ones in each of
+            ``groups``; 1 for as many as ``groups``.
+        expansion: channels of the output per channel between the convolutions; None for the
+            class's, 4 of a `Bottleneck` and 1 of a `BasicBlock`.
         norm: constructor of the norm layers.
         pooled_shortcut: start the shortcut with 3x3 average pooling and leave the 1x1
             convolution at stride 1 (design of SAR's strided blocks).
@@ -93,7 +98,7 @@ class ResidualBlock(nn.Module, ABC):
             converted from Caffe expect.
 
     Attributes:
-        stride, dilation, groups: as given.
+        stride, dilation, groups, cardinality, expansion: as given.
         activation_checkpointing: compute the block's activations a second time in the backward
             pass instead of keeping them; see `set_activation_checkpointing`.
         packed: the convolutions are `PackedConv2d` without norm layers behind them; see
@@ -104,10 +109,11 @@ class ResidualBlock(nn.Module, ABC):
         (N, in_channels, H, W) to (N, out_channels, ceil(H / stride), ceil(W / stride)).
 
     Raises:
-        ValueError: the channels are not divisible by ``groups`` (times the expansion).
+        ValueError: ``groups`` does not divide the channels or the cardinality, or that not the
+            channels between the convolutions.
     """
 
-    expansion = 1
+    expansion: float = 1
     activation_checkpointing = False
     packed = False
     native_rows: NativeRows | None = None
@@ -121,28 +127,25 @@ class ResidualBlock(nn.Module, ABC):
         dilation: int = 1,
         first_dilation: int | None = None,
         groups: int = 1,
+        cardinality: int = 1,
+        expansion: float | None = None,
         norm: NormLayer = nn.BatchNorm2d,
         pooled_shortcut: bool = False,
         final_relu: bool = True,
         stride_in_1x1: bool = False,
     ) -> None:
         super().__init__()
-        width = out_channels // self.expansion
-        for name, channels in (("input", in_channels), ("inner", width)):
-            if channels % groups:
-                raise ValueError(
-                    f"groups={groups} does not divide the {channels} {name} channels of a "
-                    f"{type(self).__name__}"
-                )
+        self.expansion = type(self).expansion if expansion is None else expansion
+        width = round(out_channels / self.expansion)
+        self._check_groups(in_channels, width, groups, cardinality)
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.stride = stride
         self.groups = groups
+        self.cardinality = cardinality
         self.dilation = dilation
         self.final_relu = final_relu
-        convs = self._convs(
-            width, stride, first_dilation or dilation, dilation, groups, stride_in_1x1
-        )
+        convs = self._convs(width, stride, first_dilation or dilation, dilation, stride_in_1x1)
         self.depth = len(convs)
         for index, conv in enumerate(convs, start=1):
             self.add_module(f"conv{index}", conv)
@@ -150,17 +153,41 @@ class ResidualBlock(nn.Module, ABC):
         self.relu = nn.ReLU(inplace=True)
         self.downsample = self._shortcut(stride, norm, pooled_shortcut)
 
+    def _check_groups(self, in_channels: int, width: int, groups: int, cardinality: int) -> None:
+        of_block = f"of a {type(self).__name__}"
+        for name, channels in (("input", in_channels), ("inner", width)):
+            if channels % groups:
+                raise ValueError(
+                    f"groups={groups} does not divide the {channels} {name} channels {of_block}"
+                )
+        if cardinality == 1:
+            return
+        if cardinality % groups:
+            raise ValueError(
+                f"groups={groups} does not divide the cardinality={cardinality} {of_block}"
+            )
+        if width % cardinality:
+            raise ValueError(
+                f"cardinality={cardinality} does not divide the {width} inner channels {of_block}"
+            )
+
     @abstractmethod
     def _convs(
-        self,
-        width: int,
-        stride: int,
-        first_dilation: int,
-        dilation: int,
-        groups: int,
-        stride_in_1x1: bool,
+        self, width: int, stride: int, first_dilation: int, dilation: int, stride_in_1x1: bool
     ) -> list[nn.Conv2d]:
         """The convolutions of the residual branch, in order."""
+
+    def _conv3x3(
+        self, in_channels: int, out_channels: int, stride: int, dilation: int
+    ) -> nn.Conv2d:
+        groups = self.groups if self.cardinality == 1 else self.cardinality
+        return conv3x3(in_channels, out_channels, stride, dilation, groups)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is what special kernels know: with ReLUs, and a channel group a mask."""
+        same = all(conv.groups == self.groups for conv, _ in self.residual_layers())
+        return same and type(self.relu) is nn.ReLU
 
     def _shortcut(self, stride: int, norm: NormLayer, pooled: bool) -> nn.Sequential | None:
         project = self.in_channels != self.out_channels or (stride != 1 and not pooled)
@@ -249,6 +276,10 @@ class ResidualBlock(nn.Module, ABC):
         torch.nn.init.zeros_(last_norm.weight)
 
 
+BlockMaker = Callable[..., ResidualBlock]
+"""A class of blocks, or a `functools.partial` of one: (in_channels, out_channels, ...)."""
+
+
 def set_activation_checkpointing(module: nn.Module) -> None:
     """Lets every residual block inside a module trade training time for memory."""
     for child in module.modules():
@@ -259,22 +290,25 @@ def set_activation_checkpointing(module: nn.Module) -> None:
 class BasicBlock(ResidualBlock):
     """Two 3x3 convolutions (He et al., 2016); see `ResidualBlock`."""
 
-    def _convs(self, width, stride, first_dilation, dilation, groups, stride_in_1x1):
+    def _convs(self, width, stride, first_dilation, dilation, stride_in_1x1):
         return [
-            conv3x3(self.in_channels, width, stride, first_dilation, groups),
-            conv3x3(width, self.out_channels, 1, dilation, groups),
+            self._conv3x3(self.in_channels, width, stride, first_dilation),
+            self._conv3x3(width, self.out_channels, 1, dilation),
         ]
 
 
 class Bottleneck(ResidualBlock):
-    """1x1, 3x3 and 1x1 convolutions with a quarter of the width (He et al., 2016)."""
+    """1x1, 3x3 and 1x1 convolutions with a quarter of the width (He et al., 2016).
+
+    With a ``cardinality``, and an ``expansion`` of 2 mostly, it is ResNeXt's (Xie et al., 2017).
+    """
 
     expansion = 4
 
-    def _convs(self, width, stride, first_dilation, dilation, groups, stride_in_1x1):
+    def _convs(self, width, stride, first_dilation, dilation, stride_in_1x1):
         stride_1x1, stride_3x3 = (stride, 1) if stride_in_1x1 else (1, stride)
         return [
-            conv1x1(self.in_channels, width, stride_1x1, groups),
-            conv3x3(width, width, stride_3x3, first_dilation, groups),
-            conv1x1(width, self.out_channels, 1, groups),
+            conv1x1(self.in_channels, width, stride_1x1, self.groups),
+            self._conv3x3(width, width, stride_3x3, first_dilation),
+            conv1x1(width, self.out_channels, 1, self.groups),
         ]

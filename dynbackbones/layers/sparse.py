@@ -6,6 +6,10 @@ neighbours through an index table in which every pixel that is not selected poin
 zeros, as the mask in front of the convolution demands. The result is added to the shortcut at the
 selected pixels and written back there; nothing else of the feature map is touched.
 
+A 3x3 convolution in more groups than there are masks (ResNeXt's, depthwise ones) is an exception:
+it costs little next to its 1x1 convolutions, and as products of small matrices more than on a whole
+map. So the rows are put into a map of zeros, convolved there, and taken out again.
+
 Shapes: N images, B blocks, G channel groups, H x W pixels, P selected (group, image, pixel)
 triples of a block.
 """
@@ -15,7 +19,7 @@ from functools import cached_property
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynbackbones.layers.norm import fold_norm
 from dynbackbones.layers.residual import ResidualBlock
@@ -34,11 +38,13 @@ class SelectedPixels:
         counts: selected pixels of each group; they sum to P.
         neighbours: (P, 9) index of each pixel's 3x3 neighbourhood into the P rows with a row of
             zeros before them: 0 is a neighbour that is not selected or outside the map.
+        size: N, H and W.
     """
 
     rows: Tensor
     counts: list[int]
     neighbours: Tensor
+    size: tuple[int, int, int]
 
     @cached_property
     def slots(self) -> Tensor:
@@ -100,7 +106,7 @@ class SelectedPixels:
         near = centre.unsqueeze(1) + offsets
         neighbours = slots.index_select(0, near.flatten()).view_as(near)
         parts = zip(rows.split(sizes), counts, neighbours.split(sizes), strict=True)
-        return [cls(*part) for part in parts]
+        return [cls(*part, (n, height, width)) for part in parts]
 
 
 def sparse_forward(
@@ -140,7 +146,7 @@ def sparse_forward(
     else:
         out = _add(block, flat, out, pixels, in_place)
     if block.final_relu and not in_place:
-        out = out.relu_()
+        out = block.relu(out)
     return out.view(n, height, width, block.out_channels).permute(0, 3, 1, 2)
 
 
@@ -151,13 +157,13 @@ def _add(
     *first, last = steps_of(block)
     rows = None
     for step in first:
-        rows = _collect(step, flat, rows, pixels)
+        rows = step.collect(flat, rows, pixels)
     for group, part in pixels.parts(last.width):
         result = last.run(flat, rows, pixels, group, part)
         place = pixels.rows[part]
         result = result.add_(out.index_select(0, place))
         if block.final_relu and in_place:
-            result = result.relu_()
+            result = block.relu(result)
         # Gradients need what they have saved as it was.
         write = torch.Tensor.index_copy if torch.is_grad_enabled() else torch.Tensor.index_copy_
         out = write(out, 0, place, result.to(out.dtype))
@@ -172,13 +178,15 @@ class Step:
         weights: of each layer the matrices of its groups.
         biases: likewise.
         neighbours: whether the first layer is a 3x3 convolution.
-        ends: whether no ReLU follows the last layer.
+        relu: the activation, in place.
+        ends: whether none follows the last layer.
         width: values that are gathered for a row.
     """
 
     weights: list[tuple[Tensor, ...]]
     biases: list[tuple[Tensor, ...]]
     neighbours: bool
+    relu: nn.Module
     ends: bool
     width: int
 
@@ -190,20 +198,66 @@ class Step:
         group: int | None,
         part: slice,
     ) -> Tensor:
-        """The layers' result for some pixels of one group, or for all pixels of all groups."""
+        """The layers' result for some pixels of one group, or for all pixels of all groups.
+
+        Args:
+            flat: see `_add`.
+            rows: (1 + P, c) what the step before has collected; None for the first step.
+            pixels: tables of the mask.
+            group, part: of `SelectedPixels.parts`.
+        """
         if self.neighbours:
             result = rows.index_select(0, pixels.neighbours[part].flatten())
             result = result.view(-1, self.width)
-        else:
+        elif rows is None:
             result = flat.index_select(0, pixels.rows[part])
+        else:
+            result = rows[1:][part] if self.weights else rows[1:][part].clone()
         for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if group is None:
                 result = _product_of_groups(result, weight, bias, pixels)
             else:
                 result = F.linear(result, weight[group], bias[group])
             if not self.ends or index < len(self.weights) - 1:
-                result = result.relu_()
+                result = self.relu(result)
         return result
+
+    def collect(self, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels) -> Tensor:
+        """The layers' results for all pixels, with a row of zeros before them."""
+        parts = [self.run(flat, rows, pixels, *part) for part in pixels.parts(self.width)]
+        width = self.weights[-1][0].shape[0] if self.weights else self.width
+        return torch.cat([flat.new_zeros(1, width), *parts])
+
+
+@dataclass(frozen=True)
+class MapStep:
+    """A 3x3 convolution in more groups than there are masks, on a map.
+
+    Attributes:
+        weight, bias: of the convolution.
+        dilation, groups: likewise.
+        relu: the activation, in place; None where none follows.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    dilation: int
+    groups: int
+    relu: nn.Module | None
+
+    def collect(self, flat: Tensor, rows: Tensor, pixels: SelectedPixels) -> Tensor:
+        """The layer's results for all pixels, with a row of zeros before them."""
+        n, height, width = pixels.size
+        masks = len(pixels.counts)
+        maps = rows.new_zeros(n * height * width * masks, rows.shape[1])
+        maps = maps.index_copy(0, pixels.rows, rows[1:])
+        maps = maps.view(n, height, width, -1).permute(0, 3, 1, 2)
+        weight, bias = self.weight.to(rows.dtype), self.bias.to(rows.dtype)
+        how = {"padding": self.dilation, "dilation": self.dilation, "groups": self.groups}
+        out = F.conv2d(maps, weight, bias, **how).permute(0, 2, 3, 1)
+        out = out.reshape(-1, out.shape[-1] // masks).index_select(0, pixels.rows)
+        out = out if self.relu is None else self.relu(out)
+        return torch.cat([out.new_zeros(1, out.shape[1]), out])
 
 
 def _product_of_groups(
@@ -218,26 +272,32 @@ def _product_of_groups(
     return torch.baddbmm(bias, padded, weight).flatten(0, 1).index_select(0, pixels.slots)
 
 
-def steps_of(block: ResidualBlock) -> list[Step]:
+def steps_of(block: ResidualBlock) -> list[Step | MapStep]:
     """A block's layers, cut before each 3x3 convolution, whose input must be complete."""
     layers = block.residual_layers()
     cuts = [i for i, (conv, _) in enumerate(layers) if conv.kernel_size == (3, 3)]
-    steps = []
+    steps: list[Step | MapStep] = []
     for start, stop in zip([0, *cuts], [*cuts, len(layers)], strict=True):
+        neighbours = start in cuts and stop > start
+        if neighbours and layers[start][0].groups != block.groups:
+            steps.append(_map_step(block, start))
+            start, neighbours = start + 1, False
+            if start == stop < len(layers):
+                continue
         weights, biases = [], []
         for conv, norm in layers[start:stop]:
             weight, bias = fold_norm(conv, norm)
             # The order of gathered neighbours; no copy if the weight is channels-last.
             weights.append(weight.permute(0, 2, 3, 1).flatten(1).chunk(conv.groups))
             biases.append(bias.chunk(conv.groups))
-        width = weights[0][0].shape[1] if weights else block.in_channels // block.groups
-        neighbours = start in cuts and stop > start
-        steps.append(Step(weights, biases, neighbours, stop == len(layers), width))
+        before = layers[start - 1][0].out_channels if start else block.in_channels
+        width = weights[0][0].shape[1] if weights else before // block.groups
+        steps.append(Step(weights, biases, neighbours, block.relu, stop == len(layers), width))
     return steps
 
 
-def _collect(step: Step, flat: Tensor, rows: Tensor | None, pixels: SelectedPixels) -> Tensor:
-    """The results of a step for all pixels, with a row of zeros before them."""
-    parts = [step.run(flat, rows, pixels, *part) for part in pixels.parts(step.width)]
-    width = step.weights[-1][0].shape[0] if step.weights else step.width
-    return torch.cat([flat.new_zeros(1, width), *parts])
+def _map_step(block: ResidualBlock, index: int) -> MapStep:
+    layers = block.residual_layers()
+    conv, norm = layers[index]
+    relu = None if index == len(layers) - 1 else block.relu
+    return MapStep(*fold_norm(conv, norm), conv.dilation[0], conv.groups, relu)

@@ -57,6 +57,15 @@ def test_a_cpu_runs_no_kernels_unless_it_interprets_them():
         assert operators.interpreted() or not blocks.can_run([], torch.zeros(1, 8, 4, 4))
 
 
+def test_kernels_refuse_more_groups_than_masks(monkeypatch):
+    monkeypatch.setattr(operators, "interpreted", lambda: True)
+    monkeypatch.setattr(blocks, "_device_fits", lambda kind, index: True)
+    plain, grouped = (Bottleneck(32, 32, groups=2, cardinality=c).eval() for c in (1, 4))
+    with torch.no_grad():
+        assert blocks.can_run([plain], torch.zeros(1, 32, 4, 4))
+        assert not blocks.can_run([plain, grouped], torch.zeros(1, 32, 4, 4))
+
+
 @pytest.mark.parametrize("capability, fits", [((7, 5), False), ((8, 0), True), ((9, 0), True)])
 def test_old_devices_compute_everything_and_say_so_once(monkeypatch, caplog, capability, fits):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda index: capability)

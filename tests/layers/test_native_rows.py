@@ -84,6 +84,8 @@ def test_what_it_does_not_compute_runs_eagerly():
             assert not block.native_rows.fits(x)
         odd = Bottleneck(12, 12, groups=3).eval()  # a width of three, of one in each group
         assert not NativeRows(odd).fits(torch.rand(1, 12, 8, 8))
+        grouped = Bottleneck(32, 32, cardinality=4).eval()
+        assert not NativeRows(grouped).fits(x)
 
 
 def test_a_machine_that_cannot_build_it_is_told_and_computes_eagerly(monkeypatch, caplog):

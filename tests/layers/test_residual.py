@@ -17,8 +17,9 @@ def test_shape_and_two_paths(block, stride, pooled):
 
 
 @pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
-def test_macs_equal_what_the_convolutions_compute(block):
-    module = block(8, 16, stride=2, groups=2)
+@pytest.mark.parametrize("cardinality", [1, 4])
+def test_macs_equal_what_the_convolutions_compute(block, cardinality):
+    module = block(8, 16, stride=2, groups=2, cardinality=cardinality)
     counted = []
     for conv in module.modules():
         if isinstance(conv, torch.nn.Conv2d):
@@ -41,6 +42,28 @@ def test_mask_hides_the_input_of_every_convolution():
     assert (module.residual(x, mask)[:, :, 3:] == 0).all()
     assert (module.residual(x, mask)[:, 4:] == 0).all()
     assert module.residual(x, mask)[:, :4, :3].abs().sum() > 0
+
+
+def test_a_bottleneck_can_be_resnexts():
+    import torchvision
+
+    theirs = torchvision.models.resnet.Bottleneck(64, 16, groups=8, base_width=32).eval()
+    ours = Bottleneck(64, 64, cardinality=8, expansion=1).eval()
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(2, 64, 7, 5)
+    torch.testing.assert_close(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize(
+    "groups, cardinality, named",
+    [
+        (4, 2, {"groups": 4, "cardinality": 2}),
+        (2, 64, {"cardinality": 64}),
+    ],
+)
+def test_cardinality_that_does_not_divide_is_refused(groups, cardinality, named):
+    with pytest.raises(ValueError, match=naming("Bottleneck", **named)):
+        Bottleneck(64, 64, groups=groups, cardinality=cardinality, expansion=2)
 
 
 def test_empty_mask_passes_the_input_on():

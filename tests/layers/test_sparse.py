@@ -57,6 +57,63 @@ def test_sparse_equals_masked(
     assert torch.equal(x, before), "the input must not change: the base branch reads it too"
 
 
+@settings(max_examples=60, deadline=None)
+@given(**BLOCKS_AND_MASKS, cardinality=st.sampled_from([4, 8, 16]), half=st.booleans())
+def test_sparse_equals_masked_in_more_groups_than_masks(
+    block,
+    images,
+    height,
+    width,
+    groups,
+    dilation,
+    widens,
+    final_relu,
+    rate,
+    seed,
+    cardinality,
+    half,
+):
+    generator = torch.Generator().manual_seed(seed)
+    module = block(
+        16,
+        32 if widens else 16,
+        groups=groups,
+        cardinality=cardinality,
+        expansion=1,
+        dilation=dilation,
+        final_relu=final_relu,
+    ).eval()
+    assert {conv.groups for conv, _ in module.residual_layers()} == (
+        {cardinality} if block is BasicBlock else {cardinality, groups}
+    )
+    perturb(module, generator)
+    x = torch.randn(images, 16, height, width, generator=generator)
+    mask = torch.rand(images, groups, height, width, generator=generator) < rate
+    before, limit = x.clone(), 1e-5
+    with torch.no_grad():
+        masked = module(x, mask)
+        if half:
+            module, x, limit = module.bfloat16(), x.bfloat16(), 0.05 * float(masked.abs().max())
+        sparse = sparse_forward(module, x, SelectedPixels.from_mask(mask, dilation))
+    torch.testing.assert_close(sparse.float(), masked, rtol=1e-4, atol=max(limit, 1e-5))
+    assert half or torch.equal(x, before), "the base branch reads the input too"
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_gradients_in_more_groups_than_masks(block):
+    generator = torch.Generator().manual_seed(0)
+    module = block(16, 16, groups=2, cardinality=8, expansion=1).eval()
+    perturb(module, generator)
+    x = torch.randn(2, 16, 6, 5, generator=generator, requires_grad=True)
+    mask = torch.rand(2, 2, 6, 5, generator=generator) < 0.5
+    inputs = [x, *module.parameters()]
+    wanted = torch.autograd.grad(module(x, mask).square().sum(), inputs)
+    out = sparse_forward(module, x, SelectedPixels.from_mask(mask))
+    found = torch.autograd.grad(out.square().sum(), inputs)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
+
+
 def test_tables_of_a_small_mask():
     mask = torch.tensor([[[[1, 1, 0], [0, 1, 0]]]], dtype=torch.bool)
     pixels = SelectedPixels.from_mask(mask)
@@ -76,11 +133,12 @@ def test_tables_of_a_stage_are_those_of_its_blocks():
         assert torch.equal(together.neighbours, alone.neighbours)
 
 
+@pytest.mark.parametrize("cardinality", [1, 8])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
-def test_groups_are_one_product_on_other_devices(monkeypatch, groups, rate):
+def test_groups_are_one_product_on_other_devices(monkeypatch, groups, rate, cardinality):
     generator = torch.Generator().manual_seed(0)
-    module = Bottleneck(16, 32, groups=groups).eval()
+    module = Bottleneck(16, 32, groups=groups, cardinality=cardinality).eval()
     perturb(module, generator)
     x = torch.randn(2, 16, 6, 5, generator=generator)
     # Groups of different lengths.

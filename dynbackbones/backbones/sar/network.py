@@ -1,6 +1,7 @@
 """What SAR networks have in common: schedules, decisions, losses and costs of their stages."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -25,7 +26,7 @@ from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage, StageOutput
 from dynbackbones.backbones.sar.tracking import follow_target
 from dynbackbones.layers.norm import NormLayer
-from dynbackbones.layers.residual import ResidualBlock
+from dynbackbones.layers.residual import BlockMaker, ResidualBlock
 from dynbackbones.layers.stem import run_stem, stem_macs
 
 
@@ -67,7 +68,7 @@ class SARBackbone(DynamicBackbone):
 
     def _add_stages(
         self,
-        block: type[ResidualBlock],
+        block: BlockMaker,
         in_channels: int,
         channels: Sequence[int],
         counts: Sequence[int],
@@ -89,28 +90,32 @@ class SARBackbone(DynamicBackbone):
             first_beta: beta of the first stage.
             dilates: the third stage keeps the second's resolution.
             branches: see `PaperStage`.
+
+        Raises:
+            ValueError: the channels of a stage are not divisible as the options ask for.
         """
         for index in range(3):
             dilated = dilates and index == 2
             cells = options.cell_size[index] * (2 if dilated else 1)
-            stage = PaperStage(
-                block,
-                in_channels,
-                channels[index],
-                counts[index],
-                groups=options.groups,
-                base_scale=options.base_scale if index < 2 else 2,
-                alpha=options.alpha,
-                beta=options.beta if index else first_beta,
-                cell_size=cells if options.grid_size is None else None,
-                grid_size=options.grid_size,
-                transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
-                pooled_transition=index < 2,
-                dilation=2 if dilated else 1,
-                selector_margin=options.selector_margin,
-                norm=norm,
-                branches=branches,
-            )
+            with _named_in_errors(f"stage {index + 1} (res{index + 2})"):
+                stage = PaperStage(
+                    block,
+                    in_channels,
+                    channels[index],
+                    counts[index],
+                    groups=options.groups,
+                    base_scale=options.base_scale if index < 2 else 2,
+                    alpha=options.alpha,
+                    beta=options.beta if index else first_beta,
+                    cell_size=cells if options.grid_size is None else None,
+                    grid_size=options.grid_size,
+                    transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
+                    pooled_transition=index < 2,
+                    dilation=2 if dilated else 1,
+                    selector_margin=options.selector_margin,
+                    norm=norm,
+                    branches=branches,
+                )
             self.add_module(f"layer{index + 1}", stage)
             in_channels = channels[index]
 
@@ -317,6 +322,15 @@ class SARBackbone(DynamicBackbone):
             total += block.macs(*size)
             size = feature_size((height, width), self.feature_info["res5"].stride)
         return total
+
+
+@contextmanager
+def _named_in_errors(place: str) -> Iterator[None]:
+    """Values that are refused inside are said to be those of this place."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None
 
 
 def _made_on(device: torch.device, sizes: Sequence[tuple[int, int]]) -> Tensor:

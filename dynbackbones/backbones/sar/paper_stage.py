@@ -9,14 +9,14 @@ from dynbackbones.backbones.sar.stage import SARStage, Size
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.pooling import PaddedAvgPool2d
 from dynbackbones.layers.regions import RegionSelector
-from dynbackbones.layers.residual import ResidualBlock
+from dynbackbones.layers.residual import BlockMaker, ResidualBlock
 
 
 class PaperStage(SARStage):
     """Spatially adaptive feature refinement in place of a ResNet stage (SAR, III-A and fig. 2).
 
     Args:
-        block: `BasicBlock` or `Bottleneck`.
+        block: `BasicBlock`, `Bottleneck` or a `functools.partial` of one.
         in_channels: of the input.
         channels: C of the output.
         blocks: n; each branch has n - 1 blocks and the transition is the last.
@@ -36,7 +36,7 @@ class PaperStage(SARStage):
 
     def __init__(
         self,
-        block: type[ResidualBlock],
+        block: BlockMaker,
         in_channels: int,
         channels: int,
         blocks: int,
