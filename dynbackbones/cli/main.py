@@ -52,6 +52,9 @@ COMMANDS = {
     "glance-focus": Command(
         "glance_focus", "Glance and Focus beside crops in the centre and anywhere", "openmmlab"
     ),
+    "spatial-context": Command(
+        "spatial_context", "spatial context networks beside controls", "openmmlab"
+    ),
     "needle": Command("needle", "AdaFrame's and LiteEval's frames beside fixed ones", "openmmlab"),
     "adaptation-pictures": Command(
         "adaptation_pictures", "predictions before and after adaptation", "openmmlab"

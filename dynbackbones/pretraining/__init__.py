@@ -5,6 +5,7 @@ equations are cited; also Wu, Davis and Sigal, Weakly-Supervised Spatial Context
 2019.
 """
 
+from dynbackbones.pretraining.image_patches import cut_patches as cut_patches
 from dynbackbones.pretraining.spatial_context import (
     SpatialContextModule as SpatialContextModule,
 )

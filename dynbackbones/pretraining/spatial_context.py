@@ -7,6 +7,10 @@ from torch import Tensor, nn
 
 OFFSET_SIZE = 8
 """x and y of four corners; boxes are upright, so only four of these numbers are independent."""
+LOCATION_STD = 20.0
+"""Of V_loc's weights at the start, for offsets in images' sizes. A linear layer's usual ones, some
+hundredth of it, leave hidden units linear in the offset, and nothing is learned from it for long;
+with these, units tell places a tenth of an image apart, as with offsets in pixels."""
 OFFSET_UNITS = ("image", "pixel")
 
 
@@ -18,6 +22,8 @@ class SpatialContextModule(nn.Module):
         target_channels: of h3, what is predicted; by default ``channels``.
         hidden_channels: of h2; by default ``channels``, the chapter does not say.
         use_offset: False leaves V_loc o out, the ablation of figure 5.4.
+        location_std: standard deviation of V_loc's weights at the start; for offsets in pixels a
+            few hundredths.
 
     Shape:
         (N, channels) and, unless ``use_offset`` is False, (N, 8) to (N, target_channels).
@@ -39,6 +45,7 @@ class SpatialContextModule(nn.Module):
         target_channels: int | None = None,
         hidden_channels: int | None = None,
         use_offset: bool = True,
+        location_std: float = LOCATION_STD,
     ) -> None:
         super().__init__()
         target_channels = channels if target_channels is None else target_channels
@@ -52,6 +59,8 @@ class SpatialContextModule(nn.Module):
                 raise ValueError(f"{name} must be at least 1, got {value}")
         self.context = nn.Linear(channels, hidden_channels)
         self.location = nn.Linear(OFFSET_SIZE, hidden_channels, bias=False) if use_offset else None
+        if self.location is not None:
+            nn.init.normal_(self.location.weight, std=location_std)
         self.target = nn.Linear(hidden_channels, target_channels)
 
     def forward(self, features: Tensor, offsets: Tensor | None = None) -> Tensor:

@@ -1,0 +1,1 @@
+"""Spatial context networks at a scale for CPUs, beside distillation and nothing."""
