@@ -38,6 +38,7 @@ COMMANDS = {
     "test": Command("test", "test a checkpoint of mmseg or mmpretrain", "openmmlab"),
     "zoom": Command("zoom", "look closer where it pays in large images"),
     "stream-table": Command("stream_table", "key frames of a video beside the alternatives"),
+    "make-proposals": Command("make_proposals", "find boxes in unlabelled images"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
     "stream": Command("stream", "run a trained model on some frames of a video"),
     "convert": Command("convert", "give a checkpoint another library's names"),

@@ -16,11 +16,11 @@ from torch import Tensor
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.checkpoints.whole_file import whole_file, write_json
 from dynbackbones.cli.stream_schedules import video_frames
+from dynbackbones.data.images import import_cv2
 from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video.adapters import Adapter
 from dynbackbones.video.decisions import FrameDecision
-from dynbackbones.video.flow import import_cv2
 from dynbackbones.video.frames import Frame, frame_count, frame_rate
 from dynbackbones.video.pictures import (
     Look,

@@ -2,6 +2,8 @@
 
 import functools
 import os
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,6 +65,22 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     return Image.fromarray(_upper_bits(np.asarray(upright), deep, path)).convert("RGB")
 
 
+def import_cv2() -> ModuleType:
+    """OpenCV, which the core package does without.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise UserError(
+            "optical flow, videos and edges need OpenCV; install it: "
+            "pip install opencv-python-headless"
+        ) from error
+    return cv2
+
+
 def check_header(path: str | os.PathLike) -> None:
     """Refuses what `read_image` would, as far as a file's header tells, or would scale.
 
@@ -84,6 +102,45 @@ def check_header(path: str | os.PathLike) -> None:
             f"image {path} has {deep} bits per pixel, of which this reader would show white; "
             "convert it to 8 bits"
         )
+
+
+def image_size(path: str | os.PathLike) -> tuple[int, int]:
+    """(width, height) of an image as `read_image` gives it, from its header.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=_formats()) as image:
+            turned = image.getexif().get(_ORIENTATION) in range(5, 9)
+            return image.size[::-1] if turned else image.size
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError):
+        return read_image(path).size  # or says what is wrong
+
+
+def image_files(folder: str | os.PathLike) -> list[str]:
+    """Names of the images in a folder and those in it, relative to it, in order.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    from PIL import Image
+
+    Image.init()
+    root = Path(folder)
+    if not root.is_dir():
+        raise UserError(f"image folder {folder} does not exist; name one that does")
+    known = {end for end, form in Image.EXTENSION.items() if form in _formats()}
+    names = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*")
+        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+    )
+    if not names:
+        raise UserError(f"image folder {folder} holds no image; name another one")
+    return names
 
 
 def turned_size(path: str | os.PathLike) -> tuple[int, int] | None:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dynbackbones.data.images import import_cv2
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.stream_clips import DetectionClip, LabelledClip, SegmentationClip
 from dynbackbones.experiments.zoom_data import ZoomData
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video.adapters import Adapter, adapter_of
-from dynbackbones.video.flow import import_cv2
 from dynbackbones.video.frames import frames
 from dynbackbones.zoom.segmentation_gains import confusion
 

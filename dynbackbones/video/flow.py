@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dynbackbones.errors import UserError
+from dynbackbones.data.images import import_cv2
 
 PRESETS = ("ultrafast", "fast", "medium")
 # Rows and columns below which OpenCV complains, or in some shapes writes where it must not.
@@ -83,18 +83,3 @@ def warp(maps: Tensor, flow: np.ndarray | Tensor, mode: str = "bilinear") -> Ten
         dim=-1,
     )
     return F.grid_sample(maps[None], grid[None], mode, "border", align_corners=False)[0]
-
-
-def import_cv2():
-    """OpenCV.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise UserError(
-            "video and optical flow need OpenCV; install it: pip install opencv-python-headless"
-        ) from error
-    return cv2

@@ -10,8 +10,8 @@ import numpy as np
 from torch import Tensor
 
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.data.images import import_cv2
 from dynbackbones.video.decisions import FrameDecision
-from dynbackbones.video.flow import import_cv2
 
 STRIP_HEIGHT = 44  # pixels: a line of text, and the frames below it
 _TEXT_HEIGHT = 24
