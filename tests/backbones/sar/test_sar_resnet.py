@@ -157,6 +157,18 @@ def test_macs_of_figure_5():
     assert 1 - macs / 4.10e9 == pytest.approx(0.397, abs=0.003)
 
 
+@pytest.mark.parametrize(
+    ("options", "printed"), [({}, 62.63), ({"base_scale": 4, "alpha": 1}, 65.79)]
+)
+def test_macs_printed_for_detectors_are_those_of_rate_1(options, printed):
+    # Table VIII, t 0.5; the plain network's 88.03 G are those of 800 x 1344.
+    plain = dynbackbones.build_backbone("resnet50").macs(800, 1344)
+    net = dynbackbones.build_backbone("sar_resnet50", **options)
+    assert plain / 1e9 == pytest.approx(88.03, rel=0.006)
+    assert net.macs(800, 1344, share=1) / 1e9 == pytest.approx(printed, rel=0.012)
+    assert net.macs(800, 1344, share=0.5) / 1e9 < 0.83 * printed
+
+
 def test_sar_resnet34_is_not_what_the_paper_prints():
     # Tables V and VI: 1.87 G, and 21.8 M parameters, which is the plain ResNet-34.
     net, plain = (dynbackbones.build_backbone(name) for name in ("sar_resnet34", "resnet34"))

@@ -15,11 +15,13 @@ from dynbackbones.errors import UserError
 from tests.messages import naming
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
-BLOCKDROP = sorted(path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py"))
+GAMMAS = sorted(path.name for path in CONFIGS.glob("blockdrop*_gammas.py"))
+BLOCKDROP = sorted({path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py")} - set(GAMMAS))
 PATCHDROP = sorted(path.name for path in CONFIGS.glob("patchdrop*_cifar10*.py"))
 SAR = sorted(
-    {path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - {*BLOCKDROP, *PATCHDROP}
+    {path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - {*BLOCKDROP, *GAMMAS, *PATCHDROP}
 )
+TABLES = ("ablations", "groups", "branches", "schedules", "targets")
 SMALL = [f"blockdrop_resnet20_cifar10-small_{stage}.py" for stage in
          ("1-plain", "2-curriculum", "3-joint")]  # fmt: skip
 IMAGES = 24
@@ -76,26 +78,94 @@ def test_the_stages_of_blockdrop_build_on_each_other(name):
         assert previous == f"work_dirs/{folder}_{stage}/iter_{iterations}.pth"
 
 
+def models(cfg):
+    """The network of each variant; of a config without variants its own."""
+    for name, variant in cfg.get("variants", {"": {}}).items():
+        varied = Config(cfg.to_dict())
+        varied.merge_from_dict(dict(variant))
+        yield name, MODELS.build(varied.model)
+
+
 @pytest.mark.parametrize("name", SAR)
 def test_sar_configs_and_their_baselines_train(name):
     cfg = Config.fromfile(CONFIGS / name)
-    for variant in cfg.get("variants", {"": {}}).values():
-        model_cfg = Config(cfg.to_dict())
-        model_cfg.merge_from_dict(dict(variant))
-        model = MODELS.build(model_cfg.model).train()
+    if "variants" in cfg and "small" not in name:
+        cfg.variants = {key: cfg.variants[key] for key in list(cfg.variants)[:1]}
+    for _, model in models(cfg):
+        model.train()
         samples = [DataSample().set_gt_label(label) for label in (0, 1)]
         losses = model(torch.randn(2, 3, 32, 32), samples, mode="loss")
         losses["loss"].backward()
         assert model.backbone.conv1.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("table", TABLES)
+def test_a_table_has_the_same_rows_at_both_scales(table):
+    small, paper = (
+        Config.fromfile(CONFIGS / f"sar_{name}_{table}.py")
+        for name in ("resnet20_cifar10-small", "resnet32_cifar100")
+    )
+    assert small.variants == paper.variants and small.variant_metrics == paper.variant_metrics
+    assert (small.model.backbone.depth, paper.model.backbone.depth) == (20, 32)
+
+
+def test_rows_are_the_papers_networks():
+    # Millions of MACs at the rates of 0.3, 0.5 and 0.7; the paper's networks have others.
+    expected = {
+        "groups": [110, 152, 195, 78, 99, 120, 62, 72, 83],
+        "branches": [90, 111, 132, 118, 139, 160, 78, 99, 120, 177, 259, 341],
+        "schedules": [118, 139, 160] * 3,
+        "targets": [118, 118, 139, 139, 160, 160],
+        "baselines": [125, 253, 269, 72, 83, 115, 177],
+    }
+    for table, macs in expected.items():
+        cfg = Config.fromfile(CONFIGS / f"sar_resnet32_cifar100_{table}.py")
+        found = []
+        for name, model in models(cfg):
+            net = model.backbone
+            rate = [net.target_rate] if hasattr(net, "target_rate") else []
+            assert not rate or name.endswith(f"t {rate[0]}")
+            found.append(round(net.macs(32, 32, *rate) / 1e6))
+        assert found == macs, table
+
+
+def test_the_number_of_classes_is_the_datas():
+    for name in (*BLOCKDROP, *SAR):
+        cfg = Config.fromfile(CONFIGS / name)
+        classes = 100 if "cifar100" in name else 10
+        assert cfg.model.head.num_classes == cfg.model.data_preprocessor.num_classes == classes
+        data = cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset
+        if "small" not in name:
+            assert {d.type for d in data} == {f"CIFAR{classes}"}
+            assert {d.data_root for d in data} == {f"data/cifar{classes}"}
+
+
+def test_figure_4_and_what_it_was_before():
+    cfg, before = (
+        Config.fromfile(CONFIGS / f"sar_resnet20_cifar10{run}.py") for run in ("", "_width2-300e")
+    )
+    for one, macs, epochs in ((cfg, 36.3, 500), (before, 63.1, 300)):
+        net = MODELS.build(one.model).backbone
+        assert net.macs(32, 32, 0.5) / 1e6 == pytest.approx(macs, abs=0.05)
+        assert one.train_cfg.max_iters == one.param_scheduler[-1].end == 391 * epochs
+
+
+@pytest.mark.parametrize("name", GAMMAS)
+def test_gammas_start_from_one_curriculum(name):
+    cfg = Config.fromfile(CONFIGS / name)
+    joint = Config.fromfile(CONFIGS / name.replace("gammas", "3-joint"))
+    assert cfg.load_from == joint.load_from and cfg.model.stage == "joint"
+    assert [model.learning.gamma for _, model in models(cfg)] == [2, 5, 10]
+
+
 @pytest.mark.parametrize("depth", [32, 110])
-def test_the_papers_settings(depth):
+@pytest.mark.parametrize("classes", [10, 100])
+def test_the_papers_settings(depth, classes):
     plain, curriculum, joint = (
-        Config.fromfile(CONFIGS / f"blockdrop_resnet{depth}_cifar10_{stage}.py")
+        Config.fromfile(CONFIGS / f"blockdrop_resnet{depth}_cifar{classes}_{stage}.py")
         for stage in ("1-plain", "2-curriculum", "3-joint")
     )
-    assert plain.train_dataloader.dataset.dataset.type == "CIFAR10"
+    assert plain.train_dataloader.dataset.dataset.type == f"CIFAR{classes}"
     for cfg, batch in ((curriculum, 2048), (joint, 256)):
         assert cfg.optim_wrapper.optimizer == {"type": "Adam", "lr": 1e-4}
         assert cfg.train_dataloader.batch_size == batch

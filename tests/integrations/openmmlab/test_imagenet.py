@@ -85,6 +85,20 @@ def test_the_papers_recipe():
     assert net.macs(224, 224, 0.5) / 1e9 == pytest.approx(2.40, rel=0.012)
 
 
+@pytest.mark.parametrize(
+    ("run", "rate", "giga"),
+    [("g2s4a1", 0.5, 2.55), ("g4", 0.5, 2.12), ("g8", 0.5, 1.99), ("g1", 0.3, 2.479)],
+)
+def test_variants_differ_by_the_backbone_alone(run, rate, giga):
+    cfg = Config.fromfile(CONFIGS / f"sar_resnet50_imagenet_{run}.py")
+    first, second = cfg.to_dict(), Config.fromfile(SAR).to_dict()
+    net = MODELS.build(cfg.model).backbone
+    assert net.target_rate == rate
+    assert (net.macs(224, 224, rate) + 2048e3) / 1e9 == pytest.approx(giga, rel=0.012)
+    assert first["model"].pop("backbone") != second["model"].pop("backbone")
+    assert first == second
+
+
 @pytest.mark.parametrize("depth", [34, 50, 101])
 def test_baselines_differ_by_the_backbone_alone(depth):
     sar, plain = (

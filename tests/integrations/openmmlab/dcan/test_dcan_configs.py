@@ -117,6 +117,77 @@ def test_variants(name):
     assert hook_of(cells["feature level"]).generator is None
 
 
+def cells_of(name):
+    """The config of each row, and the row that it starts from."""
+    comparison = Comparison.from_file(CONFIGS / f"{name}.py", {}, Table(Path("absent")))
+    rows = comparison.rows
+    return {key: (comparison.training.settings(row, 0), row) for key, row in rows.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("r18_pspnet_camvid_2-adaptation_ablations", ["res3", None, "res2", "res4", "res5"]),
+        (
+            "vgg16_fcn8s_synthia-cityscapes_dcan_ablations",
+            ["features.8", None, "features.4", "features.12", "features.16"],
+        ),
+    ],
+)
+def test_ablations_align_elsewhere_or_train_no_generator(name, layers):
+    cells = {key: cfg for key, (cfg, _) in cells_of(name).items()}
+    two_stages = hook_of(cells.pop("two stages"))
+    first, *_ = cells.values()
+    assert (two_stages.end_to_end, two_stages.gen_loss_weight) == (False, 0)
+    assert two_stages.align_after == layers[0]
+    assert [hook_of(cfg).align_after for cfg in cells.values()] == layers
+    init_default_scope("mmseg")
+    first.model.backbone.pop("init_cfg", None)
+    backbone = MODELS.build(first.model.backbone)
+    for cfg in cells.values():
+        hook = hook_of(cfg)
+        assert {**hook, "align_after": layers[0]} == hook_of(first)
+        if hook.align_after is not None:
+            module = backbone.get_submodule(find_module(backbone, hook.align_after))
+            last = list(module.modules())[-1]
+            # Behind the activation, where the paper's statistics are taken.
+            assert type(last).__name__ == "ReLU" or hook.align_after.startswith("res")
+
+
+def test_numbers_of_targets_are_out_of_eight():
+    cells = cells_of("r18_pspnet_camvid_2-adaptation_targets")
+    hooks = [hook_of(cfg) for cfg, _ in cells.values()]
+    assert [hook.num_targets for hook in hooks] == [1, 2, 4, 8]
+    assert all(len(set(hook.target_dataset.indices)) == 8 for hook in hooks)
+
+
+def test_resolutions_are_the_same_in_training_adaptation_and_scoring():
+    cells = cells_of("r18_pspnet_camvid_2-adaptation_resolutions")
+    usual = cells_of("r18_pspnet_camvid_2-adaptation")
+    source = load("r18_pspnet_camvid_1-source")
+    for name, (cfg, row) in cells.items():
+        kind, size = name.split(", ")
+        labelled = cfg.train_dataloader.dataset.dataset.pipeline
+        crop, scale = labelled[4].crop_size, tuple(labelled[3].scale)
+        assert size == f"{crop[0]} x {crop[1]}"
+        assert tuple(cfg.model.data_preprocessor.size) == tuple(crop)
+        for loader in (cfg.val_dataloader, cfg.test_dataloader):
+            assert tuple(loader.dataset.pipeline[1].scale) == scale
+        if kind == "by day":
+            assert not row.run and cfg.param_scheduler == source.param_scheduler
+            continue
+        assert row.start == f"by day, {size}"
+        like = usual["DCAN" if kind == "DCAN" else "source only"][0]
+        for key in ("param_scheduler", "train_cfg", "optim_wrapper"):
+            assert cfg[key] == like[key]
+        if kind == "DCAN":
+            images = hook_of(cfg).target_dataset.pipeline
+            assert (tuple(images[1].scale), images[2].crop_size) == (scale, crop)
+        if size == "128 x 176":
+            assert cfg.custom_hooks == like.custom_hooks
+            assert cfg.train_dataloader == like.train_dataloader
+
+
 def test_a_generator_is_trained_in_two_stages(tool, tmp_path, monkeypatch):
     from dynbackbones.adaptation import build_generator
     from dynbackbones.demo import digits

@@ -1,0 +1,3 @@
+# SAR's table XII, schedules of the target rate, on CIFAR-10 within minutes of a CPU core
+# each; for dynbackbones compare.
+_base_ = ["_base_/recipes/sar_resnet20_cifar10-small.py", "_base_/variants/sar_schedules.py"]

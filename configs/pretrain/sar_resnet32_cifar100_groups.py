@@ -1,0 +1,3 @@
+# SAR's table II, groups against target rates, as in the paper: SAR-ResNet-32 on
+# CIFAR-100; for dynbackbones compare.
+_base_ = ["sar_resnet32_cifar100.py", "_base_/variants/sar_groups.py"]
