@@ -19,8 +19,17 @@ from dynbackbones.backbones.sar.cifar_resnet import SARCifarResNet as SARCifarRe
 from dynbackbones.backbones.sar.decisions import SARDecisions as SARDecisions
 from dynbackbones.backbones.sar.resnet import SARResNet as SARResNet
 
-register_backbone("resnet", ResNet, depths=resnet.LAYOUTS)
-register_backbone("sar_resnet", SARResNet, node="SAR", depths=_sar_resnet.DEPTHS)
+_resnext50 = {"depth": 50, **resnet.RESNEXT}
+register_backbone(
+    "resnet", ResNet, depths=resnet.LAYOUTS, variants={"resnext50_32x4d": _resnext50}
+)
+register_backbone(
+    "sar_resnet",
+    SARResNet,
+    node="SAR",
+    depths=_sar_resnet.DEPTHS,
+    variants={"sar_resnext50_32x4d": _resnext50},
+)
 register_backbone("blockdrop_resnet", BlockDropResNet, node="BLOCKDROP", depths=resnet.LAYOUTS)
 register_backbone("cifar_resnet", CifarResNet, depths=cifar_resnet.DEPTHS)
 register_backbone("sar_cifar_resnet", SARCifarResNet, depths=cifar_resnet.PAPER_DEPTHS)

@@ -2,13 +2,30 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from dynbackbones.backbones.base import Backbone
 
 Constructor = Callable[..., Backbone]
+
+
+class Arguments(NamedTuple):
+    """What a name of `build_backbone` stands for.
+
+    Attributes:
+        depth: the constructor's first argument; empty for a network of one depth.
+        options: keyword arguments.
+    """
+
+    depth: tuple[int, ...] = ()
+    options: Mapping[str, Any] = {}
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """All of them as keyword arguments."""
+        return {**dict(zip(("depth",), self.depth, strict=False)), **self.options}
 
 
 @dataclass(frozen=True)
@@ -21,19 +38,21 @@ class RegisteredBackbone:
         node: of its options in YAML, ``MODEL.<node>``; None where it has none there.
         depths: that the constructor takes as its first argument; each is a name of
             `build_backbone` too, such as ``"sar_resnet50"``. Empty for a network of one depth.
+        variants: further names of `build_backbone`, such as ``"resnext50_32x4d"``, and what they
+            stand for.
     """
 
     name: str
     constructor: Constructor
     node: str | None
     depths: tuple[int, ...] = ()
+    variants: Mapping[str, Arguments] = field(default_factory=dict)
 
     @property
-    def names(self) -> dict[str, tuple[int, ...]]:
+    def names(self) -> dict[str, Arguments]:
         """What `build_backbone` calls it, and the arguments that the name stands for."""
-        if not self.depths:
-            return {self.name: ()}
-        return {f"{self.name}{depth}": (depth,) for depth in self.depths}
+        usual = {f"{self.name}{depth}": Arguments((depth,)) for depth in self.depths}
+        return {**(usual or {self.name: Arguments()}), **self.variants}
 
 
 Listener = Callable[[RegisteredBackbone], None]
@@ -49,7 +68,7 @@ _ELSEWHERE = {
 }
 
 _REGISTERED: dict[str, RegisteredBackbone] = {}
-_VARIANTS: dict[str, tuple[RegisteredBackbone, tuple[int, ...]]] = {}
+_VARIANTS: dict[str, tuple[RegisteredBackbone, Arguments]] = {}
 _LISTENERS: list[Listener] = []
 
 
@@ -59,6 +78,7 @@ def register_backbone(
     *,
     node: str | None = None,
     depths: Iterable[int] = (),
+    variants: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
     """Makes a backbone known everywhere: in Python, YAML, OpenMMLab's configs and all commands.
 
@@ -74,6 +94,7 @@ def register_backbone(
             anything; its keyword arguments with defaults are its options.
         node: of the options in YAML, such as ``"SAR"``.
         depths: that the constructor takes first; see `RegisteredBackbone`.
+        variants: further names, and the arguments that they stand for, ``depth`` among them.
 
     Raises:
         ValueError: the name or the node is taken, or is not of the form that configs need.
@@ -87,7 +108,7 @@ def register_backbone(
         >>> dynbackbones.build_backbone("narrow").feature_info["res5"].channels
         512
     """
-    entry = RegisteredBackbone(name, constructor, node, tuple(depths))
+    entry = RegisteredBackbone(name, constructor, node, tuple(depths), _arguments(variants or {}))
     if not (name.isidentifier() and name == name.lower()):
         raise ValueError(f"name must be lower case letters, digits and _, got {name!r}")
     if node is not None and not (node.isidentifier() and node == node.upper()):
@@ -158,8 +179,8 @@ def build_backbone(name: str, **options: Any) -> Backbone:
         (1, 256, 4, 6)
     """
     entry, arguments = _variant(name)
-    _check_options(name, entry.constructor, len(arguments), options)
-    return entry.constructor(*arguments, **options)
+    _check_options(name, entry.constructor, len(arguments.depth), options)
+    return entry.constructor(*arguments.depth, **{**arguments.options, **options})
 
 
 def _check_options(
@@ -180,7 +201,16 @@ def _check_options(
             raise TypeError(f"{name} has no option {option!r}; {_ELSEWHERE.get(option, meant)}")
 
 
-def _variant(name: str) -> tuple[RegisteredBackbone, tuple[int, ...]]:
+def _arguments(variants: Mapping[str, Mapping[str, Any]]) -> dict[str, Arguments]:
+    found = {}
+    for name, options in variants.items():
+        options = dict(options)
+        depth = (options.pop("depth"),) if "depth" in options else ()
+        found[name] = Arguments(depth, options)
+    return found
+
+
+def _variant(name: str) -> tuple[RegisteredBackbone, Arguments]:
     if name not in _VARIANTS:
         near = difflib.get_close_matches(name, _VARIANTS, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""

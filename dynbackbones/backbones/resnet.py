@@ -1,6 +1,7 @@
 """The static ResNet: reference and baseline of the dynamic backbones."""
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import (
     BasicBlock,
+    BlockMaker,
     Bottleneck,
     ResidualBlock,
     conv_out_size,
@@ -28,12 +30,51 @@ LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     101: (Bottleneck, (3, 4, 23, 3)),
 }
 OUTPUT_STRIDES = (8, 16, 32)
+WIDTH_PER_GROUP = 64
+RESNEXT = {"cardinality": 32, "width_per_group": 4}
+"""The options that make a ResNet-50 a ResNeXt-50 (32x4d)."""
 
 
 def check_choice(name: str, value, choices: Sequence) -> None:
     """Raises a ValueError that names the option unless ``value`` is one of ``choices``."""
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}")
+
+
+def block_maker(
+    kind: type[ResidualBlock], cardinality: int, width_per_group: int
+) -> BlockMaker:
+    """The blocks of a ResNet, a ResNeXt or a wide ResNet.
+
+    Args:
+        kind: of block.
+        cardinality, width_per_group: see `ResNet`.
+
+    Raises:
+        ValueError: they have values that the blocks cannot have.
+    """
+    options = {"cardinality": cardinality, "width_per_group": width_per_group}
+    for name, value in options.items():
+        if not (isinstance(value, int) and value >= 1):
+            raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    inner = cardinality * width_per_group
+    if inner == WIDTH_PER_GROUP and cardinality == 1:
+        return kind
+    if not issubclass(kind, Bottleneck):
+        raise ValueError(
+            f"cardinality={cardinality} and width_per_group={width_per_group} are options of "
+            f"bottlenecks: choose depth 50 or 101, or 1 and {WIDTH_PER_GROUP}"
+        )
+    return partial(kind, cardinality=cardinality, expansion=kind.expansion * 64 / inner)
+
+
+def kind_title(depth: int, cardinality: int, width_per_group: int) -> str:
+    """What a ResNet with these options is called, such as ``"ResNeXt-50 (32x4d)"``."""
+    if (cardinality, width_per_group) == (1, WIDTH_PER_GROUP):
+        return f"ResNet-{depth}"
+    if cardinality == 1:
+        return f"wide ResNet-{depth} ({width_per_group / WIDTH_PER_GROUP:g} x)"
+    return f"ResNeXt-{depth} ({cardinality}x{width_per_group}d)"
 
 
 def init_weights(module: nn.Module) -> None:
@@ -55,6 +96,8 @@ def add_stages(
     output_stride: int,
     norm: NormLayer,
     stride_in_1x1: bool,
+    cardinality: int = 1,
+    width_per_group: int = WIDTH_PER_GROUP,
     dilate_first: bool = False,
     stage: type[nn.Sequential] = nn.Sequential,
 ) -> dict[str, FeatureInfo]:
@@ -67,17 +110,19 @@ def add_stages(
             dilation, the first block of a stage keeping the dilation before it.
         norm: constructor of the norm layers.
         stride_in_1x1: see `ResidualBlock`.
+        cardinality, width_per_group: see `ResNet`.
         dilate_first: dilate the first block of a stage like the others, as detectron2 does.
         stage: class of the stages.
 
     Returns:
         What the features are.
     """
-    block, counts = LAYOUTS[depth]
+    kind, counts = LAYOUTS[depth]
+    block = block_maker(kind, cardinality, width_per_group)
     infos: dict[str, FeatureInfo] = {}
     channels, stride, dilation = IMAGENET_STEM_CHANNELS, 4, 1
     for index, count in enumerate(counts, start=1):
-        out_channels = 64 * 2 ** (index - 1) * block.expansion
+        out_channels = 64 * 2 ** (index - 1) * kind.expansion
         first_dilation, first_stride = dilation, 1 if index == 1 else 2
         if stride * first_stride > output_stride:
             first_stride, dilation = 1, dilation * 2
@@ -132,6 +177,8 @@ class StaticResNet(Backbone):
 class ResNet(StaticResNet):
     """ResNet (He et al., 2016) with torchvision's parameter names and no classifier.
 
+    With ``cardinality=32, width_per_group=4`` it is a ResNeXt (Xie et al., 2017).
+
     Args:
         depth: 18, 34, 50 or 101.
         in_channels: channels of the images.
@@ -142,6 +189,9 @@ class ResNet(StaticResNet):
             so on.
         stride_in_1x1: put a `Bottleneck`'s stride into its first 1x1 convolution, as weights
             converted from Caffe expect.
+        cardinality: C, groups of the 3x3 convolutions of Bottlenecks.
+        width_per_group: d, channels of each of these groups in the first stage; from stage to stage
+            they double.
         deep_stem: three 3x3 convolutions in place of the first 7x7 one, as ResNetV1c has them.
         activation_checkpointing: compute the blocks' activations a second time in the backward
             pass instead of keeping them.
@@ -165,12 +215,14 @@ class ResNet(StaticResNet):
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
         stride_in_1x1: bool = False,
+        cardinality: int = 1,
+        width_per_group: int = WIDTH_PER_GROUP,
         deep_stem: bool = False,
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(in_channels)
         check_choice("depth", depth, LAYOUTS)
-        self.title = f"ResNet-{depth}"
+        self.title = kind_title(depth, cardinality, width_per_group)
         check_choice("output_stride", output_stride, OUTPUT_STRIDES)
         make_norm = norm_layer(norm)
         add_imagenet_stem(self, in_channels, make_norm, deep_stem)
@@ -180,6 +232,8 @@ class ResNet(StaticResNet):
             output_stride=output_stride,
             norm=make_norm,
             stride_in_1x1=stride_in_1x1,
+            cardinality=cardinality,
+            width_per_group=width_per_group,
         )
         if activation_checkpointing:
             set_activation_checkpointing(self)

@@ -111,9 +111,8 @@ def _openmmlab_backbone(architecture: Architecture) -> nn.Module:
         entry = find_registered(architecture.name)
         kind = _imported("mmengine.registry").MODELS.get(entry.constructor.__name__)
         stages = range(len(architecture.build().feature_info))
-        return kind(
-            *entry.names[architecture.name], out_indices=tuple(stages), **architecture.options
-        )
+        depth, options = architecture.arguments
+        return kind(*depth, out_indices=tuple(stages), **options, **architecture.options)
     options = dict(architecture.options)
     style = "caffe" if options.pop("stride_in_1x1", False) else "pytorch"
     for library in ("mmpretrain", "mmseg", "mmdet"):
@@ -121,7 +120,12 @@ def _openmmlab_backbone(architecture: Architecture) -> nn.Module:
             models = _imported(f"{library}.models.backbones")
         except NotBuilt:
             continue
-        return models.ResNet(architecture.depth, out_indices=(0, 1, 2, 3), style=style, **options)
+        depth, more = architecture.arguments
+        options |= {"style": style, "out_indices": (0, 1, 2, 3)}
+        if not more:
+            return models.ResNet(*depth, **options)
+        groups, width = more["cardinality"], more["width_per_group"]
+        return models.ResNeXt(*depth, groups=groups, width_per_group=width, **options)
     raise NotBuilt("since none of mmpretrain, mmseg and mmdet can be imported")
 
 
@@ -150,9 +154,17 @@ def _run_caffe2(architecture: Architecture, state: State, head: State, images: T
 
 def _detectron2_resnet(architecture: Architecture, head: State, in_channels: int) -> nn.Module:
     resnet = _imported("detectron2.modeling.backbone.resnet")
-    options = {"norm": "BN"}
+    options: dict[str, Any] = {"norm": "BN"}
     if architecture.depth >= 50:
         options["stride_in_1x1"] = bool(architecture.options.get("stride_in_1x1"))
+    more = architecture.arguments.options
+    if more:
+
+        def block(*, bottleneck_channels: int, **others: Any) -> nn.Module:
+            inner = bottleneck_channels * more["cardinality"] * more["width_per_group"] // 64
+            return resnet.BottleneckBlock(bottleneck_channels=inner, **others)
+
+        options |= {"block_class": block, "num_groups": more["cardinality"]}
     return resnet.ResNet(
         resnet.BasicStem(in_channels, 64, norm="BN"),
         resnet.ResNet.make_default_stages(architecture.depth, **options),

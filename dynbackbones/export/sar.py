@@ -55,7 +55,9 @@ def _sar(
         features["res5"] = chain(graph, x, net.get_submodule(net.feature_info["res5"].module))
     if not choices:  # base branches alone decide nothing
         return Exported(features)
-    return Exported(features, choices, _masks_of, "skips regions where few are chosen")
+    rows = any(sar_rows.can_run(stage.refined_blocks()) for stage in net.stages().values())
+    execution = "skips regions where few are chosen" if rows else "computes all and masks it"
+    return Exported(features, choices, _masks_of, execution)
 
 
 def _masks_of(choices: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from fvcore.common.config import CfgNode
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.factory import RegisteredBackbone, registered_backbones
-from dynbackbones.backbones.resnet import LAYOUTS
+from dynbackbones.backbones.resnet import LAYOUTS, WIDTH_PER_GROUP
 from dynbackbones.errors import UserError
 from dynbackbones.integrations import options
 from dynbackbones.integrations.yaml_files import get_key
@@ -112,7 +112,7 @@ def build_backbone(cfg: CfgNode, entry: RegisteredBackbone, in_channels: int = 3
     nodes += ["MODEL.RESNETS"] if resnet else []
     check_frozen(cfg, norm_key=f"{nodes[-1]}.NORM")
     if entry.depths:
-        check = _check_plain_resnet if resnet else _warn_of_depth
+        check = _check_plain_resnet if resnet else _warn_of_resnets
         check(cfg, entry)
     arguments = options.constructor_arguments(entry, cfg.MODEL, in_channels)
     net = _built(" and ".join(nodes), lambda: entry.constructor(**arguments))
@@ -192,18 +192,26 @@ def check_policy_training(cfg: CfgNode, processes: int) -> None:
     reward_options(cfg)
 
 
-def _warn_of_depth(cfg: CfgNode, entry: RegisteredBackbone) -> None:
-    own = cfg.MODEL[entry.node].DEPTH
-    other = get_key(cfg, "MODEL.RESNETS.DEPTH", own)
-    # 50 is what a config has that says nothing.
-    if other not in (50, own):
-        _logger.warning(
-            "building %s%d, as MODEL.%s.DEPTH says; MODEL.RESNETS.DEPTH %d is for other backbones",
-            entry.name,
-            own,
-            entry.node,
-            other,
-        )
+def _warn_of_resnets(cfg: CfgNode, entry: RegisteredBackbone) -> None:
+    """Says that a network with a node of its own does not read the plain one's."""
+    # Where the node has an option, where the plain network, and what that is if nobody set it.
+    for own, other, unset in (
+        ("DEPTH", "DEPTH", 50),
+        ("CARDINALITY", "NUM_GROUPS", 1),
+        ("WIDTH_PER_GROUP", "WIDTH_PER_GROUP", WIDTH_PER_GROUP),
+    ):
+        value = get_key(cfg, f"MODEL.{entry.node}.{own}")
+        ignored = get_key(cfg, f"MODEL.RESNETS.{other}", unset)
+        if ignored not in (unset, value):
+            _logger.warning(
+                "building %s%d, as MODEL.%s.%s says; MODEL.RESNETS.%s %s is for other backbones",
+                entry.name,
+                cfg.MODEL[entry.node].DEPTH,
+                entry.node,
+                own,
+                other,
+                ignored,
+            )
 
 
 def _check_plain_resnet(cfg: CfgNode, entry: RegisteredBackbone) -> None:
@@ -212,13 +220,13 @@ def _check_plain_resnet(cfg: CfgNode, entry: RegisteredBackbone) -> None:
     expansion = LAYOUTS[resnets.DEPTH][0].expansion if resnets.DEPTH in LAYOUTS else 4
     channels = IMAGENET_STEM_CHANNELS
     fixed = {
-        "NUM_GROUPS": (1,),
-        "WIDTH_PER_GROUP": (channels,),
         "STEM_OUT_CHANNELS": (channels,),
         "RES2_OUT_CHANNELS": (channels * expansion,),
         # Blocks without bottleneck are dilated by no detector.
         "RES5_DILATION": (1, 2) if expansion > 1 and options.dilates(entry) else (1,),
     }
+    if "cardinality" not in options.parameters_of(entry.constructor):
+        fixed |= {"NUM_GROUPS": (1,), "WIDTH_PER_GROUP": (WIDTH_PER_GROUP,)}
     for key, allowed in fixed.items():
         if resnets[key] not in allowed:
             raise UserError(

@@ -35,6 +35,8 @@ _FROM_RESNETS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "depth": ("DEPTH", lambda depth: depth),
     "norm": ("NORM", lambda norm: norm),
     "stride_in_1x1": ("STRIDE_IN_1X1", lambda first: first),
+    "cardinality": ("NUM_GROUPS", lambda groups: groups),
+    "width_per_group": ("WIDTH_PER_GROUP", lambda width: width),
     "output_stride": ("RES5_DILATION", lambda dilation: 16 if dilation == 2 else 32),
     "dilate_first": ("RES5_DILATION", lambda dilation: dilation == 2),  # as detectron2's is
 }

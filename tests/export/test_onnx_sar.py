@@ -22,6 +22,7 @@ NETWORKS = {
     "dilated": lambda: dynbackbones.SARResNet(18, output_stride=8),
     "grid": lambda: dynbackbones.SARResNet(18, grid_size=3),
     "resnet": lambda: dynbackbones.SARResNet(18, layout="resnet", base_scale=4, deep_stem=True),
+    "more groups than masks": lambda: dynbackbones.build_backbone("sar_resnext50_32x4d"),
     "base alone": lambda: dynbackbones.SARCifarResNet(20, branches="base"),
     "refinement alone": lambda: dynbackbones.SARCifarResNet(20, branches="refinement"),
 }

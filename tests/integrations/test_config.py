@@ -115,6 +115,9 @@ def test_a_depth_that_does_not_count_is_named(cfg, caplog):
         cfg.MODEL.RESNETS.DEPTH = depth
         build_backbone(cfg, SAR)
     assert not caplog.text
+    cfg.MODEL.RESNETS = CfgNode({"NUM_GROUPS": 32, "WIDTH_PER_GROUP": 64})
+    build_backbone(cfg, SAR)
+    assert "as MODEL.SAR.CARDINALITY says; MODEL.RESNETS.NUM_GROUPS 32" in caplog.text
 
 
 def test_wrong_option_values_name_the_node(cfg):

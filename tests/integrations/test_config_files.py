@@ -27,6 +27,7 @@ def network(values):
     [
         ("sar_retinanet.yaml", "retinanet_r50.yaml"),
         ("sar_retinanet_g2s4a1.yaml", "retinanet_r50.yaml"),
+        ("sar_retinanet_x50-32x4d.yaml", "retinanet_x50-32x4d.yaml"),
         ("blockdrop_retinanet.yaml", "retinanet_r50.yaml"),
         ("blockdrop_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),
         ("sar_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),

@@ -19,7 +19,8 @@ KEYS = {
         "LOSS_WEIGHT": 1.0, "LOSS_REDUCTION": "batch", "SELECTOR_MARGIN": 9.0,
         "SELECTOR_LR_FACTOR": 1.0, "NORM": "BN", "OUTPUT_STRIDE": 32, "EXECUTION": "auto",
         "ACTIVATION_CHECKPOINTING": False, "SELECTION": "", "SELECTION_RATE": 0.5,
-        "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "LOSS_RATE": "sampled",
+        "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "CARDINALITY": 1,
+        "WIDTH_PER_GROUP": 64, "LOSS_RATE": "sampled",
         "DEEP_STEM": False, "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
     },
     "blockdrop_resnet": {
@@ -134,11 +135,12 @@ def test_two_options_of_one_name_are_refused():
 
 def test_a_resnet_is_read_from_its_node():
     resnets = SimpleNamespace(DEPTH=101, NORM="SyncBN", STRIDE_IN_1X1=True, RES5_DILATION=2)
+    resnets.NUM_GROUPS, resnets.WIDTH_PER_GROUP = 32, 4
     plain = RegisteredBackbone("resnet", ResNet, None, (18, 101))
     found = options.constructor_arguments(plain, SimpleNamespace(RESNETS=resnets), in_channels=3)
     assert found == {
         "in_channels": 3, "depth": 101, "norm": "SyncBN", "stride_in_1x1": True,
-        "output_stride": 16,
+        "output_stride": 16, "cardinality": 32, "width_per_group": 4,
     }  # fmt: skip
 
 
@@ -153,6 +155,8 @@ def test_a_resnet_is_read_from_its_node():
         ("blockdrop_resnet", "dilate_first", "MODEL.RESNETS.RES5_DILATION"),
         ("blockdrop_resnet", "tolerance", "MODEL.BLOCKDROP.LOSS_TOLERANCE"),
         ("resnet", "norm", "MODEL.RESNETS.NORM"),
+        ("resnet", "cardinality", "MODEL.RESNETS.NUM_GROUPS"),
+        ("sar_resnet", "cardinality", "MODEL.SAR.CARDINALITY"),
         ("resnet", "output_stride", ""),  # it has no dilation as detectron2's
         ("cifar_resnet", "norm", ""),
     ],

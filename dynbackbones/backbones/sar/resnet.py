@@ -5,16 +5,19 @@ text and the authors' code (sar_resnet_1attFuse) differ, the code is followed, e
 unselected place gets nothing of the last norm layer's shift, so that sparse equals masked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import FeatureInfo
 from dynbackbones.backbones.resnet import (
     OUTPUT_STRIDES,
+    WIDTH_PER_GROUP,
     add_stages,
+    block_maker,
     check_choice,
     init_weights,
+    kind_title,
 )
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.options import SAROptions, with_defaults
@@ -24,6 +27,7 @@ from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import (
     BasicBlock,
+    BlockMaker,
     Bottleneck,
     ResidualBlock,
     set_activation_checkpointing,
@@ -91,6 +95,8 @@ class SARResNet(SARBackbone):
             weights), ``"GN"`` or a constructor; see `norm_layer`.
         added_norm: of what a ResNet's layout adds to the ResNet, whose norm layers may be frozen.
         stride_in_1x1: of a ResNet's layout; see `ResNet`.
+        cardinality, width_per_group: see `ResNet`; 32 and 4 make a SAR-ResNeXt. ``groups`` divides
+            the cardinality, which the base branch has too, whatever ``alpha``.
         deep_stem: three 3x3 convolutions in place of the first 7x7 one, as ResNetV1c has them.
         freeze_at: number of leading parts to freeze: 0 none, 1 the stem, 2 also stage 1 (res2), and
             so on; what a ResNet's layout adds never is.
@@ -129,6 +135,8 @@ class SARResNet(SARBackbone):
         norm: str | NormLayer = "BN",
         added_norm: str | NormLayer = "BN",
         stride_in_1x1: bool = False,
+        cardinality: int = 1,
+        width_per_group: int = WIDTH_PER_GROUP,
         deep_stem: bool = False,
         freeze_at: int = 0,
         activation_checkpointing: bool = False,
@@ -136,7 +144,7 @@ class SARResNet(SARBackbone):
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
-        self.title = f"SAR-ResNet-{depth}"
+        self.title = f"SAR-{kind_title(depth, cardinality, width_per_group)}"
         self.layout = layout
         check_choice("layout", layout, LAYOUTS)
         check_choice("depth", depth, DEPTHS)
@@ -151,21 +159,30 @@ class SARResNet(SARBackbone):
                 output_stride=output_stride,
                 norm=make_norm,
                 stride_in_1x1=stride_in_1x1,
+                cardinality=cardinality,
+                width_per_group=width_per_group,
             )
             self._lay_around_resnet(_of_resnet(options), norm_layer(added_norm))
         else:
             _check_paper(stride_in_1x1, added_norm)
-            self._lay_out(depth, options, output_stride, make_norm)
+            kind, counts = DEPTHS[depth]
+            block = block_maker(kind, cardinality, width_per_group)
+            self._lay_out(block, kind.expansion, counts, options, output_stride, make_norm)
         if activation_checkpointing:
             set_activation_checkpointing(self)
         self.freeze(freeze_at)
 
     def _lay_out(
-        self, depth: int, options: SAROptions, output_stride: int, norm: NormLayer
+        self,
+        block: BlockMaker,
+        expansion: int,
+        counts: Sequence[int],
+        options: SAROptions,
+        output_stride: int,
+        norm: NormLayer,
     ) -> None:
         """Adds the paper's stages."""
-        block, counts = DEPTHS[depth]
-        channels = [64 * 2**index * block.expansion for index in range(3)]
+        channels = [64 * 2**index * expansion for index in range(3)]
         self._add_stages(
             block,
             IMAGENET_STEM_CHANNELS,
@@ -177,7 +194,7 @@ class SARResNet(SARBackbone):
             dilates=output_stride == 8,
         )
         self.layer4 = _last_stage(block, channels[-1], counts[3], output_stride, norm)
-        self.feature_info = _feature_info(block.expansion, output_stride)
+        self.feature_info = _feature_info(expansion, output_stride)
         # As in the authors' code for ImageNet, not those of BasicBlocks.
         self._init_weights(Bottleneck)
 
@@ -252,7 +269,7 @@ def _feature_info(expansion: int, output_stride: int) -> dict[str, FeatureInfo]:
 
 
 def _last_stage(
-    block: type[ResidualBlock], channels: int, count: int, output_stride: int, norm: NormLayer
+    block: BlockMaker, channels: int, count: int, output_stride: int, norm: NormLayer
 ) -> nn.Sequential:
     before = {32: 1, 16: 1, 8: 2}[output_stride]
     dilation = {32: 1, 16: 2, 8: 4}[output_stride]

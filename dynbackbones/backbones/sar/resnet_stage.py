@@ -57,6 +57,8 @@ class ResNetStage(SARStage):
                 base_channels,
                 stride=1 if index else 2,
                 dilation=second.dilation,
+                cardinality=second.cardinality,
+                expansion=second.expansion,
                 pooled_shortcut=index == 0,
                 norm=norm,
             )

@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone, ResNet, build_backbone, list_backbones
-from dynbackbones.backbones.factory import find_registered, registered_backbones
+from dynbackbones.backbones.factory import Arguments, find_registered, registered_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS
 
@@ -54,7 +54,12 @@ class Architecture:
     @property
     def depth(self) -> int | None:
         """Number of layers with weights in the name; None where it has none."""
-        return next(iter(find_registered(self.name).names[self.name]), None)
+        return next(iter(self.arguments.depth), None)
+
+    @property
+    def arguments(self) -> Arguments:
+        """What the name stands for."""
+        return find_registered(self.name).names[self.name]
 
     @property
     def bottlenecks(self) -> bool:

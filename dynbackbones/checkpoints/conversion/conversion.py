@@ -165,7 +165,7 @@ def _check_format(source: Source, said: str | None) -> None:
 
 
 def _drop_what_decides(source: Source, backbone: str | None) -> None:
-    if backbone is None or not backbone.removeprefix("cifar_").startswith("resnet"):
+    if backbone is None or not backbone.removeprefix("cifar_").startswith("resne"):
         return
     added = [key for key, name in source.names.items() if _DECIDING.match(name)]
     source.report.drop(f"what decides, which a {backbone} does not have", added)

@@ -131,7 +131,7 @@ def _check_target(target: str, architecture: Architecture) -> None:
     name = architecture.name
     if target in _PLAIN_ONLY and not architecture.plain:
         hint = (
-            f"; --backbone resnet{architecture.depth} takes its ResNet without what decides"
+            f"; --backbone {name.partition('_')[2]} takes its ResNet without what decides"
             if architecture.holds_resnet and architecture.depth and not architecture.cifar
             else ""
         )

@@ -49,8 +49,7 @@ def backbone_fpn(
     if isinstance(backbone, str):
         entry = find_registered(backbone)
         constructor = entry.constructor
-        if entry.depths:
-            options = {"depth": entry.names[backbone][0], **options}
+        options = {**entry.names[backbone].named, **options}
     unknown = unknown_option(options, signature_of(constructor))
     if unknown is not None:
         raise ValueError(f"unknown option {unknown[0]} of {constructor.__name__}{unknown[1]}")

@@ -32,11 +32,12 @@ SAR = {
 BLOCKDROP = {
     "policy_training": "frozen", "execution": "auto", "selection": None, "selection_rate": 0.5,
 }  # fmt: skip
+RESNEXT = {"cardinality": 1, "width_per_group": 64}
 # Every option that configs have used, with its default, beside the depth.
 OPTIONS = {
-    "StaticResNet": {**LARGE, "stride_in_1x1": False, "deep_stem": False},
+    "StaticResNet": {**LARGE, **RESNEXT, "stride_in_1x1": False, "deep_stem": False},
     "SARResNet": {
-        **LARGE, **SAR, "cell_size": (4, 4, 7), "groups": None, "layout": "paper",
+        **LARGE, **RESNEXT, **SAR, "cell_size": (4, 4, 7), "groups": None, "layout": "paper",
         "added_norm": "BN", "stride_in_1x1": False, "deep_stem": False,
     },
     "BlockDropResNet": {

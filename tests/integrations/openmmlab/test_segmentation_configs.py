@@ -31,7 +31,7 @@ if __name__ == "__main__":
 
 
 def test_there_are_the_promised_configs():
-    assert sum("voc12aug-513x513" in name for name in NAMES) == 11
+    assert sum("voc12aug-513x513" in name for name in NAMES) == 13
     assert sum("camvid" in name for name in NAMES) == 3
     assert {"demo/sar_semantic_fpn.py", "demo/blockdrop_semantic_fpn.py"} <= set(NAMES)
 

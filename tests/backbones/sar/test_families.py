@@ -1,0 +1,162 @@
+"""SAR on other networks than ResNets: costs, equality of executions, training."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dynbackbones
+from tests.backbones.sar.test_sar_resnet import assert_same, trained_like
+from tests.messages import naming
+
+NAMES = ["sar_resnext50_32x4d"]
+CLASSES = 1000
+
+
+def build(name, **options):
+    torch.manual_seed(0)
+    return trained_like(dynbackbones.build_backbone(name, **options)).eval()
+
+
+def head_of(net):
+    """Weights of a linear classifier, without its bias."""
+    return list(net.feature_info.values())[-1].channels * CLASSES
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "rate", "giga", "printed", "parameters"),
+    [
+        # The paper's rows (table VII) have the deep stem, the plain network beside them has not.
+        ("sar_resnext50_32x4d", {"alpha": 1, "deep_stem": True}, 0.5, 3.207, 3.23, 29_519_792),
+        (
+            "sar_resnext50_32x4d",
+            {"alpha": 1, "deep_stem": True, "base_scale": 4},
+            0.5,
+            2.934,
+            2.96,
+            29_519_792,
+        ),
+        ("sar_resnext50_32x4d", {"alpha": 1}, 0.5, 2.968, None, 29_500_560),
+        ("sar_resnext50_32x4d", {"alpha": 1, "base_scale": 4}, 0.5, 2.694, None, 29_500_560),
+    ],
+)
+def test_costs_of_the_paper(name, options, rate, giga, printed, parameters):
+    net = dynbackbones.build_backbone(name, **options)
+    head = head_of(net)
+    macs = (net.macs(224, 224, share=rate) + head) / 1e9
+    assert macs == pytest.approx(giga, abs=0.0005)
+    assert printed is None or macs == pytest.approx(printed, rel=0.012)
+    assert sum(p.numel() for p in net.parameters()) + head + CLASSES == parameters
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    name=st.sampled_from(NAMES),
+    images=st.integers(1, 2),
+    height=st.integers(33, 120),
+    width=st.integers(33, 120),
+    groups=st.sampled_from([1, 2, 4]),
+    alpha=st.sampled_from([1, 2]),
+    kind=st.sampled_from(["all", "none", "random", "center"]),
+    rate=st.floats(0, 1),
+    seed=st.integers(0, 1000),
+    padded=st.booleans(),
+)
+def test_sparse_equals_masked(
+    name, images, height, width, groups, alpha, kind, rate, seed, padded
+):
+    net = build(name, groups=groups, alpha=alpha)
+    generator = torch.Generator().manual_seed(seed)
+    batch = torch.randn(images, 3, height, width, generator=generator)
+    sizes = [(height - 7 * i, width - 5 * i) for i in range(images)] if padded else None
+    with torch.no_grad(), net.select(kind, rate=rate, seed=seed):
+        net.execution = "masked"
+        masked, decisions = net(batch, image_sizes=sizes), net.decisions
+        net.execution = "sparse"
+        assert_same(net(batch, image_sizes=sizes), masked)
+    assert torch.equal(net.decisions.macs, decisions.macs)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sar_resnext50_32x4d", {"output_stride": 8}),
+        ("sar_resnext50_32x4d", {"layout": "resnet"}),
+    ],
+)
+def test_sparse_equals_masked_with_learned_decisions(name, options):
+    net = build(name, **options)
+    images = torch.randn(2, 3, 97, 131)
+    with torch.no_grad():
+        dynbackbones.calibrate(net, images, target_rate=0.5, tolerance=0.2)
+        net.execution = "masked"
+        masked, rate = net(images), net.decisions.activation_rate
+        net.execution = "sparse"
+        assert_same(net(images), masked)
+    assert rate.min() > 0 and rate.max() < 1, "the masks must be neither empty nor full"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_all_selected_equals_a_dense_two_branch_network(name):
+    net = build(name)
+    images = torch.randn(1, 3, 70, 50)
+    for execution in ("masked", "sparse"):
+        net.execution = execution
+        with torch.no_grad(), net.select("all"):
+            features = net(images)
+            for feature, stage in net.stages().items():
+                inputs = stage_input(net, images, stage)
+                base, refined = stage.base_pool(inputs), inputs
+                for block in stage.base:
+                    base = block(base)
+                for block in stage.refined_blocks():
+                    refined = block(refined)
+                fused = stage.fusion(base, refined, stage.grid(inputs.shape[-2:]))
+                left = stage.transition(fused)
+                name = net.feature_info[feature].module
+                expected = left if name.endswith("transition") else fused
+                assert_same({feature: features[feature]}, {feature: expected})
+
+
+def stage_input(net, images, stage):
+    """What a stage of a network gets."""
+    seen = []
+    handle = stage.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    net(images)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("pack", [False, True])
+def test_optimised_networks_give_the_same(name, pack):
+    net = build(name)
+    fast = dynbackbones.optimize_for_inference(net, pack=pack, native_rows=pack)
+    images = torch.randn(2, 3, 96, 80)
+    for execution in ("masked", "sparse"):
+        net.execution = fast.execution = execution
+        with torch.no_grad(), net.select("random", rate=0.4), fast.select("random", rate=0.4):
+            assert_same(fast(images), net(images))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_trains(name):
+    net = dynbackbones.build_backbone(name).train()
+    features = net(torch.randn(2, 3, 64, 64))
+    loss = sum(f.mean() for f in features.values()) + sum(net.auxiliary_losses().values())
+    loss.backward()
+    assert not [n for n, p in net.named_parameters() if p.grad is None]
+
+
+def test_groups_that_do_not_divide_name_the_stage():
+    with pytest.raises(ValueError, match=naming("stage 1", groups=64, cardinality=32)):
+        dynbackbones.build_backbone("sar_resnext50_32x4d", groups=64)
+
+
+def test_every_3x3_of_a_resnext_has_its_cardinality():
+    net = dynbackbones.build_backbone("sar_resnext50_32x4d", alpha=2)
+    blocks = [block for stage in net.stages().values() for block in (
+        *stage.base, *stage.refinement, stage.transition
+    )]  # fmt: skip
+    assert {block.conv2.groups for block in (*blocks, *net.layer4)} == {32}
+    assert {b.conv1.groups for s in net.stages().values() for b in s.refinement} == {2}

@@ -1,0 +1,40 @@
+"""Detectors on other networks than ResNets train."""
+
+import math
+
+import pytest
+
+from dynbackbones.cli import train_net
+from dynbackbones.integrations.mmengine.resume import RandomStateHook
+
+BUILDER = "build_retinanet_{}_fpn_backbone"
+FAMILIES = {
+    "resnext": {
+        "MODEL.BACKBONE.NAME": BUILDER.format("resnet"),
+        "MODEL.RESNETS.DEPTH": "50",
+        "MODEL.RESNETS.NUM_GROUPS": "32",
+        "MODEL.RESNETS.WIDTH_PER_GROUP": "4",
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": "256",
+    },
+    "sar_resnext": {
+        "MODEL.BACKBONE.NAME": BUILDER.format("sar_resnet"),
+        "MODEL.SAR.DEPTH": "50",
+        "MODEL.SAR.CARDINALITY": "32",
+        "MODEL.SAR.WIDTH_PER_GROUP": "4",
+    },
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_detector_trains(command, datasets, monkeypatch, family):
+    totals, after = [], RandomStateHook.after_train_iter
+
+    def record(self, runner, batch_idx, data_batch=None, outputs=None):
+        totals.append(sum(value.item() for value in outputs.values()))
+        after(self, runner, batch_idx, data_batch, outputs)
+
+    monkeypatch.setattr(RandomStateHook, "after_train_iter", record)
+    train = {"SOLVER.MAX_ITER": "20", "SOLVER.WARMUP_ITERS": "5", "SOLVER.CHECKPOINT_PERIOD": "20"}
+    train_net.main(command("sar_retinanet_scratch", (), {**train, **FAMILIES[family]}))
+    assert len(totals) == 20 and all(map(math.isfinite, totals))
+    assert sum(totals[-5:]) < sum(totals[:5])
