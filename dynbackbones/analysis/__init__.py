@@ -20,7 +20,9 @@ from dynbackbones.analysis.latency import (
     measure,
 )
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
+from dynbackbones.analysis.policies import PolicyGroup, group_by_policy, save_policy_picture
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.analysis.spread import RateSpread, correlation, save_spread_picture
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
 from dynbackbones.analysis.usage import UsageTable, save_usage_picture
 
@@ -29,7 +31,9 @@ __all__ = [
     "Candidate",
     "CocoSamples",
     "PictureRow",
+    "PolicyGroup",
     "Prediction",
+    "RateSpread",
     "RegionCounts",
     "RegionCoverage",
     "Sample",
@@ -40,14 +44,18 @@ __all__ = [
     "cells_in_image",
     "cells_touching",
     "compare",
+    "correlation",
     "count_regions",
     "fit_usage",
+    "group_by_policy",
     "latency_table",
     "measure",
     "region_brightness",
     "region_masks",
     "resize_boxes",
+    "save_policy_picture",
     "save_region_picture",
+    "save_spread_picture",
     "save_usage_picture",
     "survey",
 ]

@@ -6,7 +6,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
+from dynbackbones.analysis.spread import RateSpread
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.policy.statistics import PolicyStatistics
 
@@ -108,6 +110,18 @@ class DecisionMeter:
     def rate_names(self) -> list[str]:
         """What the rates of the decisions are called, such as ``"activation_rate"``."""
         return list(self._rate_names)
+
+    def spread(self) -> RateSpread | None:
+        """How the passes differ in their rate; None for a network that decides nothing."""
+        rate = next(iter(self._rate_names), None)
+        if rate is None:
+            return None
+        return RateSpread.of(rate, self._values[rate], self._values["gmacs"])
+
+    @property
+    def policies(self) -> Tensor | None:
+        """(passes, K) bool, the blocks that ran; None for a network that chooses no blocks."""
+        return self._policies.all if self._policies.policies else None
 
     def _names(self, level: str) -> list[str]:
         return [name for name, of in self._levels.items() if of == level]

@@ -117,7 +117,9 @@ class Survey:
     def to_dict(self) -> dict:
         """All figures, for JSON."""
         blocks = {"blocks": self.usage.to_dict()} if self.chose_blocks else {}
-        return {**self.coverage.to_dict(), **blocks, "backbone": self.means()}
+        spread = self.meter.spread()
+        rates = {} if spread is None else {"rates": spread.to_dict()}
+        return {**self.coverage.to_dict(), **blocks, **rates, "backbone": self.means()}
 
     @property
     def chose_blocks(self) -> bool:

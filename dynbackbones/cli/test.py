@@ -10,6 +10,7 @@ from mmengine.config import Config
 from dynbackbones.cli import runner
 from dynbackbones.cli.arguments import parse
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.per_image import PerImageHook
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.openmmlab.datasets.class_checks import check_class_folders
 
@@ -18,6 +19,12 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     options = runner.parser("Test a checkpoint with mmengine's Runner.")
     options.add_argument("checkpoint", help="file with the weights")
+    options.add_argument(
+        "--per-image",
+        action="store_true",
+        help="also write how images differ in what they are given: per_image.json, rates.png and, "
+        "where blocks are dropped, policies.png",
+    )
     options.add_argument("--tta", action="store_true", help="test-time augmentation")
     return options
 
@@ -39,7 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _use_tta(cfg)
     cfg.load_from = args.checkpoint
     with runner.process_group_left():
-        runner.build_runner(cfg, args.verbose).test()
+        built = runner.build_runner(cfg, args.verbose)
+        per_image = PerImageHook()
+        if args.per_image:
+            built.register_hook(per_image)
+        built.test()
+        for line in per_image.lines:
+            print(line)
 
 
 def _use_tta(cfg: Config) -> None:

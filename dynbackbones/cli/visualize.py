@@ -2,15 +2,18 @@
 
 SAR: prints for each stage how many of the refined regions touch an object, and draws a few images
 with their detections and refined regions. BlockDrop: prints which blocks ran for how many images,
-and draws images from those that used the least blocks to those that used the most.
+and draws images from those that used the least blocks to those that used the most, and those that
+share a policy. Either: a histogram of the rates of the images.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from dynbackbones.analysis.pictures import save_region_picture
+from dynbackbones.analysis.policies import save_policy_picture
+from dynbackbones.analysis.spread import save_spread_picture
 from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.cli.arguments import parse
@@ -135,6 +138,9 @@ def report(name: str, result: Survey) -> str:
     if "gmacs" in means:
         figures.append(f"{means['gmacs']:.2f} GMACs per image in the backbone")
     line = ", ".join(figures)
+    spread = result.meter.spread()
+    if spread is not None:
+        line += f"\n\n{spread.table()}"
     if result.chose_blocks:
         return f"{line}\n\n{result.usage.table()}"
     if not result.coverage.stages:
@@ -171,6 +177,15 @@ def draw_blocks(
     )
 
 
+def draw_differences(result: Survey, samples: CocoSamples, folder: Path) -> Iterator[Path]:
+    """Pictures of how images differ: their rates, and of a BlockDrop network their policies."""
+    spread, policies = result.meter.spread(), result.meter.policies
+    if spread is not None:
+        yield save_spread_picture(folder / "rates.png", spread)
+    if policies is not None:
+        yield save_policy_picture(folder / "policies.png", samples.pixels, policies)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a detector over a dataset, and writes figures and a picture.
 
@@ -193,6 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     draw = draw_blocks if result.chose_blocks else draw_regions
     picture = draw(result, samples, Path(cfg.OUTPUT_DIR), args)
     print(f"picture: {picture}")
+    for other in draw_differences(result, samples, Path(cfg.OUTPUT_DIR)):
+        print(f"picture: {other}")
     figures = Path(cfg.OUTPUT_DIR) / "coverage.json"
     figures.parent.mkdir(parents=True, exist_ok=True)
     figures.write_text(json.dumps({"dataset": name, **result.to_dict()}, indent=2) + "\n")

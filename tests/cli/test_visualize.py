@@ -81,7 +81,10 @@ def test_a_sar_detector_gets_a_table_figures_and_a_picture(dataset, capsys):
         assert figures["stages"][stage]["object_share"] == pytest.approx(1 / 6)
         assert figures["stages"][stage]["preference"] == 1
     assert figures["backbone"]["activation_rate"] == 1
+    assert figures["rates"]["histogram"][-1] == 2
     printed = capsys.readouterr().out
+    assert "activation rate of an image 1.000" in printed and str(output / "rates.png") in printed
+    assert (output / "rates.png").exists() and not (output / "policies.png").exists()
     assert "2 images of tiny, mean activation rate 1.000" in printed
     assert str(output / "regions.png") in printed
     with Image.open(output / "regions.png") as picture:
@@ -95,7 +98,8 @@ def test_a_plain_detector_gets_detections_only_and_says_so(dataset, capsys):
     visualize.main(["--config-file", str(file), *options])
     assert "does not choose regions" in capsys.readouterr().out
     figures = json.loads((output / "coverage.json").read_text())
-    assert figures["stages"] == {} and figures["images"] == 1
+    assert figures["stages"] == {} and figures["images"] == 1 and "rates" not in figures
+    assert not (output / "rates.png").exists()
     with Image.open(target) as picture:
         assert picture.height > 0.7 * picture.width
     assert not (output / "regions.png").exists()
@@ -111,6 +115,9 @@ def test_a_blockdrop_detector_gets_blocks_in_order(dataset, capsys):
     figures = json.loads((output / "coverage.json").read_text())
     assert figures["blocks"]["blocks"] == 4
     assert figures["blocks"]["usage_per_block"]["res4_block1"] == 0
+    assert figures["rates"]["mean"] == 0.5
+    for name in ("rates.png", "policies.png"):
+        assert str(output / name) in printed and (output / name).exists()
     with Image.open(output / "blocks.png") as picture:
         assert picture.width > picture.height  # two images side by side
     assert not (output / "regions.png").exists()

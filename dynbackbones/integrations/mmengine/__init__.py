@@ -3,6 +3,7 @@
 schedules        ScheduleHook moves the backbones' schedules
 decision_log     DecisionLogHook logs what they choose in training
 decision_meter   DecisionMeterHook adds what they spend to the metrics of an evaluation
+per_image        PerImageHook writes how images differ in what they are given
 resume           RandomStateHook, exact resume (random_states; seeded_data: samples with seeds)
 checked_runner   CheckedRunner (checked_data: not empty, whole files; label_maps)
 run_config       what a run was configured as, so that another one does not continue it

@@ -1,0 +1,111 @@
+"""Images grouped by the policy that they were given: BlockDrop's figure 2.3."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from dynbackbones.analysis.pictures import DPI, import_matplotlib
+
+THUMBNAIL = 1.0  # inches; sizes below are inches too
+TITLE_HEIGHT = 0.25
+GAP = 0.08
+
+
+@dataclass(frozen=True)
+class PolicyGroup:
+    """Images that share a policy.
+
+    Attributes:
+        policy: (K,) bool, what they run.
+        members: indices of the images, in their order.
+    """
+
+    policy: Tensor
+    members: tuple[int, ...]
+
+    @property
+    def text(self) -> str:
+        """The policy as ones and zeros."""
+        return "".join("1" if kept else "0" for kept in self.policy.tolist())
+
+
+def group_by_policy(policies: Tensor) -> list[PolicyGroup]:
+    """Images with identical policies, the largest group first.
+
+    Args:
+        policies: (N, K) bool.
+
+    Example:
+        >>> import torch
+        >>> from dynbackbones.analysis import group_by_policy
+        >>> groups = group_by_policy(torch.tensor([[1, 0], [1, 1], [1, 0]]).bool())
+        >>> [(group.text, group.members) for group in groups]
+        [('10', (0, 2)), ('11', (1,))]
+    """
+    members: dict[tuple[bool, ...], list[int]] = {}
+    for index, policy in enumerate(policies.tolist()):
+        members.setdefault(tuple(policy), []).append(index)
+    groups = [PolicyGroup(policies[found[0]], tuple(found)) for found in members.values()]
+    return sorted(groups, key=lambda group: -len(group.members))
+
+
+def save_policy_picture(
+    path: str | Path,
+    images: Sequence[np.ndarray],
+    policies: Tensor,
+    *,
+    of: Tensor | None = None,
+    rows: int = 6,
+    columns: int = 10,
+) -> Path:
+    """Writes a PNG with a row of images for each of the most frequent policies.
+
+    Args:
+        path: of the PNG; its folder is created.
+        images: each (H, W, 3) uint8, RGB.
+        policies: (N, K) bool, of the images.
+        of: (M, K) of a whole dataset, of which the images are a part; None where they are all.
+        rows: policies that are shown.
+        columns: images of each, the first ones.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        UserError: matplotlib is not installed.
+        ValueError: there are no images, or as many policies.
+    """
+    if not len(images) or len(images) != len(policies):
+        raise ValueError(
+            f"policies must be those of the images, at least one, got {len(policies)} for "
+            f"{len(images)} images"
+        )
+    of = policies if of is None else of
+    members = {group.text: group.members for group in group_by_policy(policies)}
+    groups = [group for group in group_by_policy(of) if group.text in members][:rows]
+    columns = min(columns, max(len(members[group.text]) for group in groups))
+    width = max(GAP + columns * (THUMBNAIL + GAP), 4.0)
+    height = GAP + len(groups) * (TITLE_HEIGHT + THUMBNAIL + GAP)
+    figure = import_matplotlib("matplotlib.figure").Figure(
+        figsize=(width, height), dpi=DPI, facecolor="white"
+    )
+    for row, group in enumerate(groups):
+        top = height - GAP - row * (TITLE_HEIGHT + THUMBNAIL + GAP)
+        share = f"{len(group.members) / len(of):.1%} of {len(of)} images"
+        title = f"{share}: {int(group.policy.sum())} blocks, {group.text}"
+        figure.text(GAP / width, (top - 0.05) / height, title, va="top", fontsize=7)
+        for column, member in enumerate(members[group.text][:columns]):
+            left, bottom = GAP + column * (THUMBNAIL + GAP), top - TITLE_HEIGHT - THUMBNAIL
+            box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
+            axes = figure.add_axes(box)
+            axes.imshow(images[member])
+            axes.set_axis_off()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png")
+    return path
