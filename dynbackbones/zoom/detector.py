@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.adapters import DetectorAdapter, adapter_of
 from dynbackbones.zoom.boxes import Boxes
-from dynbackbones.zoom.budget import worth_looking
 from dynbackbones.zoom.images import ImageSource, as_source
 from dynbackbones.zoom.learned import LearnedPolicy
 from dynbackbones.zoom.merge_boxes import MergeRules, merge_boxes
@@ -116,40 +115,6 @@ class ZoomDetector(Zoom):
             most=self.rules.most,
             adapter=self.adapter,
         )
-
-    @torch.no_grad()
-    def anytime(
-        self,
-        image: Tensor | ImageSource,
-        *,
-        price: float = -math.inf,
-        macs: float = math.inf,
-    ) -> Iterator[Boxes]:
-        """Detections of one image that become better until the caller stops.
-
-        Args:
-            image: (C, H, W), as the detector takes it.
-            price: it ends where the next patch is expected to gain less.
-            macs: it ends where the next patch would exceed these multiply-accumulates.
-
-        Yields:
-            What is known after the coarse pass, and after each ``batch_crops`` more patches, the
-            most valuable first; `decisions` says which. Labels are as the detector counts them.
-
-        Raises:
-            ValueError: ``price`` is not a number, or ``macs`` do not pay for the coarse pass.
-        """
-        source = as_source(image)
-        coarse, values = self.looks(source)
-        order = worth_looking(values, price, macs, self._prices(coarse.grid))
-        fine: dict[int, Boxes] = {}
-        for start in range(-self.batch_crops, len(order), self.batch_crops):
-            if start >= 0:
-                fine |= self.closely(source, order[start : start + self.batch_crops])
-            chosen = torch.zeros(len(values), dtype=torch.bool)
-            chosen[list(fine)] = True
-            self._record([coarse], [values], [chosen], {})
-            yield self.merged(coarse, fine)
 
     @torch.no_grad()
     def closely(

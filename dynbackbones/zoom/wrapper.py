@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +17,8 @@ from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.traces import Traces
 from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
-from dynbackbones.zoom.budget import best_of, threshold_for
+from dynbackbones.zoom.budget import best_of, worth_looking
+from dynbackbones.zoom.calibration import find_threshold
 from dynbackbones.zoom.costs import Costs
 from dynbackbones.zoom.decisions import ZoomDecisions
 from dynbackbones.zoom.images import ImageSource, as_source, resized
@@ -127,48 +127,49 @@ class Zoom(nn.Module):
             ValueError: not one of the two is given, it is out of range, or there are no images.
             UserError: ``target_macs`` is less than the coarse pass costs.
         """
-        if (target_rate is None) == (target_macs is None):
-            raise ValueError("give either target_rate or target_macs")
-        if target_rate is not None and not 0 <= target_rate <= 1:
-            raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
-        values, grids = [], []
-        for image in images:
-            coarse, value = self.looks(image)
-            values.append(value)
-            grids.append(coarse.grid)
-        if not values:
-            raise ValueError("images must not be empty: calibration needs some typical images")
-        if target_rate is not None:
-            costs, budget, base = [1 / len(v) for v in values], target_rate * len(values), 0.0
-        else:
-            prices = [self._prices(grid) for grid in grids]
-            costs = [parts["crop"] for parts in prices]
-            base = sum(parts["coarse"] + parts["policy"] for parts in prices)
-            budget = target_macs * len(values) - base
-            if budget < 0:
-                raise UserError(
-                    f"target_macs {target_macs:.4g} is less than the coarse pass at 1/"
-                    f"{self.scale:g} costs, {base / len(values):.4g}; raise it, or the scale"
-                )
-        self.threshold.fill_(threshold_for(values, costs, budget))
-        spent = sum(
-            c * int((v > self.threshold.to(v)).sum()) for v, c in zip(values, costs, strict=True)
-        )
-        most = sum(c * len(v) for c, v in zip(costs, values, strict=True))
-        if spent < 0.9 * min(budget, most):
-            warnings.warn(
-                f"equal values keep all but {spent / budget:.0%} of the budget from "
-                "being spent by one threshold; a learned policy tells more of them apart, and "
-                "rate= takes a share of each image",
-                stacklevel=4,
-            )
-        return float((spent + base) / len(values))
+        return find_threshold(self, images, target_rate, target_macs)
+
+    @torch.no_grad()
+    def anytime(
+        self,
+        image: Tensor | ImageSource,
+        *,
+        price: float = -math.inf,
+        macs: float = math.inf,
+    ) -> Iterator[Any]:
+        """Results of one image that become better until the caller stops.
+
+        Args:
+            image: (C, H, W), as the model takes it.
+            price: it ends where the next patch is expected to gain less.
+            macs: it ends where the next patch would exceed these multiply-accumulates.
+
+        Yields:
+            What is known after the coarse pass, and after each ``batch_crops`` more patches, the
+            most valuable first, as `run` returns it; `decisions` says which patches.
+
+        Raises:
+            ValueError: ``price`` is not a number, or ``macs`` do not pay for the coarse pass.
+        """
+        source = as_source(image)
+        coarse, values = self.looks(source)
+        order = worth_looking(values, price, macs, self.prices(coarse.grid))
+        fine: dict[int, Any] = {}
+        for start in range(-self.batch_crops, len(order), self.batch_crops):
+            if start >= 0:
+                more = order[start : start + self.batch_crops]
+                for _, patch, found in self._found_closely(source, more):
+                    fine[patch] = self._kept(coarse, patch, found)
+            chosen = torch.zeros(len(values), dtype=torch.bool)
+            chosen[list(fine)] = True
+            self._record([coarse], [values], [chosen], {})
+            yield self._merge(coarse, fine)
 
     @torch.no_grad()
     def macs(self, height: int, width: int, rate: float) -> float:
         """Multiply-accumulates for an image of this size if a share of its patches is chosen."""
         grid = PatchGrid((height, width), self.patch, self.halo)
-        parts = self._prices(grid)
+        parts = self.prices(grid)
         return parts["coarse"] + parts["policy"] + rate * len(grid) * parts["crop"]
 
     @torch.no_grad()
@@ -295,7 +296,7 @@ class Zoom(nn.Module):
     def _at_model_scale(self, size: Sequence[int]) -> tuple[int, int]:
         return tuple(max(1, round(length * self.model_scale)) for length in size)
 
-    def _prices(self, grid: PatchGrid) -> dict[str, float]:
+    def prices(self, grid: PatchGrid) -> dict[str, float]:
         """Multiply-accumulates of the coarse pass, of the policy, and of one crop."""
         like = self.adapter.example()
         return {
@@ -332,7 +333,7 @@ class Zoom(nn.Module):
         """(N,) float64, multiply-accumulates of each image."""
         totals = []
         for grid, mask in zip(decisions.grids, decisions.chosen, strict=True):
-            parts = self._prices(grid)
+            parts = self.prices(grid)
             totals.append(parts["coarse"] + parts["policy"] + int(mask.sum()) * parts["crop"])
         return torch.tensor(totals, dtype=torch.float64)
 

@@ -104,6 +104,33 @@ def test_what_is_kept_gives_the_same_map_as_a_call(make):
     assert len(zoom.closely(picture)) == len(values)
 
 
+def test_anytime_begins_coarse_and_ends_as_every_patch(make):
+    image, zoom = toy_image(48, 64), make(batch_crops=5)
+    results, rates = [], []
+    for found in zoom.anytime(image):
+        results.append(found)
+        rates.append(zoom.decisions.rate.item())
+    assert rates == pytest.approx([0, 5 / 12, 10 / 12, 1])
+    for found, (policy, rate) in zip(results[::3], (("none", None), ("all", None)), strict=True):
+        (expected,) = make(policy=policy, rate=rate)([image])
+        torch.testing.assert_close(found.logits, expected.logits)
+    (expected,) = make(rate=5 / 12)([image])
+    assert torch.equal(results[1].labels, expected.labels)
+
+
+def test_anytime_ends_where_no_patch_is_worth_its_price_or_can_be_paid(make):
+    image, zoom = toy_image(48, 64), make(batch_crops=1)
+    _, values = zoom.looks(image)
+    price = float(values.sort().values[-4])
+    assert len(list(zoom.anytime(image, price=price))) == 5
+    assert (values[zoom.decisions.chosen[0]] >= price).all()
+    budget = zoom.macs(48, 64, 3 / 12)
+    assert len(list(zoom.anytime(image, macs=budget))) == 4
+    assert float(zoom.decisions.macs) == pytest.approx(budget)
+    with pytest.raises(ValueError, match=naming("macs")):
+        next(zoom.anytime(image, macs=1.0))
+
+
 def test_large_images_have_no_logits(make, monkeypatch):
     zoom = make(rate=0.25)
     (small,) = zoom([toy_image(48, 64)])
