@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -25,6 +25,25 @@ _TYPES = {
 }
 
 Shape = Sequence[int | str | None]
+
+
+class Carried(NamedTuple):
+    """A value that goes through a loop, or that each turn adds to a list.
+
+    Attributes:
+        value: in the graph.
+        shape: of it, in every turn.
+        kind: of its elements.
+    """
+
+    value: str
+    shape: Shape
+    kind: str = "float"
+
+
+Turn = Callable[["Graph", str, list[str]], tuple[str, list[str], list[Carried]]]
+"""Adds the nodes of a turn to a graph: of its number and the values carried so far, whether there
+is another turn, the values carried on, and those that are listed."""
 
 
 class Graph:
@@ -100,6 +119,31 @@ class Graph:
             branch.output(self._name(name), fill(branch), shape)
             branches.append(branch._proto(name))
         return self.node("If", condition, then_branch=branches[0], else_branch=branches[1])
+
+    def loop(
+        self, turns: int, condition: str, start: Sequence[Carried], turn: Turn, scanned: int = 0
+    ) -> list[str]:
+        """Values carried through turns until there is no other one, then those that were listed.
+
+        Args:
+            turns: how many there are at most.
+            condition: a bool of one element, whether there is a first one.
+            start: what is carried into it.
+            turn: adds a turn's nodes to a graph, which is computed as often as there are turns.
+            scanned: how many values each turn lists.
+        """
+        body = Graph(inside=self)
+        number = body.input(self._name("turn"), (), kind="int64")
+        body.input(self._name("condition"), (), kind="bool")
+        names = [body.input(self._name("carried"), one.shape, kind=one.kind) for one in start]
+        another, carried, listed = turn(body, number, names)
+        body.output(self._name("another"), another, (), "bool")
+        for value, one in zip(carried, start, strict=True):
+            body.output(self._name("carried"), value, one.shape, one.kind)
+        for value, shape, kind in listed:
+            body.output(self._name("listed"), value, shape, kind)
+        inputs = [self.weight(np.int64(turns)), condition, *(one.value for one in start)]
+        return self.nodes("Loop", inputs, len(start) + scanned, body=body._proto("turn"))
 
     def input(
         self, name: str, shape: Shape, default: Tensor | None = None, kind: str = "float"

@@ -133,6 +133,11 @@ def _identity(module: nn.Identity, graph: Graph, x: str) -> str:
 
 
 @layer.register
+def _flatten(module: nn.Flatten, graph: Graph, x: str) -> str:
+    return graph.node("Flatten", x, axis=module.start_dim)
+
+
+@layer.register
 def _group_norm(module: nn.GroupNorm, graph: Graph, x: str) -> str:
     groups = module.num_groups
     rows = graph.node("Reshape", x, graph.weight([0, groups, -1]))

@@ -24,6 +24,14 @@ class CalibratesItself(Protocol):
         """Meets a budget; returns what was reached."""
 
 
+@runtime_checkable
+class MeetsTime(CalibratesItself, Protocol):
+    """One of these that knows how long its parts take."""
+
+    def step_milliseconds(self, images: Tensor) -> Tensor:
+        """Milliseconds of an image that leaves after each step."""
+
+
 @torch.no_grad()
 def calibrate(
     net: DynamicBackbone | DynamicClassifier | CalibratesItself,
@@ -56,7 +64,8 @@ def calibrate(
             the median on this machine: give the network as it will run, such as what
             `optimize_for_inference` returns. How long which rate takes is measured once for each
             network, type, number of threads and size of the images, and kept below
-            ``~/.cache/dynbackbones``; measure while nothing else runs.
+            ``~/.cache/dynbackbones``; measure while nothing else runs. Of a classifier with exits,
+            whose images differ in what they take, in the mean.
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
 
@@ -80,9 +89,12 @@ def calibrate(
         True
     """
     if isinstance(net, CalibratesItself):
-        if target_ms is not None:
+        targets = {"target_rate": target_rate, "target_macs": target_macs}
+        if isinstance(net, MeetsTime):
+            targets["target_ms"] = target_ms
+        elif target_ms is not None:
             raise ValueError(f"a {type(net).__name__} is not set for target_ms; give target_macs")
-        return net.calibrate(images, target_rate=target_rate, target_macs=target_macs)
+        return net.calibrate(images, **targets)
     if (target_rate is None) == (target_ms is None) or target_macs is not None:
         raise ValueError(
             "the thresholds of a backbone are set for a target_rate or for target_ms; give one"

@@ -7,7 +7,6 @@ import json
 import logging
 import platform
 import statistics
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.backbones.dynamic import DynamicBackbone
+from dynbackbones.backbones.timing import milliseconds_of
 from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.kernels.tiles import cache_folder
 
@@ -99,8 +99,8 @@ def measure_time(net: DynamicBackbone, images: Sequence[Tensor]) -> tuple[float,
         images: (1, in_channels, H, W) each.
     """
     rounds = max(3, -(-20 // len(images)))
-    _milliseconds(net, images[0])
-    times = [_milliseconds(net, image) for _ in range(rounds) for image in images]
+    milliseconds_of(net, images[0])
+    times = [milliseconds_of(net, image) for _ in range(rounds) for image in images]
     return statistics.median(times), statistics.quantiles(times, n=20, method="inclusive")[-1]
 
 
@@ -112,20 +112,8 @@ def _measured(net: DynamicBackbone, images: Sequence[Tensor]) -> TimeTable:
         for rate in RATES:
             # Chosen at random; which blocks they are matters little in the median of rounds.
             with net.select("random", rate=rate, seed=turn):
-                times[rate].append(_milliseconds(net, image))
+                times[rate].append(milliseconds_of(net, image))
     return TimeTable.of(RATES, [statistics.median(values[1:]) for values in times.values()])
-
-
-def _milliseconds(net: DynamicBackbone, image: Tensor) -> float:
-    on_gpu = image.device.type == "cuda"
-    if on_gpu:
-        torch.cuda.synchronize(image.device)
-    start = time.perf_counter()
-    with torch.inference_mode():
-        net(image)
-    if on_gpu:
-        torch.cuda.synchronize(image.device)
-    return 1e3 * (time.perf_counter() - start)
 
 
 def _read(file: Path) -> TimeTable | None:

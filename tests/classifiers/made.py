@@ -44,3 +44,13 @@ def focused(name=FOCUS, patch=24, steps=4, **options):
 
 def _last(net):
     return net.head.layers if hasattr(net.head, "layers") else [net.head.fc]
+
+
+@torch.no_grad()
+def leave_apart(net, images):
+    """Sets exits between the confidences of images, so that rounding decides for none of them."""
+    with net.select("all"):
+        net(images)
+    middle = net.decisions.confidences.sort(dim=0).values
+    half = len(images) // 2
+    net.set_exits(middle[half - 1 : half + 1, :-1].mean(dim=0).tolist())

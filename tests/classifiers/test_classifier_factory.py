@@ -77,6 +77,7 @@ def test_masking_saves_pixels_not_computation():
         ("resnet50", {"patch": 128}, [1345, 2766, 4186, 5607, 7027], (75.50, 75.51), 133.0),
         ("densenet121", {"patch": 96}, [528, 1083, 1638, 2193, 2748], (27.27, 27.28), None),
         ("densenet169", {"patch": 96}, [626, None, None, None, 3287], (39.06, 39.07), None),
+        ("densenet201", {"patch": 96}, [798, None, None, None, 4165], (43.78, 43.79), None),
         ("mobilenet_v3_large", {"patch": 96, "steps": 3}, [43.1, 88.1, 134.5], (0.74, 0), None),
         ("mobilenet_v3_large", {"patch": 128, "steps": 3}, [73.4, 149.2, 226.2], (1.02, 0), None),
     ],

@@ -26,7 +26,7 @@ def passes(monkeypatch, tmp_path):
         seen.append(float(net.decisions.macs.mean()) / MACS)
         return seen[-1]
 
-    monkeypatch.setattr(time_budget, "_milliseconds", milliseconds)
+    monkeypatch.setattr(time_budget, "milliseconds_of", milliseconds)
     return seen
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from dynbackbones.backbones.timing import milliseconds_of
 from dynbackbones.classifiers.glance_focus.exits import budget_exits, searched_exits, steps_taken
 from dynbackbones.classifiers.labels import check_labels
 
 if TYPE_CHECKING:
     from dynbackbones.classifiers.glance_focus.network import GlanceFocusClassifier
+
+_ROUNDS = 9
 
 
 @torch.no_grad()
@@ -46,28 +50,25 @@ def whole_sequences(
 def meet_budget(
     net: GlanceFocusClassifier,
     images: Tensor | Iterable[Tensor],
-    target_rate: float | None,
-    target_macs: float | None,
+    targets: Mapping[str, float | None],
     labels: Tensor | None = None,
 ) -> float:
-    """See `GlanceFocusClassifier.calibrate`."""
-    if (target_rate is None) == (target_macs is None):
-        raise ValueError("exits are set for a target_rate or for target_macs; give one")
+    """See `GlanceFocusClassifier.calibrate`, whose targets these are by name."""
+    given = {name: value for name, value in targets.items() if value is not None}
+    if len(given) != 1:
+        raise ValueError(f"exits are set for one of {', '.join(targets)}; got {sorted(given)}")
     if net.selection is not None:
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
-    training = net.training
-    net.eval()
-    try:
-        confidences, classes, macs = whole_sequences(
-            net, [images] if isinstance(images, Tensor) else images
-        )
-    finally:
-        net.train(training)
-    if target_rate is None:
-        costs, budget, name = macs.mean(dim=0), target_macs, "target_macs"
-    else:
-        costs = torch.arange(1, net.steps + 1, dtype=torch.float64) / net.steps
-        budget, name = target_rate, "target_rate"
+    ((name, budget),) = given.items()
+    batches = [images] if isinstance(images, Tensor) else list(images)
+    with _in_evaluation(net):
+        confidences, classes, macs = whole_sequences(net, batches)
+        if name == "target_macs":
+            costs = macs.mean(dim=0)
+        elif name == "target_ms":
+            costs = step_milliseconds(net, batches[0])
+        else:
+            costs = torch.arange(1, net.steps + 1, dtype=torch.float64) / net.steps
     if labels is not None:
         check_labels(labels, len(classes), net.num_classes)
         right = classes == labels.cpu()[:, None]
@@ -80,3 +81,34 @@ def meet_budget(
         raise ValueError(f"{name}={budget:g} cannot be met: {error}") from error
     net.exits.copy_(exits)
     return float(costs[steps_taken(confidences, exits) - 1].mean())
+
+
+def step_milliseconds(net: GlanceFocusClassifier, images: Tensor) -> Tensor:
+    """(T,) milliseconds of an image that leaves after each step, measured.
+
+    In the median of rounds in which all numbers of steps take turns, so that a busy machine hits
+    them alike; of an image alone.
+
+    Args:
+        net: in evaluation mode, as it will run.
+        images: (N, C, H, W), of which the first few are taken.
+    """
+    times = torch.zeros(_ROUNDS, net.steps, dtype=torch.float64)
+    for turn in range(_ROUNDS):
+        image = images[turn % len(images)][None]
+        for step in range(1, net.steps + 1):
+            with net.select("first", rate=step / net.steps):
+                times[turn, step - 1] = milliseconds_of(net, image)
+    # The first round warms up; and more steps take more time, if only what rounding takes.
+    least = 1e-6 * torch.arange(net.steps, dtype=torch.float64)
+    return times[1:].median(dim=0).values.cummax(dim=0).values + least
+
+
+@contextmanager
+def _in_evaluation(net: GlanceFocusClassifier) -> Iterator[None]:
+    training = net.training
+    net.eval()
+    try:
+        yield
+    finally:
+        net.train(training)

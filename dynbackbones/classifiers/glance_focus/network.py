@@ -19,7 +19,7 @@ from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.classifiers.base import DynamicClassifier, refuse_other_layouts
 from dynbackbones.classifiers.encoder import Seen
-from dynbackbones.classifiers.glance_focus.calibration import meet_budget
+from dynbackbones.classifiers.glance_focus.calibration import meet_budget, step_milliseconds
 from dynbackbones.classifiers.glance_focus.crops import GLANCES, glance
 from dynbackbones.classifiers.glance_focus.encoders import make_encoder, map_shape
 from dynbackbones.classifiers.glance_focus.exits import checked_exits, no_exits
@@ -239,9 +239,10 @@ class GlanceFocusClassifier(DynamicClassifier):
         *,
         target_rate: float | None = None,
         target_macs: float | None = None,
+        target_ms: float | None = None,
         labels: Tensor | None = None,
     ) -> float:
-        """Sets `exits` for a mean share of the steps, or mean MACs of an image.
+        """Sets `exits` for a mean share of the steps, or mean MACs or milliseconds of an image.
 
         Shares of the images that leave are geometric, which needs no labels; with labels those
         thresholds are searched for that are right most often.
@@ -251,6 +252,8 @@ class GlanceFocusClassifier(DynamicClassifier):
                 those the network is too sure.
             target_rate: share of the steps, at least 1 / T.
             target_macs: multiply-accumulates, between those of the glance and of all steps.
+            target_ms: milliseconds on this machine, of an image alone; how long each number of
+                steps takes is measured first, so give the network as it will run.
             labels: (N,) classes of all images; None where they are not known.
 
         Returns:
@@ -260,7 +263,17 @@ class GlanceFocusClassifier(DynamicClassifier):
             ValueError: not one target was given, it cannot be met, or there are no images.
             UserError: weights or images hold NaN or infinity.
         """
-        return meet_budget(self, images, target_rate, target_macs, labels)
+        targets = {"target_rate": target_rate, "target_macs": target_macs, "target_ms": target_ms}
+        return meet_budget(self, images, targets, labels)
+
+    @torch.no_grad()
+    def step_milliseconds(self, images: Tensor) -> Tensor:
+        """(T,) milliseconds of an image that leaves after each step, on this machine.
+
+        Args:
+            images: (N, in_channels, H, W), of which the first few are taken, each alone.
+        """
+        return step_milliseconds(self, images)
 
     def forward(self, images: Tensor) -> Tensor:
         batch = self.check_images(images)

@@ -14,8 +14,9 @@ from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
+from dynbackbones.classifiers import GlanceFocusClassifier
 from dynbackbones.errors import UserError
-from dynbackbones.export import running
+from dynbackbones.export import glance_focus, running
 from dynbackbones.export.backbones import Exported
 from dynbackbones.export.files import (
     ExportReport,
@@ -26,7 +27,7 @@ from dynbackbones.export.files import (
 )
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import layer
-from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels
+from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels, preprocessed
 
 _CHECKED_SIZES = ((64, 96), (75, 53), (40, 40))
 
@@ -42,7 +43,8 @@ def classifier_to_onnx(
 
     Args:
         model: mmpretrain's `ImageClassifier`, or `BlockDropClassifier`, on a backbone of this
-            package with global average pooling and a linear head; it stays as it is.
+            package with global average pooling and a linear head, or `GlanceFocusClassifier`, whose
+            file is that of `glance_focus_to_onnx`; it stays as it is.
         path: of the file, ending in ``.onnx``.
         overwrite: replace a file that is there.
 
@@ -52,12 +54,31 @@ def classifier_to_onnx(
     """
     path = Path(path)
     check_output(path, overwrite)
+    if isinstance(getattr(model, "net", None), GlanceFocusClassifier):
+        return _focus_to_onnx(model, path)
     _check(model)
     model, graph = prepared(model), Graph()
     exported = _nodes(graph, model)
     meta = {"execution": exported.execution}
     title = f"{type(model).__name__} on {model.backbone.title}"
     return write_checked(path, graph, title, meta, partial(_difference, model))
+
+
+def _focus_to_onnx(model: nn.Module, path: Path) -> ExportReport:
+    """The same of Glance and Focus, whose file returns what `glance_focus_to_onnx` says."""
+    _check_unpadded(model)
+    glance_focus.check_free(model.net)
+    model, graph = prepared(model), Graph()
+    graph.input("images", (1, model.net.in_channels, "height", "width"))
+    pixels = preprocessed(graph, model.data_preprocessor, model.net)
+    glance_focus.add_walk(graph, model.net, pixels)
+
+    def prepare(images: Tensor) -> Tensor:
+        return model.data_preprocessor({"inputs": images})["inputs"]
+
+    compare = partial(glance_focus.largest_difference, model.net, prepare=prepare)
+    meta = {"execution": glance_focus.EXECUTION}
+    return write_checked(path, graph, type(model).__name__, meta, compare)
 
 
 def _check(model: nn.Module) -> None:
@@ -73,15 +94,19 @@ def _check(model: nn.Module) -> None:
                 f"a classifier with a {type(part).__name__} cannot be exported as a whole, only "
                 f"with a {wanted.__name__}: {remedy}"
             )
-    if model.data_preprocessor.pad_size_divisor != 1:
-        raise UserError(
-            "a classifier whose data_preprocessor has a pad_size_divisor cannot be exported as a "
-            f"whole: {remedy}"
-        )
+    _check_unpadded(model)
     if getattr(model, "stage", None) == "plain":
         raise UserError(
             "a BlockDropClassifier of stage 'plain' leaves its policy network out: export it as of "
             f"stage 'joint', or {remedy}"
+        )
+
+
+def _check_unpadded(model: nn.Module) -> None:
+    if model.data_preprocessor.pad_size_divisor != 1:
+        raise UserError(
+            "a classifier whose data_preprocessor has a pad_size_divisor cannot be exported as a "
+            "whole: leave it away, or add --part backbone"
         )
 
 

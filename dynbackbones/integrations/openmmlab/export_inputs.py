@@ -17,7 +17,14 @@ def backbone_of_pixels(graph: Graph, model: nn.Module) -> Exported:
         graph: the graph.
         model: with a ``data_preprocessor`` and a backbone of this package.
     """
-    net, before = model.backbone, model.data_preprocessor
+    net = model.backbone
+    exported = backbone_in(graph, net, preprocessed(graph, model.data_preprocessor, net))
+    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
+    return exported
+
+
+def preprocessed(graph: Graph, before: nn.Module, net: nn.Module) -> str:
+    """What a data preprocessor makes of the input ``images`` for a network."""
     x = "images"
     # The original mmseg, the maintained one and mmpretrain call it differently.
     names = ("_channel_conversion", "channel_conversion", "to_rgb")
@@ -26,6 +33,4 @@ def backbone_of_pixels(graph: Graph, model: nn.Module) -> Exported:
     if before._enable_normalize:
         mean, std = (values.flatten().tolist() for values in (before.mean, before.std))
         x = images.normalize(graph, x, mean, std)
-    exported = backbone_in(graph, net, x)
-    graph.input("images", (exported.batch, net.in_channels, "height", "width"))
-    return exported
+    return x

@@ -13,7 +13,7 @@ from mmpretrain.structures import DataSample
 import dynbackbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.glance_focus_classifier import GlanceFocus
-from tests.classifiers.made import FOCUS, focused, images
+from tests.classifiers.made import FOCUS, focused, images, leave_apart
 from tests.messages import naming
 
 CONFIGS = sorted((Path(__file__).parents[4] / "configs/pretrain").glob("glance_focus_*.py"))
@@ -117,3 +117,22 @@ def test_shipped_configs_build(path):
     assert ("Adam" in str(cfg.optim_wrapper)) == (model.stage == "policy")
     before = {"warm_up": None, "policy": "1-warm_up", "fine_tune": "2-policy"}[model.stage]
     assert before is None or before in cfg.load_from
+
+
+@torch.no_grad()
+def test_the_file_takes_pixels_and_stops_where_the_classifier_does(tmp_path):
+    pytest.importorskip("onnxruntime")
+    from dynbackbones.export import running
+    from dynbackbones.integrations.openmmlab.export import classifier_to_onnx
+
+    before = {"mean": [120, 110, 100], "std": [60, 50, 40], "to_rgb": True}
+    model = classifier(data_preprocessor=before).eval()
+    pixels = 127 + 50 * scenes()
+    given = model.data_preprocessor({"inputs": pixels})["inputs"]
+    leave_apart(model.net, given)
+    report = classifier_to_onnx(model, tmp_path / "net.onnx")
+    assert report.execution == "stops when sure"
+    model(given)
+    steps, file = model.net.decisions.steps.tolist(), running.session(report.path)
+    found = [int(running.run(file, {"images": image[None]})["steps"]) for image in pixels]
+    assert found == steps and len(set(steps)) > 1
