@@ -16,6 +16,7 @@ from tests.messages import naming
 SAR4 = ("sar_resnet18", {"groups": 4, "alpha": 1})
 SAR_CIFAR = ("sar_cifar_resnet20", {"width": 1.0, "branches": "base"})
 DYNAMIC = [("sar_resnet18", {}), SAR4, ("sar_resnet18", {"beta": 0.5}), ("blockdrop_resnet18", {})]
+DYNAMIC += [("sar_resnet18", {"base": "dilated"})]
 WIDE_CIFAR = ("cifar_resnet20", {"width": 1.5})
 CIFAR = [("cifar_resnet20", {}), WIDE_CIFAR, ("blockdrop_cifar_resnet20", {}), SAR_CIFAR]
 

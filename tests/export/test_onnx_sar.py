@@ -20,6 +20,7 @@ NETWORKS = {
     "paper of bottlenecks": lambda: dynbackbones.SARResNet(50, groups=4, alpha=1, beta=0.5),
     "one group, coarse base": lambda: dynbackbones.SARResNet(34, groups=1, base_scale=4),
     "dilated": lambda: dynbackbones.SARResNet(18, output_stride=8),
+    "dilated base": lambda: dynbackbones.SARResNet(18, base="dilated"),
     "grid": lambda: dynbackbones.SARResNet(18, grid_size=3),
     "resnet": lambda: dynbackbones.SARResNet(18, layout="resnet", base_scale=4, deep_stem=True),
     "more groups than masks": lambda: dynbackbones.build_backbone("sar_resnext50_32x4d"),

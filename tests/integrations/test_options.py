@@ -20,7 +20,7 @@ KEYS = {
         "SELECTOR_LR_FACTOR": 1.0, "NORM": "BN", "OUTPUT_STRIDE": 32, "EXECUTION": "auto",
         "ACTIVATION_CHECKPOINTING": False, "SELECTION": "", "SELECTION_RATE": 0.5,
         "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "CARDINALITY": 1,
-        "WIDTH_PER_GROUP": 64, "LOSS_RATE": "sampled",
+        "BASE": "strided", "WIDTH_PER_GROUP": 64, "LOSS_RATE": "sampled",
         "DEEP_STEM": False, "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
     },
     "blockdrop_resnet": {

@@ -104,6 +104,7 @@ class SARBackbone(DynamicBackbone):
                     channels[index],
                     counts[index],
                     groups=options.groups,
+                    base=options.base,
                     base_scale=options.base_scale if index < 2 else 2,
                     alpha=options.alpha,
                     beta=options.beta if index else first_beta,

@@ -9,6 +9,7 @@ from dynbackbones.backbones.guidance import KINDS as GUIDANCE_KINDS
 from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.backbones.sar.schedules import TARGET_SCHEDULES
 
+BASES = ("strided", "dilated")
 LOSS_REDUCTIONS = ("batch", "sample", "group")
 LOSS_RATES = ("sampled", "expected")
 
@@ -18,7 +19,7 @@ class SAROptions:
     """What a SAR network is made of and how its selectors are trained.
 
     Attributes:
-        groups, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
+        groups, base, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
             temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
             guidance_weight, selector_margin: see `SARResNet`.
 
@@ -27,6 +28,7 @@ class SAROptions:
     """
 
     groups: int | None = None
+    base: str = "strided"
     base_scale: int = 2
     alpha: int = 2
     beta: float = 1
@@ -44,6 +46,7 @@ class SAROptions:
     selector_margin: float = 9.0
 
     def __post_init__(self) -> None:
+        check_choice("base", self.base, BASES)
         check_choice("base_scale", self.base_scale, (2, 4))
         check_choice("target_schedule", self.target_schedule, TARGET_SCHEDULES)
         check_choice("loss_reduction", self.loss_reduction, LOSS_REDUCTIONS)

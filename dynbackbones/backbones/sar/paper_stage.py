@@ -21,6 +21,8 @@ class PaperStage(SARStage):
         channels: C of the output.
         blocks: n; each branch has n - 1 blocks and the transition is the last.
         groups: G, channel groups of the refinement branch with regions of their own.
+        base: how the base branch sees s times more of an image: ``"strided"``, at lower
+            resolution, or ``"dilated"``, by 3x3 convolutions dilated by s.
         base_scale: s, 2 or 4.
         alpha, beta: the base branch has C / alpha channels, the refinement branch beta * C.
         cell_size: edge of a region in feature pixels; or
@@ -42,6 +44,7 @@ class PaperStage(SARStage):
         blocks: int,
         *,
         groups: int,
+        base: str,
         base_scale: int,
         alpha: int,
         beta: float,
@@ -54,21 +57,21 @@ class PaperStage(SARStage):
         norm: NormLayer,
         branches: str = "both",
     ) -> None:
-        super().__init__(
-            groups=groups, base_scale=base_scale, cell_size=cell_size, grid_size=grid_size
-        )
+        dilated = base == "dilated"
+        scale = 1 if dilated else base_scale
+        super().__init__(groups=groups, base_scale=scale, cell_size=cell_size, grid_size=grid_size)
         base_channels, refinement_channels = channels // alpha, int(channels * beta)
         last = blocks - 2
         refined_blocks = 0 if branches == "base" else blocks - 1
 
-        self.base_pool = PaddedAvgPool2d(3, 2, padding=1) if base_scale == 4 else nn.Identity()
+        self.base_pool = PaddedAvgPool2d(3, 2, padding=1) if scale == 4 else nn.Identity()
         self.base = nn.ModuleList(
             block(
                 in_channels if index == 0 else base_channels,
                 base_channels,
-                stride=2 if index == 0 else 1,
-                dilation=dilation,
-                pooled_shortcut=index == 0,
+                stride=2 if index == 0 and not dilated else 1,
+                dilation=dilation * base_scale if dilated else dilation,
+                pooled_shortcut=index == 0 and not dilated,
                 final_relu=index < last or base_channels != channels,
                 norm=norm,
             )
@@ -90,11 +93,11 @@ class PaperStage(SARStage):
             for index in range(refined_blocks)
         )
         if branches == "base":
-            self.fusion = BaseAlone(base_channels, channels, base_scale, norm)
+            self.fusion = BaseAlone(base_channels, channels, scale, norm)
         elif branches == "refinement":
             self.fusion = RefinementAlone(refinement_channels, channels, norm)
         else:
-            self.fusion = Fusion(base_channels, refinement_channels, channels, base_scale, norm)
+            self.fusion = Fusion(base_channels, refinement_channels, channels, scale, norm)
         self.transition = block(
             channels,
             channels,

@@ -58,6 +58,8 @@ class SARResNet(SARBackbone):
             weighted with a scale that starts at 0. At the start it is exactly that ResNet.
         groups: G, channel groups of the refinement branch, each with regions of its own; divides
             the channels. None is 2, and 1 with a ResNet's layout, which has no groups.
+        base: ``"strided"``; or ``"dilated"``, an ablation (SAR-dil in SAR's table V): the base
+            branch stays at full resolution and its 3x3 convolutions are dilated by s.
         base_scale: s, how much smaller the base branch's feature maps are: 2, or 4 (stages 1 and
             2).
         alpha: the base branch has 1 / alpha of a stage's channels.
@@ -238,6 +240,8 @@ def _of_resnet(options: SAROptions) -> SAROptions:
         ValueError: one of them has a value that only the paper's layout can have.
     """
     options = with_defaults(options, groups=1)
+    if options.base != "strided":
+        raise ValueError(f"base={options.base!r} is an option of layout='paper'; leave it away")
     for name in ("groups", "beta"):
         if getattr(options, name) != 1:
             raise ValueError(

@@ -232,6 +232,8 @@ def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     out, base = channels(1, "transition"), channels(1, "base.0")
     if out and base:
         options["alpha"] = out // base
+    if any(re.fullmatch(r"layer\d\.base\.0\.downsample\.0\.weight", key) for key in state):
+        options["base"] = "dilated"  # in front of the others stands a layer that pools
     refined, out2 = channels(2, "refinement.0"), channels(2, "transition")
     selector = state.get("layer1.selectors.0.fc.bias")
     if selector is None:

@@ -415,6 +415,7 @@ def test_figures_have_sampled_and_argmax_rates_of_every_selector():
         {"output_stride": 4},
         {"cell_size": (4, 4)},
         {"grid_size": 0},
+        {"base": "pooled"},
         {"target_rate": 0},
         {"target_rate": "0.5"},
         {"temperature": (1.0, 0.0)},

@@ -24,7 +24,7 @@ SMALL = {"out_indices": (2,)}
 SAR = {
     "groups": 2, "guidance": "none", "guidance_weight": 0.25, "loss_rate": "sampled",
     "track_target": False, "base_scale": 2, "alpha": 2, "beta": 1, "grid_size": None,
-    "target_rate": 0.5,
+    "base": "strided", "target_rate": 0.5,
     "target_schedule": "ramp", "temperature": (1.0, 0.01), "loss_weight": 1.0,
     "loss_reduction": "batch", "selector_margin": 9.0, "execution": "auto", "selection": None,
     "selection_rate": 0.5,
