@@ -7,37 +7,73 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.cli.arguments import parse
-from dynbackbones.experiments.context import report, shapes
+from dynbackbones.errors import UserError
+from dynbackbones.experiments.context import digits, report, shapes
 from dynbackbones.experiments.context.drawing import draw
+from dynbackbones.experiments.context.streets import StreetExperiment
 from dynbackbones.experiments.steps import write_tables
+
+PARTS = ("shapes", "digits", "streets")
 
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
     options = argparse.ArgumentParser(
-        description="Train context modules at a scale for CPUs: pairs of shapes in which a patch "
-        "and the offset tell the other patch. Finished steps are not run again: an interrupted "
-        "experiment continues."
+        description="Train context modules at a scale for CPUs, beside controls: on shapes, on "
+        "digits whose places tell of each other or nothing, and on patches of street scenes. "
+        "Finished steps are not run again: an interrupted experiment continues."
     )
     options.add_argument(
         "--output", required=True, metavar="FOLDER", help="steps, tables and a picture"
     )
     options.add_argument("--seeds", nargs="+", type=int, default=[0])
+    options.add_argument(
+        "--parts",
+        nargs="+",
+        choices=PARTS,
+        default=["shapes", "digits"],
+        help="which of the experiments (default: shapes digits)",
+    )
+    options.add_argument(
+        "--camvid", metavar="FOLDER", help="img_dir, ann_dir and splits, for streets"
+    )
+    options.add_argument(
+        "--teacher",
+        metavar="FILE.pth",
+        help="weights of EfficientNet-Lite0, for streets; the network is timm's",
+    )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs what is missing, writes a table after each seed, and a picture if there is none.
+    """Runs what is missing, writes tables after each seed, and a picture if there is none.
 
     Raises:
         UserError: the input is at fault.
     """
     args = parse(parser(), arguments)
-    output, results = Path(args.output), {}
+    output, text = Path(args.output), ""
+    if "streets" in args.parts:
+        for name in ("camvid", "teacher"):
+            if getattr(args, name) is None:
+                raise UserError(f"--parts streets needs --{name}")
+    results: dict[str, dict] = {part: {} for part in args.parts}
     for seed in args.seeds:
-        results[seed] = shapes.run(output, seed)
-        text = write_tables(output, "spatial_context", results, report.shapes_table(results))
+        for part in args.parts:
+            results[part][seed] = _run(part, args, seed)
+            text = write_tables(output, "spatial_context", results, report.markdown(results))
     print(text)
     picture = output / "spatial_context_pixels.png"
-    if not picture.exists():
+    if "shapes" in args.parts and not picture.exists():
         draw(picture, args.seeds[0])
+
+
+def _run(part: str, args: argparse.Namespace, seed: int) -> dict:
+    output = Path(args.output)
+    if part == "shapes":
+        return shapes.run(output, seed)
+    if part == "digits":
+        return {
+            layout: digits.DigitExperiment(output, layout, seed).run() for layout in digits.LAYOUTS
+        }
+    return StreetExperiment(output, Path(args.camvid), args.teacher, seed).run()

@@ -27,13 +27,17 @@ class Digit:
 
 @dataclass(frozen=True)
 class Window:
-    """Part of a picture, in pixels, and the least and the largest number of digits in it."""
+    """Part of a picture, in pixels, and the least and the largest number of digits in it.
+
+    All are of the class ``label``, or each of any if that is None.
+    """
 
     top: int
     left: int
     height: int
     width: int
     digits: tuple[int, int]
+    label: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,7 @@ def draw(
     digits = []
     for window in windows:
         for _ in range(rng.integers(window.digits[0], window.digits[1] + 1)):
-            label = rng.choice(np.unique(labels))
+            label = rng.choice(np.unique(labels)) if window.label is None else window.label
             sample = int(rng.choice(np.flatnonzero(labels == label)))
             # Uniform in the logarithm: as many octaves of small digits as of large ones.
             height = float(np.exp(rng.uniform(*np.log(DIGIT_HEIGHT))))

@@ -6,6 +6,7 @@ equations are cited; also Wu, Davis and Sigal, Weakly-Supervised Spatial Context
 """
 
 from dynbackbones.pretraining.image_patches import cut_patches as cut_patches
+from dynbackbones.pretraining.imagenet_teacher import imagenet_teacher as imagenet_teacher
 from dynbackbones.pretraining.spatial_context import (
     SpatialContextModule as SpatialContextModule,
 )

@@ -41,7 +41,7 @@ def cut_patches(image: np.ndarray, boxes: Sequence[Sequence[float]], size: int) 
             raise ValueError(
                 f"box {(left, top, right, bottom)} has no pixel of an image of {width} x {height}"
             )
-        pixels = torch.from_numpy(np.ascontiguousarray(part)).permute(2, 0, 1)[None]
+        pixels = torch.from_numpy(np.array(part)).permute(2, 0, 1)[None]
         patches[index] = F.interpolate(
             pixels, (size, size), mode="bilinear", antialias=True, align_corners=False
         )[0]

@@ -47,6 +47,11 @@ class Teacher:
         self.network.to(images.device)
         return pooled(self.network(self.pixels.from_rgb(images))).float()
 
+    def channels(self) -> int:
+        """C, found by looking at a small image."""
+        device = next(iter(self.network.parameters())).device
+        return self(torch.zeros(1, 3, 64, 64, device=device)).shape[1]
+
 
 def pooled(features: Mapping[str, Tensor] | Sequence[Tensor] | Tensor) -> Tensor:
     """(N, C): the last of some features, maps averaged over their area.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from torch import Tensor
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints import names as key_maps
 from dynbackbones.checkpoints.conversion.report import Report
+from dynbackbones.checkpoints.digest import sha256_of
 from dynbackbones.errors import UserError
 
 _BLOCKDROP_PARTS = {"resnet": "resnet", "agent": "agent", "net": "agent"}
@@ -75,11 +75,7 @@ class Source:
 
     def sha256(self) -> str:
         """Of the file."""
-        digest = hashlib.sha256()
-        with open(self.path, "rb") as file:
-            while block := file.read(2**20):
-                digest.update(block)
-        return digest.hexdigest()
+        return sha256_of(self.path)
 
 
 def read_source(

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,7 +8,7 @@ pytest.importorskip("mmengine")
 
 from dynbackbones.cli import spatial_context as command
 from dynbackbones.errors import UserError
-from dynbackbones.experiments.context import drawing, report, shapes
+from dynbackbones.experiments.context import digit_teacher, digits, drawing, report, shapes
 from dynbackbones.experiments.context.frozen import Pairs, Schedule, train_context
 from tests.messages import naming
 
@@ -54,7 +55,7 @@ def short(monkeypatch):
 
 
 def test_it_runs_once_and_continues(short, tmp_path, monkeypatch, capsys):
-    command.main(["--output", str(tmp_path)])
+    command.main(["--output", str(tmp_path), "--parts", "shapes"])
     table = (tmp_path / "spatial_context.md").read_text()
     assert table in capsys.readouterr().out
     for title in shapes.ROWS.values():
@@ -67,3 +68,45 @@ def test_it_runs_once_and_continues(short, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(shapes, "SCHEDULE", replace(shapes.SCHEDULE, lr=1.0))
     with pytest.raises(UserError, match=naming("--output", "shapes-with.json")):
         shapes.run(tmp_path, 0)
+
+
+@pytest.fixture
+def few_digits(monkeypatch):
+    monkeypatch.setattr(digits, "SCHEDULE", Schedule(epochs=1))
+    counts = {layout: {"train": 6, "val": 4} for layout in digits.LAYOUTS}
+    monkeypatch.setattr(digits, "COUNTS", counts)
+    for name, value in (("TILES", 40), ("ITERATIONS", 2), ("BATCH", 8)):
+        monkeypatch.setattr(digit_teacher, name, value)
+
+
+def test_digits_run_once_and_continue(few_digits, tmp_path, monkeypatch):
+    arguments = ["--output", str(tmp_path), "--parts", "digits"]
+    command.main(arguments)
+    table = (tmp_path / "spatial_context.md").read_text()
+    for text in (*digits.ROWS.values(), *digits.LAYOUTS):
+        assert text in table
+    teacher = tmp_path / "teacher" / "digits.pth"
+    before = teacher.stat().st_mtime_ns
+    monkeypatch.setattr(digits, "train_context", None)  # nothing trains again
+    command.main(arguments)
+    assert (tmp_path / "spatial_context.md").read_text() == table
+    assert teacher.stat().st_mtime_ns == before
+
+
+def test_pairs_of_digits_are_ordered_and_labelled_by_the_target(few_digits):
+    torch.manual_seed(0)
+    network = torch.nn.Conv2d(3, 4, 3)
+    made = digits.digit_pairs(digits.Teacher(network), "ordered", "val", 0)
+    pairs, labels = made.pairs, made.labels
+    # Six digits a scene: thirty pairs, each with its opposite.
+    assert len(labels) == 4 * 30
+    first = pairs.part(slice(30))
+    assert torch.equal(first.offsets.sum(dim=0).round(decimals=4), torch.zeros(8))
+    for index in range(6):
+        same = (first.targets == first.targets[5 * index]).all(dim=1)
+        assert len(set(labels[:30][same].tolist())) == 1
+
+
+def test_squares_keep_centres_and_hide_shapes():
+    squares = digits.squares_around(np.array([[10.0, 20.0, 14.0, 40.0]]))
+    assert squares.tolist() == [[2.0, 20.0, 22.0, 40.0]]
