@@ -138,11 +138,10 @@ class Entrance:
         adapter = import_engine(engine)
         adapter.load_predictor(adapter.setup(str(self.detector), list(map(str, options))))
 
-    def benchmark(self, config=None):
+    def benchmark(self):
         from dynbackbones.cli.benchmark import main
 
-        config = config or self.detector
-        main(["--calibrate", str(config), "--weights", str(self.weights), "--rates", "0.5"])
+        main(["--calibrate", str(self.detector), "--weights", str(self.weights), "--rates", "0.5"])
 
     def train(self, *options):
         from dynbackbones.cli import train
@@ -161,6 +160,33 @@ class Entrance:
         from dynbackbones.cli import convert
 
         convert.main([str(self.weights), "--to", "detectron2", "-o", str(self.root / "out.pth")])
+
+    def export(self, config=None):
+        from dynbackbones.cli import export
+
+        words = ["--config-file", config or self.detector, "--weights", self.weights]
+        export.main([str(word) for word in (*words, "-o", self.root / "out.onnx")])
+
+    def stream(self, config=None):
+        from dynbackbones.cli import stream
+
+        words = ["--config-file", config or self.detector, "--weights", self.weights]
+        video = [self.root / "coco/images", "-o", self.root / "out.mp4"]
+        stream.main([str(word) for word in (*words, *video)])
+
+    def stream_table(self, config=None):
+        from dynbackbones.cli import stream_table
+
+        words = ["--config-file", config or self.detector, "--weights", self.weights]
+        stream_table.main([str(word) for word in words])
+
+    def zoom(self, *options):
+        """Which draws what it looked at: the policy is none that was trained."""
+        from dynbackbones.cli import zoom
+
+        start = ["predict", "--engine", "torchvision", "--config-file", self.detector]
+        words = (*start, "MODEL.WEIGHTS", self.weights, *options)
+        zoom.main([str(word) for word in words])
 
     def load_weights(self):
         dynbackbones.load_weights(dynbackbones.build_backbone("resnet18"), self.weights)
@@ -183,7 +209,8 @@ def forget_runs():
 
 DOORS = (
     "train-net", "train-net --eval-only", "train", "test", "visualize", "convert", "benchmark",
-    "compare", "load_predictor", "load_weights",
+    "compare", "load_predictor", "load_weights", "export", "export segmentor", "stream",
+    "stream segmentor", "stream-table", "stream-table segmentor", "zoom",
 )  # fmt: skip
 BOTH = ("train-net", "train-net --eval-only", "visualize", "load_predictor")
 """Doors with two engines behind them."""
@@ -201,9 +228,14 @@ def no_classes_but_theirs(entrance, door, engine):
         turned = "val_dataloader.dataset.metainfo.classes=('a','x')"
         call = entrance.test if door == "test" else lambda: entrance.train(turned)
         return call, ("a, x", "x, a", "metainfo")
+    if door == "stream-table segmentor":
+        entrance.save_segmentor("a", "x")
+        return calls_with_weights(entrance, engine)[door], ("a, x", "x, a", "metainfo")
     entrance.save_detector("cat", "dog", engine=engine)
     entrance.rename("val.json", "cow", "dog")
     calls = {
+        "stream-table": entrance.stream_table,
+        "zoom": entrance.zoom,
         "train-net --eval-only": lambda: entrance.evaluate(engine=engine),
         "visualize": lambda: entrance.visualize(engine=engine),
         "benchmark": entrance.benchmark,
@@ -213,17 +245,16 @@ def no_classes_but_theirs(entrance, door, engine):
 
 def no_other_sizes(entrance, door, engine):
     """Images and annotations of different sizes."""
-    if door in ("train", "test"):
+    if door in ("train", "test", "stream-table segmentor"):
         entrance.save_segmentor("x", "a")
         Image.new("L", (32, 64)).save(entrance.root / "seg/labels/0.png")
-        return getattr(entrance, door), ("0.png", "64 x 32", "64 x 64")
+        calls = {**calls_with_weights(entrance, engine), "train": entrance.train}
+        return calls[door], ("0.png", "64 x 32", "64 x 64")
     entrance.save_detector("cat", "dog", engine=engine)
     Image.new("RGB", (32, 64)).save(entrance.root / "coco/images/0.png")
     calls = {
+        **calls_with_weights(entrance, engine),
         "train-net": lambda: entrance.train_net(engine=engine),
-        "train-net --eval-only": lambda: entrance.evaluate(engine=engine),
-        "visualize": lambda: entrance.visualize(engine=engine),
-        "benchmark": entrance.benchmark,
     }
     return calls[door], ("coco/images/0.png", "32", "64")
 
@@ -231,8 +262,16 @@ def no_other_sizes(entrance, door, engine):
 def nothing_empty(entrance, door, engine):
     """Data without a sample, files without weights, options without a value."""
     torch.save({}, entrance.weights)
-    if door in ("convert", "load_weights"):
-        return getattr(entrance, door), (entrance.weights,)
+    if door in ("convert", "load_weights", "export", "export segmentor"):
+        return calls_with_weights(entrance, engine)[door], (entrance.weights,)
+    if door == "stream-table segmentor":
+        entrance.save_segmentor("x", "a")
+        (entrance.root / "seg/images/0.jpg").unlink()
+        return calls_with_weights(entrance, engine)[door], ("empty", "img_suffix")
+    if door.startswith("stream") and door != "stream-table":
+        (entrance.save_segmentor if "segmentor" in door else entrance.save_detector)("x", "a")
+        (entrance.root / "coco/images/0.png").unlink()
+        return calls_with_weights(entrance, engine)[door], (entrance.root / "coco/images",)
     if door == "train":
         options = "train_dataloader.dataset.dataset.img_suffix=.tif"
         return lambda: entrance.train(options), ("empty", "img_suffix='.tif'")
@@ -247,10 +286,10 @@ def nothing_empty(entrance, door, engine):
         entrance.write("train.json", {**entrance.content, "annotations": []})
         return lambda: entrance.train_net(engine=engine), ("t", "no image has a box")
     entrance.save_detector("cat", "dog", engine=engine)
-    if door == "benchmark":
+    if door in ("benchmark", "stream-table", "zoom"):
         config = entrance.detector
         config.write_text(config.read_text().replace("TEST: [v]", "TEST: []"))
-        return lambda: entrance.benchmark(config), ("DATASETS.TEST",)
+        return calls_with_weights(entrance, engine)[door], ("DATASETS.TEST",)
     call = {"train-net --eval-only": entrance.evaluate, "visualize": entrance.visualize}[door]
     return lambda: call("DATASETS.TEST", "()", engine=engine), ("DATASETS.TEST",)
 
@@ -266,6 +305,13 @@ def calls_with_weights(entrance, engine):
         "visualize": lambda: entrance.visualize(engine=engine),
         "convert": entrance.convert,
         "benchmark": entrance.benchmark,
+        "export": entrance.export,
+        "export segmentor": lambda: entrance.export(entrance.segmentor),
+        "stream": entrance.stream,
+        "stream segmentor": lambda: entrance.stream(entrance.segmentor),
+        "stream-table": entrance.stream_table,
+        "stream-table segmentor": lambda: entrance.stream_table(entrance.segmentor),
+        "zoom": entrance.zoom,
         "load_predictor": lambda: entrance.predictor(*weights, engine=engine),
         "load_weights": entrance.load_weights,
     }
@@ -290,7 +336,7 @@ def nothing_runs(entrance, door, engine):
 
 def nothing_but_numbers(entrance, door, engine):
     """Weights of a training that diverged."""
-    if door in ("train", "test"):
+    if door in ("train", "test") or "segmentor" in door:
         entrance.save_segmentor("x", "a")
     elif door in ("convert", "load_weights"):
         entrance.save_weights(dynbackbones.build_backbone("resnet18"), ())
@@ -319,6 +365,12 @@ DOES_NOT_APPLY = {
     ("load_weights", "classes agree"): "it has no data",
     ("load_weights", "sizes agree"): "it has no images",
     **{("compare", rule): CELLS for rule in RULES},
+    **{
+        (f"{door}{kind}", rule): "it reads no dataset"
+        for door in ("export", "stream")
+        for kind in ("", " segmentor")
+        for rule in ("classes agree", "sizes agree")
+    },
 }
 
 

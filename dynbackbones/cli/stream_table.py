@@ -92,8 +92,7 @@ def _subject(args: argparse.Namespace) -> Subject:
     if is_yaml(args):
         engine, cfg, predictor = open_detector(args)
         return detection(cfg, import_engine(engine), predictor, args.max_frames)
-    cfg, model, _ = open_mmengine_model(args, args.opts)
-    return segmentation(cfg, model, args.max_frames)
+    return segmentation(*open_mmengine_model(args, args.opts), args.max_frames)
 
 
 def _half_resolution(subject: Subject) -> Row:

@@ -72,11 +72,13 @@ def open_mmengine_model(
         UserError: the config is wrong, or the weights are missing or do not fit.
     """
     check_installed("openmmlab")
+    from dynbackbones.integrations.mmengine.console import quiet_imports
     from dynbackbones.integrations.openmmlab import checks
 
     if args.weights is None:
         raise UserError(f"--config-file {args.config_file}: give the model's --weights")
-    cfg = checks.load_config(args.config_file)
+    with quiet_imports():
+        cfg = checks.load_config(args.config_file)
     try:
         cfg.merge_from_dict(dict(map(_assignment, assignments)))
     except (KeyError, TypeError) as error:

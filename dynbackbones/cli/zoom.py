@@ -201,6 +201,8 @@ def predict(args: argparse.Namespace, cfg, engine) -> None:
     if args.images:
         pictures, names = [read_pixels(path) for path in args.images], None
     else:
+        if not cfg.DATASETS.TEST:
+            raise UserError("DATASETS.TEST is empty: name a dataset to draw, or give --images")
         data = ZoomData(cfg, cfg.DATASETS.TEST[0], zoom.adapter.first_label, args.max_images or 4)
         pictures, names = [data.pixels(number) for number in data.numbers], data.class_names
     path = args.output or Path(cfg.OUTPUT_DIR) / "zoom" / "patches.png"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from dynbackbones.checkpoints.classes import trained_classes
+from dynbackbones.data.classes import Classes
 from dynbackbones.data.images import import_cv2
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.stream_clips import DetectionClip, LabelledClip, SegmentationClip
@@ -44,24 +47,34 @@ class Subject:
     half: Callable[[int, np.ndarray], Any]
 
 
-def segmentation(cfg: Config, model: nn.Module, limit: int | None = None) -> Subject:
+def segmentation(
+    cfg: Config, model: nn.Module, content: dict[str, Any], limit: int | None = None
+) -> Subject:
     """An mmseg model on the test set of its config.
 
     Args:
         cfg: the config.
         model: of it, with its weights.
+        content: of the file of these, which may say what the classes are.
         limit: leave out all but the first frames.
 
     Raises:
-        UserError: it is none of mmseg's, or the frames differ in size.
+        UserError: it is none of mmseg's, its classes stand in another order than those of the
+            data, or the frames differ in size.
     """
-    from dynbackbones.integrations.mmengine.checked_data import build_dataset
+    from dynbackbones.integrations.mmengine.checked_data import build_dataset, classes_of
     from dynbackbones.integrations.openmmlab.checks import check_datasets
+    from dynbackbones.integrations.openmmlab.class_agreement import compare_classes
     from dynbackbones.integrations.openmmlab.video_segmentor import with_config
 
     with_config(model, cfg)
     check_datasets(cfg, ("test_dataloader",))
     dataset = build_dataset(cfg.test_dataloader.dataset, "test_dataloader")
+    names = trained_classes(content)
+    known = Classes(names, "the checkpoint") if names else None
+    warning = compare_classes(classes_of(dataset), known, "the test set")
+    if warning:
+        logging.getLogger("dynbackbones").warning(warning)
     count = min(len(dataset), limit or len(dataset))
     # In the order of the names, as frames of a video are.
     order = sorted(range(len(dataset)), key=lambda i: dataset.get_data_info(i)["img_path"])[:count]

@@ -45,18 +45,36 @@ class ClassAgreementHook(Hook):
         self._compare(runner, classes_of(runner.test_dataloader.dataset), "the test set")
 
     def _compare(self, runner: Runner, names: Sequence[str], where: str) -> None:
-        if self._known is None or not names or names == self._known.names:
-            return
-        if not same_names(names, self._known.names):
-            runner.logger.warning(
-                f"the classes of {where} are not those of {self._known.whose}: "
-                f"{', '.join(names[:5])}, ..., and {', '.join(self._known.names[:5])}, ...; they "
-                "are taken for the same where they stand in the same place"
-            )
-            return
-        if labels_of(names, self._known, where) != list(range(len(names))):
-            raise UserError(
-                f"the classes of {where} are those of {self._known.whose} in another order: "
-                f"{', '.join(names[:5])}, ..., and {', '.join(self._known.names[:5])}, ...; set "
-                "metainfo=dict(classes=...) in the dataset to the model's order"
-            )
+        warning = compare_classes(names, self._known, where)
+        if warning:
+            runner.logger.warning(warning)
+
+
+def compare_classes(names: Sequence[str], known: Classes | None, where: str) -> str:
+    """Makes sure that the classes of data stand where a model has them.
+
+    Args:
+        names: of the data; empty where it does not say.
+        known: the model's; None where nobody says.
+        where: calls the data.
+
+    Returns:
+        What to warn of: other names in the same places; "" if nothing.
+
+    Raises:
+        UserError: the names are the same in another order.
+    """
+    if known is None or not names or names == known.names:
+        return ""
+    both = f"{', '.join(names[:5])}, ..., and {', '.join(known.names[:5])}, ...; "
+    if not same_names(names, known.names):
+        return (
+            f"the classes of {where} are not those of {known.whose}: {both}they are taken for the "
+            "same where they stand in the same place"
+        )
+    if labels_of(names, known, where) != list(range(len(names))):
+        raise UserError(
+            f"the classes of {where} are those of {known.whose} in another order: {both}set "
+            "metainfo=dict(classes=...) in the dataset to the model's order"
+        )
+    return ""

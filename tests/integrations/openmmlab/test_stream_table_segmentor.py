@@ -47,4 +47,4 @@ def test_overrides_of_a_python_config_are_assignments(files, tmp_path):
 def test_a_classifier_is_refused():
     cfg = Config.fromfile(CONFIGS / "pretrain/blockdrop_resnet20_cifar10-small_1-plain.py")
     with pytest.raises(UserError, match=naming("mmpretrain")):
-        segmentation(cfg, torch.nn.Identity())
+        segmentation(cfg, torch.nn.Identity(), {})
