@@ -1,5 +1,6 @@
 """Looking at trained models: where they refine, what they find, how long they take."""
 
+from dynbackbones.analysis.candidates import Candidate
 from dynbackbones.analysis.coverage import (
     RegionCounts,
     RegionCoverage,
@@ -9,16 +10,8 @@ from dynbackbones.analysis.coverage import (
     region_masks,
     resize_boxes,
 )
-from dynbackbones.analysis.latency import (
-    Candidate,
-    Timing,
-    UsageFit,
-    break_even_rate,
-    compare,
-    fit_usage,
-    latency_table,
-    measure,
-)
+from dynbackbones.analysis.latency import Timing, compare, measure
+from dynbackbones.analysis.latency_report import UsageFit, break_even_rate, fit_usage, latency_table
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
 from dynbackbones.analysis.policies import PolicyGroup, group_by_policy, save_policy_picture
 from dynbackbones.analysis.prediction import Prediction

@@ -17,7 +17,8 @@ from typing import Any
 
 import torch
 
-from dynbackbones.analysis.latency import Candidate, Ready, Timing, measure
+from dynbackbones.analysis.candidates import Candidate, Ready
+from dynbackbones.analysis.latency import Timing, measure
 from dynbackbones.inference.allocator import tune_allocator
 
 Prepare = Callable[[], list[Ready]]

@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 
 from dynbackbones import checkpoints
-from dynbackbones.analysis.latency import backbone_of
+from dynbackbones.analysis.candidates import backbone_of
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.processes import run_command
 from dynbackbones.experiments.rows import Row

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from dynbackbones.analysis.latency import Candidate, measure
+from dynbackbones.analysis.candidates import Candidate
+from dynbackbones.analysis.latency import measure
 from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.training import Network, Trained

@@ -4,14 +4,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from dynbackbones.analysis.latency import (
-    Candidate,
-    Timing,
-    break_even_rate,
-    fit_usage,
-    latency_table,
-    measure,
-)
+from dynbackbones.analysis.candidates import Candidate
+from dynbackbones.analysis.latency import Timing, measure
+from dynbackbones.analysis.latency_report import break_even_rate, fit_usage, latency_table
 from tests.messages import naming
 
 

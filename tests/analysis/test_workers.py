@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dynbackbones
-from dynbackbones.analysis.latency import Candidate, Ready, make_ready
+from dynbackbones.analysis.candidates import Candidate, Ready, make_ready
 from dynbackbones.analysis.workers import Failure, Worker, compare_in_workers
 
 

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.analysis.latency import Candidate
+from dynbackbones.analysis.candidates import Candidate
 from tests.gpu.networks import Place
 
 Run = Callable[[], dict[str, Tensor]]

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from dynbackbones.analysis.latency import Timing, compare, make_ready
+from dynbackbones.analysis.candidates import make_ready
+from dynbackbones.analysis.latency import Timing, compare
 from dynbackbones.analysis.latency_plot import plot_latency
 from dynbackbones.analysis.workers import compare_in_workers
 from dynbackbones.cli.benchmark import networks, opponents, report

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import dynbackbones
-from dynbackbones.analysis.latency import backbone_of
+from dynbackbones.analysis.candidates import backbone_of
 from dynbackbones.cli.arguments import check_backbone
 from dynbackbones.cli.benchmark.options import DTYPES
 from dynbackbones.errors import UserError

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.analysis.latency import Candidate, Ready
+from dynbackbones.analysis.candidates import Candidate, Ready
 
 Run = Callable[[], object]
 

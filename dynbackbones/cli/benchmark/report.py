@@ -14,12 +14,8 @@ from torch import Tensor, nn
 
 import dynbackbones
 from dynbackbones.analysis.breakdown import breakdown
-from dynbackbones.analysis.latency import (
-    Timing,
-    break_even_rate,
-    fit_usage,
-    latency_table,
-)
+from dynbackbones.analysis.latency import Timing
+from dynbackbones.analysis.latency_report import break_even_rate, fit_usage, latency_table
 from dynbackbones.analysis.memory import peak_memory
 from dynbackbones.cli.benchmark.options import TREATMENTS
 

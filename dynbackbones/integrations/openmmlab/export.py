@@ -25,6 +25,7 @@ from dynbackbones.export.files import (
     prepared,
     write_checked,
 )
+from dynbackbones.export.glance_focus_nodes import add_walk
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import layer
 from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels, preprocessed
@@ -71,7 +72,7 @@ def _focus_to_onnx(model: nn.Module, path: Path) -> ExportReport:
     model, graph = prepared(model), Graph()
     graph.input("images", (1, model.net.in_channels, "height", "width"))
     pixels = preprocessed(graph, model.data_preprocessor, model.net)
-    glance_focus.add_walk(graph, model.net, pixels)
+    add_walk(graph, model.net, pixels)
 
     def prepare(images: Tensor) -> Tensor:
         return model.data_preprocessor({"inputs": images})["inputs"]
