@@ -31,6 +31,15 @@ register_backbone(
     variants={"sar_resnext50_32x4d": _resnext50},
 )
 register_backbone("blockdrop_resnet", BlockDropResNet, node="BLOCKDROP", depths=resnet.LAYOUTS)
-register_backbone("cifar_resnet", CifarResNet, depths=cifar_resnet.DEPTHS)
-register_backbone("sar_cifar_resnet", SARCifarResNet, depths=cifar_resnet.PAPER_DEPTHS)
+_cifar = {
+    "cifar_wide_resnet28_10": cifar_resnet.WIDE_RESNET28_10,
+    "cifar_resnext29_8x32": cifar_resnet.RESNEXT29_8X32,
+}
+register_backbone("cifar_resnet", CifarResNet, depths=cifar_resnet.DEPTHS, variants=_cifar)
+register_backbone(
+    "sar_cifar_resnet",
+    SARCifarResNet,
+    depths=cifar_resnet.PAPER_DEPTHS,
+    variants={f"sar_{name}": options for name, options in _cifar.items()},
+)
 register_backbone("blockdrop_cifar_resnet", BlockDropCifarResNet, depths=cifar_resnet.PAPER_DEPTHS)

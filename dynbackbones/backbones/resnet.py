@@ -63,7 +63,7 @@ def block_maker(
     if not issubclass(kind, Bottleneck):
         raise ValueError(
             f"cardinality={cardinality} and width_per_group={width_per_group} are options of "
-            f"bottlenecks: choose depth 50 or 101, or 1 and {WIDTH_PER_GROUP}"
+            f"bottlenecks: choose depth 50 or 101 (29 for CIFAR), or 1 and {WIDTH_PER_GROUP}"
         )
     return partial(kind, cardinality=cardinality, expansion=kind.expansion * 64 / inner)
 

@@ -49,10 +49,12 @@ def add_imagenet_stem(
     module.maxpool = StemPool(3, stride=2, padding=1)
 
 
-def add_cifar_stem(module: nn.Module, in_channels: int, norm: NormLayer) -> None:
+def add_cifar_stem(
+    module: nn.Module, in_channels: int, norm: NormLayer, channels: int = CIFAR_STEM_CHANNELS
+) -> None:
     """Adds ``conv1`` (3x3, stride 1), ``bn1``, ``relu`` and a ``maxpool`` that does nothing."""
-    module.conv1 = conv3x3(in_channels, CIFAR_STEM_CHANNELS)
-    module.bn1 = norm(CIFAR_STEM_CHANNELS)
+    module.conv1 = conv3x3(in_channels, channels)
+    module.bn1 = norm(channels)
     module.relu = nn.ReLU(inplace=True)
     module.maxpool = nn.Identity()
 

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from fvcore.nn import FlopCountAnalysis
 
 import dynbackbones
 from dynbackbones.layers.cifar import CifarBlock
@@ -24,6 +25,54 @@ def test_macs_of_sars_baselines(depth, width, macs):
     shortcuts = sum(a * b * size**2 for a, b, size in pairs if a != b)
     head = channels[-1] * 100
     assert net.macs(32, 32) + shortcuts + head == pytest.approx(macs, rel=0.004)
+
+
+@pytest.mark.parametrize(
+    ("name", "giga", "printed", "parameters"),
+    [
+        ("cifar_wide_resnet28_10", 5.243, 5.24, 36_539_124),
+        ("cifar_resnext29_8x32", 2.057, 2.06, 13_009_828),
+    ],
+)
+def test_costs_of_other_families(name, giga, printed, parameters):
+    # SAR's table IV, 100 classes.
+    net = dynbackbones.build_backbone(name).eval()
+    head = net.feature_info["res4"].channels * 100
+    found = (net.macs(32, 32) + head) / 1e9
+    assert found == pytest.approx(giga, abs=0.0005) and found == pytest.approx(printed, rel=0.005)
+    assert sum(p.numel() for p in net.parameters()) + head + 100 == parameters
+
+
+@pytest.mark.parametrize(
+    ("depth", "options", "title", "channels"),
+    [
+        (28, {"width": 2}, "CIFAR-WRN-28-2", [32, 64, 128]),
+        (29, {"width": 0.25}, "CIFAR-ResNet-29", [64, 128, 256]),
+        (
+            29,
+            {"width": 0.25, "cardinality": 8, "width_per_group": 32},
+            "CIFAR-ResNeXt-29 (8x32d)",
+            [64, 128, 256],
+        ),
+    ],
+)
+def test_macs_and_features_of_other_families(depth, options, title, channels):
+    net = dynbackbones.CifarResNet(depth, **options).eval()
+    assert net.title == title
+    assert [info.channels for info in net.feature_info.values()] == channels
+    images = torch.randn(1, 3, 33, 30)
+    features = net(images)
+    assert [tuple(f.shape[1:]) for f in features.values()] == [
+        (channels[0], 33, 30), (channels[1], 17, 15), (channels[2], 9, 8),
+    ]  # fmt: skip
+    analysis = FlopCountAnalysis(net, images)
+    analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
+    assert analysis.by_operator()["conv"] == net.macs(33, 30)
+
+
+def test_cardinality_is_of_bottlenecks():
+    with pytest.raises(ValueError, match=naming("29", cardinality=8)):
+        dynbackbones.CifarResNet(20, cardinality=8)
 
 
 def test_features():

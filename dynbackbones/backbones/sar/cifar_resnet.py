@@ -5,16 +5,22 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from dynbackbones.backbones.base import FeatureInfo
-from dynbackbones.backbones.cifar_resnet import PAPER_DEPTHS
-from dynbackbones.backbones.resnet import check_choice
+from dynbackbones.backbones.cifar_resnet import (
+    BOTTLENECKS,
+    PAPER_DEPTHS,
+    WIDE,
+    cifar_layout,
+    cifar_title,
+)
+from dynbackbones.backbones.resnet import WIDTH_PER_GROUP, block_maker, check_choice
 from dynbackbones.backbones.sar.fusion import BRANCHES
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import BasicBlock, set_activation_checkpointing
-from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
+from dynbackbones.layers.residual import BasicBlock, Bottleneck, set_activation_checkpointing
+from dynbackbones.layers.stem import add_cifar_stem
 
 
 class SARCifarResNet(SARBackbone):
@@ -26,10 +32,14 @@ class SARCifarResNet(SARBackbone):
     in its tables II, III and XI (see the tests). The fusion is eq. 5's; the authors' code for CIFAR
     adds the branches up.
 
+    Depth 28 with ``width=10`` is SAR-WRN-28-10, depth 29 with ``width=1, cardinality=8,
+    width_per_group=32`` SAR-ResNeXt-29 (table IV), with 256, 512 and 1024 channels.
+
     Args:
-        depth: 20, 32, 56 or 110.
+        depth: 20, 32, 56 or 110; 28 or 29.
         in_channels: channels of the images.
         width: factor of all channels but the stem's.
+        cardinality, width_per_group: of depth 29; see `ResNet`. ``groups`` divides the cardinality.
         beta: the refinement branch has beta times a stage's channels, in all stages.
         branches: ``"both"``, or for ablations (SAR, table I) ``"base"`` or ``"refinement"``; see
             `PaperStage`.
@@ -56,6 +66,8 @@ class SARCifarResNet(SARBackbone):
         options: SAROptions,
         in_channels: int = 3,
         width: float = 2,
+        cardinality: int = 1,
+        width_per_group: int = WIDTH_PER_GROUP,
         branches: str = "both",
         norm: str | NormLayer = "BN",
         freeze_at: int = 0,
@@ -64,19 +76,18 @@ class SARCifarResNet(SARBackbone):
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
-        self.title = f"SAR-CIFAR-ResNet-{depth}"
-        check_choice("depth", depth, PAPER_DEPTHS)
+        check_choice("depth", depth, (*PAPER_DEPTHS, WIDE, BOTTLENECKS))
         check_choice("branches", branches, BRANCHES)
-        if not width > 0:
-            raise ValueError(f"width must be positive, got {width!r}")
-        make_norm = norm_layer(norm)
-        add_cifar_stem(self, in_channels, make_norm)
-        channels = [int(CIFAR_STEM_CHANNELS * 2**index * width) for index in range(3)]
+        self.title = f"SAR-{cifar_title(depth, width, cardinality, width_per_group)}"
+        layout, make_norm = cifar_layout(depth), norm_layer(norm)
+        kind = Bottleneck if depth == BOTTLENECKS else BasicBlock
+        channels = layout.channels(width)
+        add_cifar_stem(self, in_channels, make_norm, layout.stem_channels)
         self._add_stages(
-            BasicBlock,
-            CIFAR_STEM_CHANNELS,
+            block_maker(kind, cardinality, width_per_group),
+            layout.stem_channels,
             channels,
-            [(depth - 2) // 6] * 3,
+            [layout.count] * 3,
             options,
             make_norm,
             first_beta=options.beta,
@@ -90,5 +101,8 @@ class SARCifarResNet(SARBackbone):
         if activation_checkpointing:
             set_activation_checkpointing(self)
         # As in the authors' code for CIFAR.
-        self._init_weights(BasicBlock)
+        self._init_weights(kind)
+        if depth == BOTTLENECKS:
+            for block in (b for stage in self.stages().values() for b in stage.refined_blocks()):
+                block.zero_init_residual()
         self.freeze(freeze_at)

@@ -15,9 +15,9 @@ from torch.overrides import TorchFunctionMode
 
 from dynbackbones import checkpoints
 from dynbackbones.backbones import Backbone, ResNet, build_backbone, list_backbones
+from dynbackbones.backbones.cifar_resnet import BOTTLENECKS, PAPER_DEPTHS, cifar_layout
 from dynbackbones.backbones.factory import Arguments, find_registered, registered_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS
 
 # Relatives of the ResNets that this package does not have: what gives them away, what it is.
 _RELATIVES = (
@@ -180,10 +180,16 @@ def _family_of(state: Mapping[str, Tensor]) -> str:
 
 
 def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
-    """A backbone, given the options that it knows; None if their values do not go together."""
+    """A backbone, given the options that it knows; None if their values do not go together.
+
+    A name that stands for options has no other values of them.
+    """
     plain = Architecture(name)
+    own = plain.arguments.options
+    if any(options.get(key, value) != value for key, value in own.items()):
+        return None
     strided = plain.bottlenecks or "layout" in options
-    known = plain.parameters - (set() if strided else {"stride_in_1x1"})
+    known = plain.parameters - own.keys() - (set() if strided else {"stride_in_1x1"})
     arch = Architecture(name, {key: value for key, value in options.items() if key in known})
     try:
         arch.state()
@@ -205,10 +211,17 @@ def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     elif any(key.startswith("layer1.transition.") for key in state):
         options.update(_sar_options(state))
     elif stem is not None and stem.shape[-1] == 3 and "layer1.0.bn2.weight" in state:
-        width = len(state["layer1.0.bn2.weight"]) / CIFAR_STEM_CHANNELS
+        width = _width(state, "layer1.0")
         if width != 1:
             options["width"] = width
     return options
+
+
+def _width(state: Mapping[str, Tensor], block: str) -> float:
+    """Of a network for CIFAR by a block of its first stage, whose stem has the usual width."""
+    bottleneck = f"{block}.bn3.weight" in state
+    usual = cifar_layout(BOTTLENECKS if bottleneck else PAPER_DEPTHS[0]).channels(1)[0]
+    return len(state[f"{block}.bn{3 if bottleneck else 2}.weight"]) / usual
 
 
 def _around_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -245,7 +258,7 @@ def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     if refined and out2 and refined != out2:
         options["beta"] = refined / out2
     if out:
-        options["width"] = out / CIFAR_STEM_CHANNELS
+        options["width"] = _width(state, "layer1.transition")
     return options
 
 

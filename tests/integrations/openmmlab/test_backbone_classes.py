@@ -44,8 +44,10 @@ OPTIONS = {
         **LARGE, **BLOCKDROP, "stride_in_1x1": False, "dilate_first": False, "policy_size": 224,
         "deep_stem": False,
     },
-    "CifarResNet": {**SMALL, "width": 1},
-    "SARCifarResNet": {**SMALL, **SAR, "cell_size": (8, 4, 4), "width": 2, "branches": "both"},
+    "CifarResNet": {**SMALL, **RESNEXT, "width": 1},
+    "SARCifarResNet": {
+        **SMALL, **RESNEXT, **SAR, "cell_size": (8, 4, 4), "width": 2, "branches": "both",
+    },
     "BlockDropCifarResNet": {**SMALL, **BLOCKDROP},
 }  # fmt: skip
 KINDS = pytest.mark.parametrize("name", OPTIONS)

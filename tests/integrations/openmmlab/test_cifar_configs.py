@@ -19,7 +19,7 @@ GAMMAS = sorted(path.name for path in CONFIGS.glob("blockdrop*_gammas.py"))
 BLOCKDROP = sorted({path.name for path in CONFIGS.glob("blockdrop*_cifar10*.py")} - set(GAMMAS))
 PATCHDROP = sorted(path.name for path in CONFIGS.glob("patchdrop*_cifar10*.py"))
 SAR = sorted(
-    {path.name for path in CONFIGS.glob("*resnet*_cifar10*.py")} - {*BLOCKDROP, *GAMMAS, *PATCHDROP}
+    {path.name for path in CONFIGS.glob("*_cifar10*.py")} - {*BLOCKDROP, *GAMMAS, *PATCHDROP}
 )
 TABLES = ("ablations", "groups", "branches", "schedules", "targets")
 SMALL = [f"blockdrop_resnet20_cifar10-small_{stage}.py" for stage in
@@ -138,6 +138,23 @@ def test_the_number_of_classes_is_the_datas():
         if "small" not in name:
             assert {d.type for d in data} == {f"CIFAR{classes}"}
             assert {d.data_root for d in data} == {f"data/cifar{classes}"}
+
+
+@pytest.mark.parametrize(
+    ("network", "rate", "giga", "channels"),
+    [("wrn28-10", 0.5, 1.954, 640), ("resnext29-8x32d", 0.5, 1.277, 1024)],
+)
+def test_rows_of_table_4(network, rate, giga, channels):
+    sar, plain = (
+        Config.fromfile(CONFIGS / f"{kind}{network}_cifar100.py").to_dict() for kind in ("sar_", "")
+    )
+    net = MODELS.build(Config(sar).model).backbone
+    assert net.target_rate == rate
+    macs = net.macs(32, 32, rate) + 100 * channels
+    assert macs / 1e9 == pytest.approx(giga, abs=0.0005)
+    assert sar["train_cfg"]["max_iters"] == 391 * 500
+    assert sar["model"].pop("backbone") != plain["model"].pop("backbone")
+    assert sar == plain and sar["model"]["head"]["in_channels"] == channels
 
 
 def test_figure_4_and_what_it_was_before():
