@@ -27,7 +27,9 @@ class DynamicBackbone(Selects, Backbone):
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
             and multiplying); what holds in training mode is each network's to say.
         guidance: what training may tell it of where details matter: ``"none"``, ``"objects"``
-            (boxes) or ``"borders"`` (between classes); see `set_guidance`.
+            (boxes), ``"borders"`` (between classes) or ``"classes"`` (boxes or pixels of some); see
+            `set_guidance`.
+        guidance_classes: those, as targets number them.
         lr_factors: by the names of `own_parameters`, the factors of the learning rate that hold
             unless a config says otherwise.
         policy_training: None where auxiliary losses train the decisions; ``"frozen"``, or
@@ -56,6 +58,7 @@ class DynamicBackbone(Selects, Backbone):
     training_options: ClassVar[type | None] = None
     policy_training: str | None = None
     guidance: str = "none"
+    guidance_classes: tuple[int, ...] = ()
 
     def __init__(self, in_channels: int, execution: str = "auto", selection: Any = None) -> None:
         super().__init__(in_channels)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KINDS = ("none", "objects", "borders")
-"""What may guide: nothing, boxes of objects, borders between classes."""
+KINDS = ("none", "objects", "borders", "classes")
+"""What may guide: nothing, boxes of objects, borders between classes, what is of some classes."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,24 @@ def pass_guidance(model: nn.Module, args: tuple, kwargs: dict) -> None:
         labels = [_labels(sample) for sample in samples]
         if labels and all(found is not None for found in labels):
             net.set_guidance(maps=torch.stack([borders(found) for found in labels]))
+    for net in guided_backbones(model, "classes"):
+        _pass_classes(net, samples)
+
+
+def _pass_classes(net: DynamicBackbone, samples: Sequence[Any]) -> None:
+    """Tells a backbone where its classes are: pixels where there are labels of them, or boxes."""
+    labels = [_labels(sample) for sample in samples]
+    if labels and all(found is not None for found in labels):
+        net.set_guidance(maps=torch.stack([_among(found, net).float() for found in labels]))
+        return
+    pairs = [(_boxes(sample), _box_labels(sample)) for sample in samples]
+    if pairs and all(part is not None for pair in pairs for part in pair):
+        net.set_guidance(boxes=[boxes[_among(labels, net)] for boxes, labels in pairs])
+
+
+def _among(labels: Tensor, net: DynamicBackbone) -> Tensor:
+    """Which labels are of the classes that guide a network."""
+    return torch.isin(labels, torch.tensor(net.guidance_classes, device=labels.device))
 
 
 def pass_boxes(body: nn.Module, targets: Sequence[Mapping[str, Tensor]] | None) -> None:
@@ -43,10 +61,14 @@ def pass_boxes(body: nn.Module, targets: Sequence[Mapping[str, Tensor]] | None) 
 
     Args:
         body: module with the backbones.
-        targets: that the transform returned, with ``"boxes"`` (n, 4) each; None in evaluation.
+        targets: that the transform returned, with ``"boxes"`` (n, 4) and ``"labels"`` (n,) each;
+            None in evaluation.
     """
     for net in guided_backbones(body, "objects") if targets else ():
         net.set_guidance(boxes=[target["boxes"] for target in targets])
+    for net in guided_backbones(body, "classes") if targets else ():
+        kept = [target["boxes"][_among(target["labels"], net)] for target in targets]
+        net.set_guidance(boxes=kept)
 
 
 def borders(labels: Tensor) -> Tensor:
@@ -90,6 +112,13 @@ def _boxes(sample: Any) -> Tensor | None:
     else:
         boxes = getattr(getattr(sample, "gt_instances", None), "bboxes", None)
     return getattr(boxes, "tensor", boxes)
+
+
+def _box_labels(sample: Any) -> Tensor | None:
+    """(n,) classes of these boxes."""
+    if isinstance(sample, Mapping):
+        return getattr(sample.get("instances"), "gt_classes", None)
+    return getattr(getattr(sample, "gt_instances", None), "labels", None)
 
 
 def _labels(sample: Any) -> Tensor | None:

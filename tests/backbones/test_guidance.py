@@ -108,3 +108,18 @@ def test_another_number_of_images_is_refused():
     net = guided()
     with pytest.raises(ValueError, match=naming("guidance", 1)):
         losses(net, torch.rand(2, 3, 64, 64), [torch.zeros(0, 4)])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"guidance": "classes"}, ["guidance_classes", "()", "'classes'"]),
+        ({"guidance_classes": (1,)}, ["guidance_classes", "(1,)", "'none'"]),
+        ({"guidance": "objects", "guidance_classes": [0]}, ["guidance_classes", "'objects'"]),
+        ({"guidance": "classes", "guidance_classes": (-1,)}, ["guidance_classes", "(-1,)"]),
+        ({"guidance": "classes", "guidance_classes": 3}, ["guidance_classes", 3]),
+    ],
+)
+def test_chosen_classes_and_their_kind_go_together(options, words):
+    with pytest.raises(ValueError, match=naming(*words)):
+        dynbackbones.build_backbone("sar_resnet18", **options)

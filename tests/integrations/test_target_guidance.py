@@ -6,13 +6,13 @@ import torch
 from torch import nn
 
 import dynbackbones
-from dynbackbones.integrations.guidance import borders, pass_guidance
+from dynbackbones.integrations.guidance import borders, pass_boxes, pass_guidance
 
 
 class Model(nn.Module):
-    def __init__(self, guidance):
+    def __init__(self, guidance, **options):
         super().__init__()
-        self.backbone = dynbackbones.build_backbone("sar_resnet18", guidance=guidance)
+        self.backbone = dynbackbones.build_backbone("sar_resnet18", guidance=guidance, **options)
 
 
 def guided(model, args=(), kwargs=None):
@@ -44,6 +44,28 @@ def test_borders_of_labels():
     assert found[0, 0].tolist() == [0, 0, 0, 1, 1, 0, 0, 0]
     entry = {"image": torch.zeros(3, 8, 8), "sem_seg": labels[0]}
     assert torch.equal(guided(Model("borders"), ([entry],)).maps, found)
+
+
+def test_pixels_of_chosen_classes():
+    labels = torch.tensor([[[0, 3, 5, 255, 1, 3, 0, 0]] * 8])
+    sample = SimpleNamespace(gt_sem_seg=SimpleNamespace(data=labels))
+    model = Model("classes", guidance_classes=[3, 5])
+    found = guided(model, kwargs={"data_samples": [sample], "mode": "loss"}).maps
+    assert found[0, 0].tolist() == [0, 1, 1, 0, 0, 1, 0, 0]
+
+
+def test_boxes_of_chosen_classes():
+    boxes, labels = torch.arange(12.0).view(3, 4), torch.tensor([2, 0, 1])
+    model = Model("classes", guidance_classes=(1, 2))
+    sample = SimpleNamespace(gt_instances=SimpleNamespace(bboxes=boxes, labels=labels))
+    instances = SimpleNamespace(gt_boxes=SimpleNamespace(tensor=boxes), gt_classes=labels)
+    entry = {"image": torch.zeros(3, 8, 8), "instances": instances}
+    for args in ((torch.zeros(1, 3, 8, 8), [sample], "loss"), ([entry],)):
+        assert torch.equal(guided(model, args).boxes[0], boxes[[0, 2]])
+    pass_boxes(model, [{"boxes": boxes, "labels": labels}])
+    assert torch.equal(guided(model).boxes[0], boxes[[0, 2]])
+    pass_boxes(model, None)
+    assert guided(model) is None
 
 
 def test_ignored_pixels_have_no_border():

@@ -45,8 +45,8 @@ class SARCifarResNet(SARBackbone):
             `PaperStage`.
         groups, base, base_scale, alpha, cell_size, grid_size, target_rate, target_schedule,
             temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
-            guidance_weight, selector_margin, norm, freeze_at, activation_checkpointing, execution,
-            selection: see `SARResNet`.
+            guidance_classes, guidance_weight, selector_margin, norm, freeze_at,
+            activation_checkpointing, execution, selection: see `SARResNet`.
 
     Raises:
         ValueError: an option has a wrong value, or ``groups`` does not divide the channels.

@@ -63,6 +63,7 @@ class SARBackbone(DynamicBackbone):
         self.loss_rate = options.loss_rate
         self.track_target = options.track_target
         self.guidance = options.guidance
+        self.guidance_classes = tuple(options.guidance_classes)
         self.guidance_weight = options.guidance_weight
         self._static_macs: dict[tuple[int, int], float] = {}
 

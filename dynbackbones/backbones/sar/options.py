@@ -21,7 +21,7 @@ class SAROptions:
     Attributes:
         groups, base, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
             temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
-            guidance_weight, selector_margin: see `SARResNet`.
+            guidance_classes, guidance_weight, selector_margin: see `SARResNet`.
 
     Raises:
         ValueError: one of them has a wrong value.
@@ -42,6 +42,7 @@ class SAROptions:
     loss_rate: str = "sampled"
     track_target: bool = False
     guidance: str = "none"
+    guidance_classes: Sequence[int] = ()
     guidance_weight: float = 0.25
     selector_margin: float = 9.0
 
@@ -52,9 +53,23 @@ class SAROptions:
         check_choice("loss_reduction", self.loss_reduction, LOSS_REDUCTIONS)
         check_choice("loss_rate", self.loss_rate, LOSS_RATES)
         check_choice("guidance", self.guidance, GUIDANCE_KINDS)
+        self._check_guidance()
         self._check_schedules()
         self._check_branches()
         self._check_regions()
+
+    def _check_guidance(self) -> None:
+        classes = self.guidance_classes
+        numbers = isinstance(classes, Sequence) and all(
+            isinstance(c, int) and c >= 0 for c in classes
+        )
+        if not numbers:
+            raise ValueError(f"guidance_classes must be labels from 0 on, got {classes!r}")
+        if bool(classes) != (self.guidance == "classes"):
+            raise ValueError(
+                "guidance_classes say what guides with guidance='classes', and with nothing else: "
+                f"got {tuple(classes)} with guidance={self.guidance!r}"
+            )
 
     def _check_schedules(self) -> None:
         if not isinstance(self.target_rate, Real) or not 0 < self.target_rate <= 1:

@@ -85,7 +85,8 @@ class SARResNet(SARBackbone):
             meets the target too; otherwise it is what comes out (see `calibrate`).
         guidance: what training may tell the selectors of where details matter, by `set_guidance`,
             which the adapters call: ``"none"`` (the paper's training), ``"objects"`` (boxes) or
-            ``"borders"`` (between classes).
+            ``"borders"`` (between classes) or ``"classes"`` (boxes, or pixels, of some classes).
+        guidance_classes: labels of these, as the targets number them.
         guidance_weight: of the loss that draws them there.
         selector_margin: how much a selector prefers "refine" at the start, as a difference of
             logits. 9, the authors', suits schedules of ImageNet's length; runs of a few thousand
