@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.backbones.guidance import Guidance
+from dynbackbones.backbones.scheduled import Scheduled
 from dynbackbones.backbones.selections import Selects
 from dynbackbones.layers.tracing import is_traced
 
@@ -19,7 +20,7 @@ PATIENCE = 10
 """Training passes without `set_progress` after which a warning says so."""
 
 
-class DynamicBackbone(Selects, Backbone):
+class DynamicBackbone(Selects, Scheduled, Backbone):
     """Base of backbones that choose what they compute.
 
     Attributes:
@@ -120,11 +121,9 @@ class DynamicBackbone(Selects, Backbone):
         """Moves every schedule to a share of training done.
 
         Raises:
-            ValueError: ``fraction`` is outside [0, 1].
+            UserError: ``fraction`` is outside [0, 1].
         """
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"fraction of training must lie in [0, 1], got {fraction}")
-        self.progress = float(fraction)
+        super().set_progress(fraction)
         self._unmoved = None
 
     def set_guidance(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.checkpoints.download import local_file
+from dynbackbones.checkpoints.files import differences
 from dynbackbones.checkpoints.finding import Weights, state_dict_of
 from dynbackbones.checkpoints.fit import LoadReport, fit
 from dynbackbones.checkpoints.reading import load
@@ -36,7 +37,8 @@ def load_weights(
 
     Args:
         model: a backbone of `build_backbone`, or a detector, segmentor or classifier of any
-            framework that contains exactly one.
+            framework that contains exactly one; a model without one, such as `video.AdaFrame`,
+            takes a file that is its own to the last weight.
         source: a file, a URL (downloaded once), or ``torchvision://resnet50``.
         key: that the weights are under in the file, with dots between several, such as ``"ema"``;
             found out if None.
@@ -50,7 +52,7 @@ def load_weights(
 
     Raises:
         UserError: the file is not there or unsafe, its weights are another network's, or the model
-            contains no backbone of this package, or several.
+            contains several backbones of this package, or none and the weights are not its own.
 
     Example:
         >>> import tempfile, torch, dynbackbones
@@ -93,10 +95,12 @@ def load_state(
 ) -> LoadReport:
     """`load_weights` with the weights that `read_weights` found in ``source``."""
     model = _unwrapped(model)
-    place = _place_in(model)
     wanted = model.state_dict()
     if prefix is None:
         state = _without_holders(state, wanted)
+        if not _backbones_in(model) and not differences(wanted, state):
+            return _load_all(model, state, source)
+    place = _place_in(model)
     fitted, report = fit(
         wanted,
         place,
@@ -109,6 +113,15 @@ def load_state(
     # Not strict, since what is optional and batch norm's counters may be absent.
     model.load_state_dict(fitted, strict=False)
     return report
+
+
+def _load_all(
+    model: nn.Module, state: Mapping[str, Tensor], source: str | os.PathLike
+) -> LoadReport:
+    """Loads what is a model's own to the last weight, such as `video.AdaFrame`'s."""
+    model.load_state_dict(state, strict=False)  # batch norm's counters may be absent
+    remarks = tuple(state.remarks()) if isinstance(state, Weights) else ()
+    return LoadReport(os.fspath(source), "", True, tuple(state), {}, (), (), {}, remarks)
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
@@ -155,7 +168,8 @@ def _place_in(model: nn.Module) -> str:
     found = list(_backbones_in(model))
     if not found:
         raise UserError(
-            f"{type(model).__name__} contains no dynbackbones backbone; build it with one first"
+            f"{type(model).__name__} contains no dynbackbones backbone, and the weights are not "
+            "all its own; build it with one first, or as the file's model was built"
         )
     if len(found) > 1:
         raise UserError(

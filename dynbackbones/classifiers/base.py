@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.scheduled import Scheduled
 from dynbackbones.backbones.selections import Selects
 from dynbackbones.backbones.traces import Traces
 from dynbackbones.errors import UserError
@@ -37,18 +38,14 @@ def refuse_other_layouts(
         )
 
 
-class DynamicClassifier(Selects, nn.Module):
+class DynamicClassifier(Selects, Scheduled, nn.Module):
     """Base of classifiers that choose what they look at.
 
     ``forward(images)`` maps (N, C, H, W) to (N, classes) log-probabilities and sets `decisions`.
-
-    Attributes:
-        progress: share of training done, set by `set_progress`.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.progress = 0.0
         self._traces = Traces()
 
     @property
@@ -64,13 +61,3 @@ class DynamicClassifier(Selects, nn.Module):
     @abstractmethod
     def thresholds(self) -> list[Tensor]:
         """Buffers that `dynbackbones.calibrate` moves; higher ones choose less."""
-
-    def set_progress(self, fraction: float) -> None:
-        """Moves every schedule to a share of training done.
-
-        Raises:
-            ValueError: ``fraction`` is outside [0, 1].
-        """
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"fraction of training must lie in [0, 1], got {fraction}")
-        self.progress = float(fraction)

@@ -7,20 +7,20 @@ from torch import nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.backbones.dynamic import DynamicBackbone
-from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.backbones.scheduled import Scheduled
 
 PREFIX = "decisions"
 """Of scalars: not "backbone", under which detectron2 logs the results of evaluations."""
 
 
 def set_progress(model: nn.Module, fraction: float) -> None:
-    """Moves every schedule of a model's dynamic backbones or classifier to a share of training.
+    """Moves every schedule of what is dynamic in a model to a share of training.
 
     Call it before each iteration, also after a resume: ``set_progress(model, it / max_iter)``.
 
     Args:
         model: any model, wrapped for distributed training or not; one without a dynamic backbone,
-            such as a baseline, is left alone.
+            classifier or `video.LiteEval`, such as a baseline, is left alone.
         fraction: of training that is done; beyond 1 it counts as 1.
 
     Raises:
@@ -34,7 +34,7 @@ def set_progress(model: nn.Module, fraction: float) -> None:
         0.4
     """
     for module in model.modules():
-        if isinstance(module, DynamicBackbone | DynamicClassifier):
+        if isinstance(module, Scheduled):
             module.set_progress(min(fraction, 1.0))
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.sar.loss import activation_rate_loss
 from dynbackbones.backbones.sar.schedules import scheduled_temperature
+from dynbackbones.backbones.scheduled import Scheduled
 from dynbackbones.errors import UserError
 from dynbackbones.inference.calibration import meet_rate
 from dynbackbones.layers.gumbel import gumbel_select
@@ -76,7 +77,7 @@ class LiteEvalState(NamedTuple):
     gate: Tensor
 
 
-class LiteEval(nn.Module):
+class LiteEval(Scheduled, nn.Module):
     """Decides for each frame, from coarse features and the fine state, if fine ones are computed.
 
     Where it does not, the first ``coarse_hidden`` entries of the fine LSTM's state and cell become
@@ -156,7 +157,6 @@ class LiteEval(nn.Module):
         self.coarse_hidden, self.fine_hidden = coarse_hidden, fine_hidden
         self.target_rate, self.rate_weight, self.rate_loss = target_rate, rate_weight, rate_loss
         self.temperature, self.synchronise = tuple(temperature), synchronise
-        self.progress = 0.0
         self.coarse_cell = nn.LSTMCell(coarse_channels, coarse_hidden)
         self.fine_cell = nn.LSTMCell(coarse_channels + fine_channels, fine_hidden)
         self.gate = nn.Linear(coarse_channels + 2 * fine_hidden, 2)
@@ -329,16 +329,6 @@ class LiteEval(nn.Module):
             return float(torch.cat([self(*batch).rates for batch in batches]).mean())
 
         return meet_rate(self, rate, target_rate, tolerance, max_steps)
-
-    def set_progress(self, fraction: float) -> None:
-        """Moves the temperature to a share of training done.
-
-        Raises:
-            UserError: ``fraction`` is outside [0, 1].
-        """
-        if not 0 <= fraction <= 1:
-            raise UserError(f"fraction of training must lie in [0, 1], got {fraction}")
-        self.progress = float(fraction)
 
     @property
     def scheduled_temperature(self) -> float:

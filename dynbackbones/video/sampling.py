@@ -27,6 +27,23 @@ def uniform_indices(lengths: Tensor, count: int) -> Tensor:
     return _middles(lengths, torch.arange(count), count)
 
 
+def memory_indices(lengths: Tensor, count: int) -> Tensor:
+    """Frames of AdaFrame's memory: evenly spaced ones, or all of a video that has no more.
+
+    What stands behind the ``min(count, length)`` frames of a video only fills its row.
+
+    Returns:
+        (N, min(count, longest)) indices.
+
+    Raises:
+        UserError: a number is below 1.
+    """
+    check_at_least(1, count=count, lengths=int(lengths.min()))
+    frames = torch.arange(min(count, int(lengths.max())), device=lengths.device)
+    parts = lengths.clamp(max=count)[:, None]
+    return ((lengths[:, None] * (2 * frames + 1)) // (2 * parts)).clamp(max=lengths[:, None] - 1)
+
+
 def random_indices(lengths: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Frames at random, different ones as long as there are: (N,) to (N, count) indices.
 

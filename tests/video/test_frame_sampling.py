@@ -3,6 +3,7 @@ import torch
 
 from dynbackbones import video
 from dynbackbones.errors import UserError
+from dynbackbones.video.sampling import memory_indices
 from tests.messages import naming
 
 LENGTHS = torch.tensor([60, 10, 3, 1])
@@ -46,3 +47,14 @@ def test_numbers_out_of_range(choose):
         choose(torch.tensor([3, 0]), 2)
     with pytest.raises(UserError, match=naming(10)):
         video.frame_exit_indices(LENGTHS, 11)
+
+
+def test_a_memory_is_even_frames_or_all_that_there_are():
+    lengths = torch.tensor([60, 7, 2, 1])
+    index = memory_indices(lengths, 4)
+    assert index[0].tolist() == video.uniform_indices(lengths, 4)[0].tolist()
+    assert index[2, :2].tolist() == [0, 1]
+    assert (index < lengths[:, None]).all()
+    assert memory_indices(lengths[2:], 4)[0].tolist() == [0, 1]
+    with pytest.raises(UserError, match=naming("lengths", 0)):
+        memory_indices(torch.tensor([0]), 4)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.training.loop import set_progress
 
 
+@HOOKS.register_module()
 class ScheduleHook(Hook):
     """Moves the schedules of a run's backbones to the share of training done.
 

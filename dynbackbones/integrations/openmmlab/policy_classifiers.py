@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from mmengine.evaluator import BaseMetric
 from mmpretrain.structures import DataSample
-from torch import Tensor, nn
+from torch import Tensor
 
-from dynbackbones import checkpoints
 from dynbackbones.policy import PolicyStatistics
 
 
 def labels_of(data_samples: Sequence[DataSample]) -> Tensor:
     """(N,) classes of a batch."""
     return torch.cat([sample.gt_label for sample in data_samples])
-
-
-def refuse_other_networks(
-    model: nn.Module,
-    state: Mapping[str, Tensor],
-    prefix: str,
-    title: str,
-    optional: Collection[str] = (),
-) -> None:
-    """For state-dict pre-hooks: mmengine only warns of weights that do not fit, and goes on.
-
-    Raises:
-        UserError: weights are missing, but for those that are ``optional``, or do not fit.
-    """
-    below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-    checkpoints.check_architecture(model.state_dict(), below, f"for {title}", optional=optional)
 
 
 class PolicyUsage(BaseMetric):

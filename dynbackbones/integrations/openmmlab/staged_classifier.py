@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from dynbackbones.classifiers.base import DynamicClassifier
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of, refuse_other_networks
+from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of
+from dynbackbones.integrations.openmmlab.weights import refuse_other_networks
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -28,6 +30,22 @@ def load_pretrained(backbone: Backbone, source: str, prefix: str | None = None) 
         )
     report = checkpoints.load_state(backbone, state, source, prefix=prefix or "")
     print_log(f"{type(backbone).__name__}: {report}", logger="current")
+
+
+def refuse_other_networks(
+    model: nn.Module,
+    state: Mapping[str, Tensor],
+    prefix: str,
+    title: str,
+    optional: Collection[str] = (),
+) -> None:
+    """For state-dict pre-hooks: mmengine only warns of weights that do not fit, and goes on.
+
+    Raises:
+        UserError: weights are missing, but for those that are ``optional``, or do not fit.
+    """
+    below = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    checkpoints.check_architecture(model.state_dict(), below, f"for {title}", optional=optional)
 
 
 def check_backbones(model: nn.Module, state: dict[str, Tensor], source: str) -> None:

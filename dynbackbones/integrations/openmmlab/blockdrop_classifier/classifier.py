@@ -24,7 +24,8 @@ from dynbackbones.integrations.openmmlab.blockdrop_classifier.metrics import (
     BlockUsage as BlockUsage,
 )
 from dynbackbones.integrations.openmmlab.datasets.packed_images import PackedImages as PackedImages
-from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of, refuse_other_networks
+from dynbackbones.integrations.openmmlab.policy_classifiers import labels_of
+from dynbackbones.integrations.openmmlab.weights import refuse_other_networks
 from dynbackbones.policy import PolicyLearning, learned_actions, scheduled_count
 
 PLAIN, CURRICULUM, JOINT = STAGES = ("plain", "curriculum", "joint")
