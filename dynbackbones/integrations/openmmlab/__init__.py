@@ -17,8 +17,8 @@ From `integrations.mmengine`: RandomStateHook, exact resume of any other model's
 SeededSampler (by epochs SeededEpochSampler) and SeededDataset; CheckLabels.
 
 Imported by name, as they need mmseg or mmpretrain: `heads`, `datasets`, `zoom_segmentor`, which has
-ZoomSegmentor, and `blockdrop_classifier`, which holds what training BlockDrop with mmpretrain
-needs.
+ZoomSegmentor, `blockdrop_classifier`, which holds what training BlockDrop with mmpretrain
+needs, and `spatial_context`, pretraining on unlabelled images.
 """
 
 from dynbackbones.integrations.mmengine.resume import RandomStateHook as RandomStateHook

@@ -96,6 +96,24 @@ def test_a_classifier_starts_a_detector(
     assert f"pyramid and heads start from scratch; left out {', '.join(head)}\n" in caplog.text
 
 
+def test_a_spatial_context_network_starts_a_detector(config, tmp_path, caplog, monkeypatch):
+    from dynbackbones.integrations.detectron2.trainer import Trainer
+
+    torch.manual_seed(1)
+    backbone = dynbackbones.build_backbone("resnet18").state_dict()
+    state = {f"backbone.{key}": value for key, value in backbone.items()}
+    state |= {"neck.location.weight": torch.ones(512, 8), "scaling.mean": torch.ones(1280)}
+    torch.save({"state_dict": state, "meta": {"iter": 4}}, tmp_path / "context.pth")
+    model = Trainer.build_model(config(*RESNET))
+    monkeypatch.setattr(logging.getLogger("fvcore"), "propagate", True)
+    with caplog.at_level(logging.INFO):
+        CheckedCheckpointer(model).load(str(tmp_path / "context.pth"))
+    loaded = bottom_up_state(model)
+    compared = [key for key in backbone if not key.endswith("num_batches_tracked")]
+    assert all(torch.equal(loaded[key], backbone[key]) for key in compared)
+    assert "left out neck.location.weight, scaling.mean\n" in caplog.text
+
+
 def test_detectron2s_own_checkpointer_takes_the_default_names(config, classifier, tmp_path):
     from detectron2.checkpoint import DetectionCheckpointer
 
