@@ -28,7 +28,7 @@ FORMATS = ("onnx",)
 _DESCRIPTION = """\
 Write a trained network as an ONNX file that decides for each image and computes only what it
 decided. The file is held against the network by ONNX Runtime before it is written. RetinaNets,
-mmpretrain's classifiers, and mmseg's PSPNet and DeepLabv3 are written whole.
+mmpretrain's classifiers, and mmseg's FCN, PSPNet, DeepLabv3 and semantic FPN are written whole.
 """
 
 

@@ -1,16 +1,13 @@
-"""mmseg's PSPNet and DeepLabv3 as ONNX files: from pixels to a label for each."""
+"""mmseg's segmentors as ONNX files: from pixels to a label for each."""
 
 from __future__ import annotations
 
 import os
-from functools import partial, singledispatch
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmcv.cnn import ConvModule
 from mmseg.models import EncoderDecoder
-from mmseg.models.decode_heads import ASPPHead, PSPHead
 from onnxruntime import InferenceSession
 from torch import Tensor, nn
 
@@ -26,12 +23,10 @@ from dynbackbones.export.files import (
     write_checked,
 )
 from dynbackbones.export.graph import Graph
-from dynbackbones.export.grid import averaging_rows
-from dynbackbones.export.layers import chain, layer
+from dynbackbones.integrations.openmmlab.export_heads import REMEDY, decode, neck_nodes
 from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels
 
 _CHECKED_SIZES = ((96, 128), (75, 90))
-_REMEDY = "add --part backbone"
 
 
 def segmentor_to_onnx(
@@ -44,8 +39,8 @@ def segmentor_to_onnx(
     (N, classes, h, w), and what the backbone chose. The data preprocessor is in the file.
 
     Args:
-        model: mmseg's `EncoderDecoder` with a `PSPHead` or an `ASPPHead` on a backbone of this
-            package; it stays as it is.
+        model: mmseg's `EncoderDecoder` with an `FCNHead`, `PSPHead`, `ASPPHead` or `FPNHead`,
+            without neck or with an `FPN`, on a backbone of this package; it stays as it is.
         path: of the file, ending in ``.onnx``.
         overwrite: replace a file that is there.
 
@@ -67,24 +62,19 @@ def _check(model: nn.Module) -> None:
     if type(model) is not EncoderDecoder or not isinstance(model.backbone, Backbone):
         raise UserError(
             f"a {type(model).__name__} cannot be exported as a whole, only an EncoderDecoder on a "
-            f"backbone of this package can: {_REMEDY}"
-        )
-    if model.with_neck:
-        raise UserError(
-            f"a segmentor with a {type(model.neck).__name__} cannot be exported as a whole: "
-            f"{_REMEDY}"
+            f"backbone of this package can: {REMEDY}"
         )
     mode = model.test_cfg.get("mode", "whole")
     if mode != "whole" or model.data_preprocessor.test_cfg:
         raise UserError(
             f"test_cfg.mode={mode!r}: only 'whole', without a data_preprocessor.test_cfg, can be "
-            f"exported: set it, or {_REMEDY}"
+            f"exported: set it, or {REMEDY}"
         )
     head = model.decode_head
-    if head.out_channels == 1 or head.input_transform is not None:
+    if head.out_channels == 1 or head.input_transform == "resize_concat":
         raise UserError(
-            f"a {type(head).__name__} of one output channel, or of several features, cannot be "
-            f"exported: {_REMEDY}"
+            f"a {type(head).__name__} of one output channel, or of features that it joins, cannot "
+            f"be exported: {REMEDY}"
         )
 
 
@@ -92,7 +82,9 @@ def _nodes(graph: Graph, model: EncoderDecoder) -> Exported:
     """The file's inputs, nodes and outputs."""
     head, exported = model.decode_head, backbone_of_pixels(graph, model)
     features = [exported.features[name] for name in model.backbone.out_names]
-    logits = decode(head, graph, features[head.in_index])
+    if model.with_neck:
+        features = neck_nodes(model.neck, graph, features)
+    logits = decode(head, graph, features)
     size = images.size_of(graph, "images")
     scores = images.interpolate(graph, logits, size, head.align_corners)
     labels = graph.node("ArgMax", scores, axis=1, keepdims=0)
@@ -101,65 +93,6 @@ def _nodes(graph: Graph, model: EncoderDecoder) -> Exported:
     graph.output("logits", logits, shape)
     choices_out(graph, exported)
     return exported
-
-
-@singledispatch
-def decode(head: nn.Module, graph: Graph, x: str) -> str:
-    """The logits that a head makes of a feature map."""
-    raise UserError(
-        f"a {type(head).__name__} cannot be exported, only a PSPHead or an ASPPHead: {_REMEDY}"
-    )
-
-
-@decode.register
-def _psp(head: PSPHead, graph: Graph, x: str) -> str:
-    size = images.size_of(graph, x)
-    grown = [
-        images.interpolate(graph, layer(module, graph, x), size, head.align_corners)
-        for module in head.psp_modules
-    ]
-    joined = graph.node("Concat", x, *grown, axis=1)
-    return chain(graph, joined, [head.bottleneck, head.conv_seg])
-
-
-@decode.register
-def _aspp(head: ASPPHead, graph: Graph, x: str) -> str:
-    whole = layer(head.image_pool, graph, x)
-    parts = [images.interpolate(graph, whole, images.size_of(graph, x), head.align_corners)]
-    parts += [layer(module, graph, x) for module in head.aspp_modules]
-    joined = graph.node("Concat", *parts, axis=1)
-    return chain(graph, joined, [head.bottleneck, head.conv_seg])
-
-
-@layer.register
-def _conv_module(module: ConvModule, graph: Graph, x: str) -> str:
-    if module.with_explicit_padding or module.with_spectral_norm:
-        raise UserError(f"a ConvModule of its own padding or norm cannot be exported: {_REMEDY}")
-    parts = {
-        "conv": module.conv,
-        "norm": module.norm if module.with_norm else None,
-        "act": module.activate if module.with_activation else None,
-    }
-    return chain(graph, x, [parts[name] for name in module.order if parts[name] is not None])
-
-
-@layer.register
-def _adaptive_pool(module: nn.AdaptiveAvgPool2d, graph: Graph, x: str) -> str:
-    count = module.output_size
-    if count == 1:
-        return graph.node("ReduceMean", x, graph.weight([2, 3]))
-    shape, matrices = graph.node("Shape", x), []
-    number, one = graph.weight(np.int64(count)), graph.weight(np.int64(1))
-    for axis in (2, 3):
-        length = graph.node("Gather", shape, graph.weight(np.int64(axis)))
-        starts = graph.node("Mul", graph.weight(np.arange(count)), length)
-        ends = graph.node("Mul", graph.weight(np.arange(1, count + 1)), length)
-        # Rounded down where a window begins, and up where it ends.
-        ends = graph.node("Add", ends, graph.node("Sub", number, one))
-        bounds = [graph.node("Div", edges, number) for edges in (starts, ends)]
-        matrices.append(averaging_rows(graph, *bounds, length))
-    rows = graph.node("MatMul", matrices[0], x)
-    return graph.node("MatMul", rows, graph.node("Transpose", matrices[1]))
 
 
 @torch.no_grad()

@@ -24,14 +24,20 @@ HEAD = {
 }
 PSP = {"type": "PSPHead", "pool_scales": (1, 2, 3, 6)}
 ASPP = {"type": "ASPPHead", "dilations": (1, 6, 12), "align_corners": True}
+FCN = {"type": "FCNHead", "num_convs": 2}
+PYRAMID = {
+    "type": "FPNHead", "in_channels": [16] * 4, "in_index": [0, 1, 2, 3], "channels": 16,
+    "feature_strides": [4, 8, 16, 32],
+}  # fmt: skip
+NECK = {"type": "FPN", "in_channels": [64, 128, 256, 512], "out_channels": 16, "num_outs": 4}
 PIXELS = {"mean": [120, 110, 100], "std": [60, 50, 40], "bgr_to_rgb": True}
 
 
-def segmentor(head=PSP, backbone="SARResNet", **options):
+def segmentor(head=PSP, backbone="SARResNet", stride=8, **options):
     """One of random weights, which tells places apart."""
     model = {
         "type": "EncoderDecoder",
-        "backbone": {"type": backbone, "depth": 18, "output_stride": 8},
+        "backbone": {"type": backbone, "depth": 18, "output_stride": stride},
         "decode_head": {**HEAD, **head},
         "data_preprocessor": {"type": "SegDataPreProcessor", **PIXELS},
         "test_cfg": {"mode": "whole"},
@@ -46,16 +52,23 @@ def segmentor(head=PSP, backbone="SARResNet", **options):
 
 
 @pytest.mark.parametrize(
-    ("head", "backbone", "execution"),
+    ("head", "backbone", "options", "execution"),
     [
-        (PSP, "SARResNet", "skips regions where few are chosen"),
-        (ASPP, "BlockDropResNet", "skips blocks"),
-        (ASPP, "StaticResNet", "static"),
+        (PSP, "SARResNet", {}, "skips regions where few are chosen"),
+        (ASPP, "BlockDropResNet", {}, "skips blocks"),
+        (ASPP, "StaticResNet", {}, "static"),
+        (FCN, "StaticResNet", {}, "static"),
+        (
+            PYRAMID,
+            "SARResNet",
+            {"neck": NECK, "stride": 32},
+            "skips regions where few are chosen",
+        ),
     ],
-    ids=["PSPNet on SAR", "DeepLabv3 on BlockDrop", "DeepLabv3"],
+    ids=["PSPNet on SAR", "DeepLabv3 on BlockDrop", "DeepLabv3", "FCN", "semantic FPN on SAR"],
 )
-def test_the_labels_are_the_segmentors(head, backbone, execution, tmp_path):
-    model = segmentor(head, backbone)
+def test_the_labels_are_the_segmentors(head, backbone, options, execution, tmp_path):
+    model = segmentor(head, backbone, **options)
     report = segmentor_to_onnx(model, tmp_path / "net.onnx")
     assert report.execution == execution
     file = running.session(report.path)
@@ -74,9 +87,14 @@ def test_the_labels_are_the_segmentors(head, backbone, execution, tmp_path):
     ("options", "words"),
     [
         ({"test_cfg": {"mode": "slide", "crop_size": (64, 64), "stride": (32, 32)}}, ["'slide'"]),
-        ({"head": {"type": "FCNHead"}}, ["FCNHead", "PSPHead"]),
+        ({"head": {"type": "GCHead"}}, ["GCHead"]),
+        ({"head": {"type": "EMAHead", "ema_channels": 8, "num_bases": 4, "num_stages": 1}},
+         ["EMAHead", "PSPHead"]),
+        ({"head": PYRAMID, "neck": {**NECK, "num_outs": 5}, "stride": 32}, ["FPN"]),
+        ({"neck": {"type": "MultiLevelNeck", "in_channels": [64, 128, 256, 512],
+                   "out_channels": 512, "scales": [1, 1, 1, 1]}}, ["MultiLevelNeck", "FPN"]),
     ],
-    ids=["slide", "head"],
+    ids=["slide", "kind of FCN", "head", "levels", "neck"],
 )
 def test_segmentors_that_cannot_be(options, words, tmp_path):
     with pytest.raises(UserError, match=naming(*words, "--part backbone")):
