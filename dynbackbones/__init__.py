@@ -14,9 +14,11 @@ from dynbackbones.backbones import CifarResNet as CifarResNet
 from dynbackbones.backbones import Decisions as Decisions
 from dynbackbones.backbones import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones import FeatureInfo as FeatureInfo
+from dynbackbones.backbones import MobileNetV2 as MobileNetV2
 from dynbackbones.backbones import ResNet as ResNet
 from dynbackbones.backbones import SARCifarResNet as SARCifarResNet
 from dynbackbones.backbones import SARDecisions as SARDecisions
+from dynbackbones.backbones import SARMobileNetV2 as SARMobileNetV2
 from dynbackbones.backbones import SARResNet as SARResNet
 from dynbackbones.backbones import build_backbone as build_backbone
 from dynbackbones.backbones import list_backbones as list_backbones

@@ -13,10 +13,12 @@ from dynbackbones.backbones.dynamic import DynamicBackbone as DynamicBackbone
 from dynbackbones.backbones.factory import build_backbone as build_backbone
 from dynbackbones.backbones.factory import list_backbones as list_backbones
 from dynbackbones.backbones.factory import register_backbone as register_backbone
+from dynbackbones.backbones.mobilenet import MobileNetV2 as MobileNetV2
 from dynbackbones.backbones.resnet import ResNet as ResNet
 from dynbackbones.backbones.sar import resnet as _sar_resnet
 from dynbackbones.backbones.sar.cifar_resnet import SARCifarResNet as SARCifarResNet
 from dynbackbones.backbones.sar.decisions import SARDecisions as SARDecisions
+from dynbackbones.backbones.sar.mobilenet import SARMobileNetV2 as SARMobileNetV2
 from dynbackbones.backbones.sar.resnet import SARResNet as SARResNet
 
 _resnext50 = {"depth": 50, **resnet.RESNEXT}
@@ -43,3 +45,5 @@ register_backbone(
     variants={f"sar_{name}": options for name, options in _cifar.items()},
 )
 register_backbone("blockdrop_cifar_resnet", BlockDropCifarResNet, depths=cifar_resnet.PAPER_DEPTHS)
+register_backbone("mobilenet_v2", MobileNetV2, node="MOBILENET")
+register_backbone("sar_mobilenet_v2", SARMobileNetV2, node="SAR_MOBILENET")

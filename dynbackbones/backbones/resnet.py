@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from functools import partial
 
-from torch import Tensor, nn
+from torch import nn
 
-from dynbackbones.backbones.base import Backbone, FeatureInfo
-from dynbackbones.backbones.decisions import Decisions
+from dynbackbones.backbones.base import FeatureInfo
+from dynbackbones.backbones.static import StaticBackbone
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import (
     BasicBlock,
@@ -16,12 +16,7 @@ from dynbackbones.layers.residual import (
     conv_out_size,
     set_activation_checkpointing,
 )
-from dynbackbones.layers.stem import (
-    IMAGENET_STEM_CHANNELS,
-    add_imagenet_stem,
-    run_stem,
-    stem_macs,
-)
+from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS, add_imagenet_stem
 
 LAYOUTS: dict[int, tuple[type[ResidualBlock], tuple[int, int, int, int]]] = {
     18: (BasicBlock, (2, 2, 2, 2)),
@@ -147,31 +142,13 @@ def add_stages(
     return infos
 
 
-class StaticResNet(Backbone):
-    """What static ResNets share: a stem, then stages that all run."""
+class StaticResNet(StaticBackbone):
+    """What static ResNets share."""
 
     holds_resnet = True
 
-    def forward(
-        self, images: Tensor, image_sizes: Sequence[Sequence[int]] | None = None
-    ) -> dict[str, Tensor]:
-        batch = self._check_inputs(images, image_sizes)
-        x = run_stem(self, images)
-        features = {}
-        for name, info in self.feature_info.items():
-            x = features[name] = getattr(self, info.module)(x)
-        self.decisions = Decisions(batch, self._count_macs)
-        return features
-
-    def macs(self, height: int, width: int) -> int:
-        """Multiply-accumulates for an image of this size in pixels."""
-        total = stem_macs(self, height, width)
-        size = feature_size((height, width), self.feature_info["res2"].stride)
-        for info in self.feature_info.values():
-            for block in getattr(self, info.module):
-                total += block.macs(*size)
-                size = feature_size((height, width), info.stride)
-        return total
+    def stages(self) -> dict[str, list[nn.Module]]:
+        return {name: [getattr(self, info.module)] for name, info in self.feature_info.items()}
 
 
 class ResNet(StaticResNet):

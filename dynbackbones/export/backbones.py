@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from dynbackbones.backbones.base import Backbone
-from dynbackbones.backbones.resnet import StaticResNet
+from dynbackbones.backbones.static import StaticBackbone
 from dynbackbones.errors import UserError
 from dynbackbones.export.graph import Graph, Shape
 from dynbackbones.export.layers import chain, stem
@@ -68,17 +68,17 @@ def backbone_nodes(
         UserError: it cannot be exported.
     """
     raise UserError(
-        f"{type(net).__name__} cannot be exported to ONNX: only ResNet, SARResNet, BlockDropResNet "
-        "and their CIFAR forms can, and what dynbackbones.export.backbones.backbone_nodes.register "
-        "makes known"
+        f"{type(net).__name__} cannot be exported to ONNX: only ResNet, MobileNetV2, their SAR "
+        "forms, BlockDropResNet and the forms for CIFAR can, and what "
+        "dynbackbones.export.backbones.backbone_nodes.register makes known"
     )
 
 
 @backbone_nodes.register
 def _static(
-    net: StaticResNet, graph: Graph, images: str, thresholds: str, size: str = ""
+    net: StaticBackbone, graph: Graph, images: str, thresholds: str, size: str = ""
 ) -> Exported:
     x, features = stem(graph, images, net), {}
-    for name, info in net.feature_info.items():
-        x = features[name] = chain(graph, x, net.get_submodule(info.module))
+    for name, modules in net.stages().items():
+        x = features[name] = chain(graph, x, modules)
     return Exported(features)

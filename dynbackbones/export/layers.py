@@ -11,6 +11,7 @@ from torch import nn
 from dynbackbones.errors import UserError
 from dynbackbones.export.graph import Graph
 from dynbackbones.layers.cifar import ZeroChannels
+from dynbackbones.layers.inverted import InvertedResidual
 from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.residual import ResidualBlock
 from dynbackbones.layers.stem import stem_layers
@@ -83,7 +84,7 @@ def residual(graph: Graph, x: str, block: ResidualBlock) -> str:
     """A block's residual branch."""
     for index, (conv, norm) in enumerate(block.residual_layers()):
         if index:
-            x = graph.node("Relu", x)
+            x = layer(block.relu, graph, x)
         x = convolution(graph, x, conv, norm)
     return x
 
@@ -95,8 +96,11 @@ def shortcut(graph: Graph, x: str, block: ResidualBlock) -> str:
 
 @layer.register
 def _residual_block(block: ResidualBlock, graph: Graph, x: str) -> str:
-    out = graph.node("Add", residual(graph, x, block), shortcut(graph, x, block))
-    return graph.node("Relu", out) if block.final_relu else out
+    out = residual(graph, x, block)
+    if isinstance(block, InvertedResidual) and not block.has_shortcut:
+        return out
+    out = graph.node("Add", out, shortcut(graph, x, block))
+    return layer(block.relu, graph, out) if block.final_relu else out
 
 
 @layer.register
@@ -120,6 +124,11 @@ def _linear(module: nn.Linear, graph: Graph, x: str) -> str:
 @layer.register
 def _relu(module: nn.ReLU, graph: Graph, x: str) -> str:
     return graph.node("Relu", x)
+
+
+@layer.register
+def _relu6(module: nn.ReLU6, graph: Graph, x: str) -> str:
+    return graph.node("Clip", x, graph.weight(0.0), graph.weight(6.0))
 
 
 @layer.register

@@ -41,18 +41,18 @@ def _sar(
         behind = isinstance(stage, PaperStage)
         x = x if behind else chain(graph, x, stage.whole_blocks())
         count = len(stage.selectors)
-        grid = Grid(graph, x, stage, size, net.feature_info[name].stride)
+        grid = Grid(graph, x, stage, size, net.stage_stride(name))
         x, masks = _both_branches(graph, grid, x, stage, bounds[:count])
         bounds = bounds[count:]
-        features[name] = x
+        if name in net.feature_info:
+            features[name] = x
         x = chain(graph, x, stage.whole_blocks()) if behind else x
         if masks:
             shape = ("batch", count, stage.groups, f"{name}_rows", f"{name}_columns")
             stacked = [graph.node("Unsqueeze", mask, graph.weight([1])) for mask in masks]
             choices[_PREFIX + name] = Choice(graph.node("Concat", *stacked, axis=1), shape)
-    features["res4"] = x
-    if "res5" in net.feature_info:
-        features["res5"] = chain(graph, x, net.get_submodule(net.feature_info["res5"].module))
+    for name, module in net.behind().items():
+        x = features[name] = chain(graph, x, module)
     if not choices:  # base branches alone decide nothing
         return Exported(features)
     rows = any(sar_rows.can_run(stage.refined_blocks()) for stage in net.stages().values())
@@ -126,11 +126,11 @@ def _masked(graph: Graph, grid: Grid, x: str, block: ResidualBlock, mask: str) -
     out = x
     for index, (conv, norm) in enumerate(block.residual_layers()):
         if index:
-            out = graph.node("Relu", out)
+            out = layer(block.relu, graph, out)
         out = convolution(graph, _groups_times(graph, grid, out, pixels, block.groups), conv, norm)
     out = _groups_times(graph, grid, out, pixels, block.groups)
     out = graph.node("Add", out, shortcut(graph, x, block))
-    return graph.node("Relu", out) if block.final_relu else out
+    return layer(block.relu, graph, out) if block.final_relu else out
 
 
 def _groups_times(graph: Graph, grid: Grid, x: str, pixels: str, groups: int) -> str:
@@ -158,7 +158,8 @@ def _fusion(fusion: Fusion, graph: Graph, grid: Grid, base: str, refinement: str
     weight = graph.node("Unsqueeze", weight, graph.weight([2, 3]))
     other = graph.node("Sub", graph.weight(1.0), weight)
     base = grid.upsample(graph.node("Mul", weight, base))
-    return graph.node("Relu", graph.node("Add", base, graph.node("Mul", other, refinement)))
+    out = graph.node("Add", base, graph.node("Mul", other, refinement))
+    return graph.node("Relu", out) if fusion.final_relu else out
 
 
 @fused.register

@@ -19,9 +19,9 @@ HEADER = """\
 
 Made of the constructors by `make docs`. An option is a keyword of the class, of
 `dynbackbones.build_backbone(name, ...)` and of the lazy configs; a key in YAML, where 0 or ""
-stands for None; and an argument of the type of the same name (`StaticResNet` for `ResNet`) in
-OpenMMLab's configs, beside `out_indices`, `norm_eval`, `init_cfg` and, for a `selection` by name,
-`selection_rate`. Some have OpenMMLab's own names there:
+stands for None; and an argument of the type of the same name (`StaticResNet` for `ResNet`,
+`StaticMobileNetV2` for `MobileNetV2`) in OpenMMLab's configs, beside `out_indices`, `norm_eval`,
+`init_cfg` and, for a `selection` by name, `selection_rate`. Some have OpenMMLab's own names there:
 
 | here | OpenMMLab |
 |---|---|

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -47,17 +47,28 @@ def chain_macs(layers, height: int, width: int) -> int:
     """Multiply-accumulates of layers applied one after another; only convolutions count.
 
     Args:
-        layers: modules; those with a ``stride`` shrink the feature map.
+        layers: modules, also residual blocks and sequences of all these; those with a ``stride``
+            shrink the feature map.
         height, width: size of the input in pixels.
     """
     total = 0
-    for layer in layers:
+    for layer in _in_a_row(layers):
+        if isinstance(layer, ResidualBlock):
+            total += layer.macs(height, width)
         stride = getattr(layer, "stride", 1)
         stride = stride[0] if isinstance(stride, tuple) else stride
         height, width = conv_out_size(height, stride), conv_out_size(width, stride)
         if isinstance(layer, nn.Conv2d):
             total += layer.weight.numel() * height * width
     return total
+
+
+def _in_a_row(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    for layer in layers:
+        if isinstance(layer, nn.Sequential):
+            yield from _in_a_row(layer)
+        else:
+            yield layer
 
 
 def mask_groups(x: Tensor, mask: Tensor) -> Tensor:
@@ -99,6 +110,8 @@ class ResidualBlock(nn.Module, ABC):
 
     Attributes:
         stride, dilation, groups, cardinality, expansion: as given.
+        activation: the class of the activation, of this kind of block.
+        linear: whether none follows the sum, in this kind of block.
         activation_checkpointing: compute the block's activations a second time in the backward
             pass instead of keeping them; see `set_activation_checkpointing`.
         packed: the convolutions are `PackedConv2d` without norm layers behind them; see
@@ -114,6 +127,8 @@ class ResidualBlock(nn.Module, ABC):
     """
 
     expansion: float = 1
+    activation: type[nn.Module] = nn.ReLU
+    linear = False
     activation_checkpointing = False
     packed = False
     native_rows: NativeRows | None = None
@@ -136,22 +151,28 @@ class ResidualBlock(nn.Module, ABC):
     ) -> None:
         super().__init__()
         self.expansion = type(self).expansion if expansion is None else expansion
-        width = round(out_channels / self.expansion)
-        self._check_groups(in_channels, width, groups, cardinality)
         self.in_channels = in_channels
         self.out_channels = out_channels
+        width = self._inner_channels()
+        self._check_groups(in_channels, width, groups, cardinality)
         self.stride = stride
         self.groups = groups
         self.cardinality = cardinality
         self.dilation = dilation
-        self.final_relu = final_relu
+        self.final_relu = final_relu and not self.linear
         convs = self._convs(width, stride, first_dilation or dilation, dilation, stride_in_1x1)
         self.depth = len(convs)
+        self._add_layers(convs, norm)
+        self.relu = self.activation(inplace=True)
+        self.downsample = self._shortcut(stride, norm, pooled_shortcut)
+
+    def _inner_channels(self) -> int:
+        return round(self.out_channels / self.expansion)
+
+    def _add_layers(self, convs: list[nn.Conv2d], norm: NormLayer) -> None:
         for index, conv in enumerate(convs, start=1):
             self.add_module(f"conv{index}", conv)
             self.add_module(f"bn{index}", norm(conv.out_channels))
-        self.relu = nn.ReLU(inplace=True)
-        self.downsample = self._shortcut(stride, norm, pooled_shortcut)
 
     def _check_groups(self, in_channels: int, width: int, groups: int, cardinality: int) -> None:
         of_block = f"of a {type(self).__name__}"

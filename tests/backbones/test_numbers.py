@@ -11,7 +11,7 @@ from dynbackbones.backbones import DynamicBackbone
 
 NAMES = [f"{kind}resnet18" for kind in ("", "sar_", "blockdrop_")]
 NAMES += [f"{kind}cifar_resnet20" for kind in ("", "sar_", "blockdrop_")]
-NAMES += ["sar_resnext50_32x4d"]
+NAMES += ["sar_resnext50_32x4d", "mobilenet_v2", "sar_mobilenet_v2"]
 SIZES = [(47, 64), (33, 40)]
 
 

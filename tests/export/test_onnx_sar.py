@@ -24,6 +24,7 @@ NETWORKS = {
     "grid": lambda: dynbackbones.SARResNet(18, grid_size=3),
     "resnet": lambda: dynbackbones.SARResNet(18, layout="resnet", base_scale=4, deep_stem=True),
     "more groups than masks": lambda: dynbackbones.build_backbone("sar_resnext50_32x4d"),
+    "inverted residuals": lambda: dynbackbones.SARMobileNetV2(alpha=2),
     "base alone": lambda: dynbackbones.SARCifarResNet(20, branches="base"),
     "refinement alone": lambda: dynbackbones.SARCifarResNet(20, branches="refinement"),
 }

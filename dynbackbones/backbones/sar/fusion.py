@@ -27,6 +27,7 @@ class Fusion(nn.Module):
         channels: C of the output.
         base_scale: pixels of the refinement branch per pixel of the base branch, on each axis.
         norm: constructor of the norm layers.
+        final_relu: apply a ReLU to the sum.
     """
 
     reduction = 16
@@ -38,9 +39,11 @@ class Fusion(nn.Module):
         channels: int,
         base_scale: int,
         norm: NormLayer,
+        final_relu: bool = True,
     ) -> None:
         super().__init__()
         self.base_scale = base_scale
+        self.final_relu = final_relu
         self.base_projection = _projection(base_channels, channels, norm)
         self.refinement_projection = _projection(refinement_channels, channels, norm)
         self.attention = nn.Sequential(
@@ -55,13 +58,13 @@ class Fusion(nn.Module):
         base = self.base_projection(base)
         refinement = self.refinement_projection(refinement)
         weight = self.attention(grid.image_mean(base, self.base_scale))
-        if _blends_at_once(refinement):
+        if self.final_relu and _blends_at_once(refinement):
             return _blend_at_once_(refinement, base, weight, 1 - weight, self.base_scale)
         weight = weight[:, :, None, None]
-        if _blends(refinement, self.base_scale, grid):
+        if self.final_relu and _blends(refinement, self.base_scale, grid):
             return _blend_(weight * base, 1 - weight, refinement, self.base_scale)
-        upsampled = _upsample(base, self.base_scale, grid)
-        return F.relu(weight * upsampled + (1 - weight) * refinement, inplace=True)
+        fused = weight * _upsample(base, self.base_scale, grid) + (1 - weight) * refinement
+        return F.relu(fused, inplace=True) if self.final_relu else fused
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates for a refinement branch of this size in pixels."""

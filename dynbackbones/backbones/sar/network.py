@@ -15,7 +15,7 @@ from dynbackbones.backbones.resnet import feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
 from dynbackbones.backbones.sar.guidance import guidance_loss
 from dynbackbones.backbones.sar.loss import activation_rate_loss, rates_of
-from dynbackbones.backbones.sar.options import SAROptions
+from dynbackbones.backbones.sar.options import SAROptions, check_cells
 from dynbackbones.backbones.sar.paper_stage import PaperStage
 from dynbackbones.backbones.sar.schedules import (
     TARGET_WORDS,
@@ -26,12 +26,14 @@ from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage, StageOutput
 from dynbackbones.backbones.sar.tracking import follow_target
 from dynbackbones.layers.norm import NormLayer
-from dynbackbones.layers.residual import BlockMaker, ResidualBlock
+from dynbackbones.layers.residual import BlockMaker, ResidualBlock, chain_macs
 from dynbackbones.layers.stem import run_stem, stem_macs
 
 
 class SARBackbone(DynamicBackbone):
-    """A stem, three SAR stages called ``layer1`` to ``layer3``, and perhaps a ``layer4``.
+    """A stem, SAR stages called ``layer1``, ``layer2`` and so on, and perhaps ordinary stages.
+
+    Unless a derived class says otherwise, three SAR stages and perhaps an ordinary ``layer4``.
 
     Args:
         in_channels: channels of the images.
@@ -95,10 +97,11 @@ class SARBackbone(DynamicBackbone):
         Raises:
             ValueError: the channels of a stage are not divisible as the options ask for.
         """
+        check_cells(options, 3)
         for index in range(3):
             dilated = dilates and index == 2
             cells = options.cell_size[index] * (2 if dilated else 1)
-            with _named_in_errors(f"stage {index + 1} (res{index + 2})"):
+            with named_in_errors(f"stage {index + 1} (res{index + 2})"):
                 stage = PaperStage(
                     block,
                     in_channels,
@@ -129,7 +132,7 @@ class SARBackbone(DynamicBackbone):
                 refinement branches.
         """
         init_weights(self)
-        starting = list(self._last_stage() or ())
+        starting = [block for stage in self._stages_behind() for block in stage]
         for stage in self.stages().values():
             starting += [*stage.base, *stage.whole_blocks()]
             for layer in stage.fusion.modules():
@@ -143,15 +146,25 @@ class SARBackbone(DynamicBackbone):
         """The SAR stages by the name of the feature in which they end."""
         return {"res2": self.layer1, "res3": self.layer2, "res4": self.layer3}
 
+    def stage_stride(self, name: str) -> int:
+        """Input pixels per pixel of a SAR stage's refinement branch."""
+        return self.feature_info[name].stride
+
+    def behind(self) -> dict[str, list[nn.Module]]:
+        """What runs behind the SAR stages, in order, by the features in which it ends.
+
+        ``res4`` is what the last one hands on, not its fusion.
+        """
+        return {"res4": [], **({"res5": [self.layer4]} if hasattr(self, "layer4") else {})}
+
+    def _stages_behind(self) -> list[nn.Module]:
+        return [module for modules in self.behind().values() for module in modules]
+
     def parts(self) -> list[list[nn.Module]]:
         stages, parts = list(self.stages().values()), super().parts()
         return [
             part[0].frozen_parts() if part[0] in stages else part for part in parts
         ]
-
-    def _last_stage(self) -> nn.Sequential | None:
-        """The ordinary stage behind them, whose output is res5, where there is one."""
-        return getattr(self, "layer4", None)
 
     def own_parameters(self) -> dict[str, list[nn.Parameter]]:
         return {"selector": [p for s in self.stages().values() for p in s.selectors.parameters()]}
@@ -206,12 +219,13 @@ class SARBackbone(DynamicBackbone):
         features, outputs = {}, {}
         for name, stage in self.stages().items():
             outputs[name] = output = self._run_stage(name, stage, x, batch.sizes)
-            features[name] = output.fused
+            if name in self.feature_info:
+                features[name] = output.fused
             x = output.out
-        features["res4"] = x
-        last = self._last_stage()
-        if last is not None:
-            features["res5"] = last(x)
+        for name, modules in self.behind().items():
+            for module in modules:
+                x = module(x)
+            features[name] = x
 
         self.decisions = self._describe(batch, outputs)
         if self.records_auxiliary:
@@ -220,16 +234,12 @@ class SARBackbone(DynamicBackbone):
                 self._track(outputs)
         return features
 
-    def _stage_stride(self, name: str) -> int:
-        """Input pixels per pixel of a SAR stage's refinement branch."""
-        return self.feature_info[name].stride
-
     def _run_stage(
         self, name: str, stage: SARStage, x: Tensor, sizes: list[tuple[int, int]] | None
     ) -> StageOutput:
         valid = None
         if sizes is not None:
-            stride = self._stage_stride(name)
+            stride = self.stage_stride(name)
             valid = _made_on(x.device, [feature_size(size, stride) for size in sizes])
         override = self.selection and partial(self.selection.masks, name, len(x))
         return stage(
@@ -268,7 +278,7 @@ class SARBackbone(DynamicBackbone):
 
     def _edges(self, name: str, output: StageOutput) -> tuple[Tensor, Tensor]:
         """Borders of a stage's rows and columns of cells in pixels of the images."""
-        stride, grid = self._stage_stride(name), output.grid
+        stride, grid = self.stage_stride(name), output.grid
         return grid.row_edges * stride, grid.col_edges * stride
 
     def _describe(self, batch: Batch, outputs: dict[str, StageOutput]) -> Decisions:
@@ -313,21 +323,19 @@ class SARBackbone(DynamicBackbone):
         """
         total = float(stem_macs(self, height, width))
         for name, stage in self.stages().items():
-            stride = self._stage_stride(name)
+            stride = self.stage_stride(name)
             size = feature_size((height, width), stride)
             refined = size[0] * size[1] * stage.groups * share
             before = feature_size((height, width), stride // stage.first_stride)
             total += stage.static_macs(size, before)
             total += refined * float(stage.macs_per_refined_pixel().sum())
-        size = feature_size((height, width), self.feature_info["res4"].stride)
-        for block in self._last_stage() or ():
-            total += block.macs(*size)
-            size = feature_size((height, width), self.feature_info["res5"].stride)
-        return total
+            stride *= stage.last_stride
+        size = feature_size((height, width), stride)
+        return total + chain_macs(self._stages_behind(), *size)
 
 
 @contextmanager
-def _named_in_errors(place: str) -> Iterator[None]:
+def named_in_errors(place: str) -> Iterator[None]:
     """Values that are refused inside are said to be those of this place."""
     try:
         yield

@@ -92,11 +92,20 @@ class SAROptions:
 
     def _check_regions(self) -> None:
         cells, grid = self.cell_size, self.grid_size
-        three = isinstance(cells, Sequence) and len(cells) == 3
-        if not three or not all(isinstance(c, int) and c >= 1 for c in cells):
-            raise ValueError(f"cell_size must be three positive integers, got {cells!r}")
+        listed = isinstance(cells, Sequence) and not isinstance(cells, str)
+        if not listed or not all(isinstance(c, int) and c >= 1 for c in cells):
+            raise ValueError(f"cell_size must be positive integers, got {cells!r}")
         if grid is not None and not (isinstance(grid, int) and grid >= 1):
             raise ValueError(f"grid_size must be a positive integer or None, got {grid!r}")
+
+
+def check_cells(options: SAROptions, stages: int) -> None:
+    """Raises a ValueError unless there is an edge of regions for each SAR stage."""
+    if len(options.cell_size) != stages:
+        raise ValueError(
+            f"cell_size must be {stages} positive integers, one for each stage with regions, got "
+            f"{options.cell_size!r}"
+        )
 
 
 def with_defaults(options: SAROptions, **defaults: Any) -> SAROptions:

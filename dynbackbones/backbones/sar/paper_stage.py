@@ -32,6 +32,7 @@ class PaperStage(SARStage):
         dilation: of all 3x3 convolutions.
         selector_margin: see `RegionSelector`.
         norm: constructor of the norm layers.
+        refined_block: of the refinement branch, where that has others.
         branches: ``"both"``; ``"base"`` for the base branch alone; or ``"refinement"``, where the
             base branch serves the selectors alone.
     """
@@ -55,6 +56,7 @@ class PaperStage(SARStage):
         dilation: int,
         selector_margin: float,
         norm: NormLayer,
+        refined_block: BlockMaker | None = None,
         branches: str = "both",
     ) -> None:
         dilated = base == "dilated"
@@ -82,7 +84,7 @@ class PaperStage(SARStage):
             for _ in range(refined_blocks)
         )
         self.refinement = nn.ModuleList(
-            block(
+            (refined_block or block)(
                 in_channels if index == 0 else refinement_channels,
                 refinement_channels,
                 dilation=dilation,
@@ -97,7 +99,9 @@ class PaperStage(SARStage):
         elif branches == "refinement":
             self.fusion = RefinementAlone(refinement_channels, channels, norm)
         else:
-            self.fusion = Fusion(base_channels, refinement_channels, channels, scale, norm)
+            widths = base_channels, refinement_channels, channels
+            self.fusion = Fusion(*widths, scale, norm, final_relu=not self.base[0].linear)
+        self.last_stride = transition_stride
         self.transition = block(
             channels,
             channels,

@@ -20,7 +20,7 @@ from dynbackbones.backbones.resnet import (
     kind_title,
 )
 from dynbackbones.backbones.sar.network import SARBackbone
-from dynbackbones.backbones.sar.options import SAROptions, with_defaults
+from dynbackbones.backbones.sar.options import SAROptions, check_cells, with_defaults
 from dynbackbones.backbones.sar.resnet_stage import ResNetStage
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.signature import takes
@@ -203,6 +203,7 @@ class SARResNet(SARBackbone):
 
     def _lay_around_resnet(self, options: SAROptions, norm: NormLayer) -> None:
         """Replaces the first three stages of a ResNet."""
+        check_cells(options, 3)
         for index in range(3):
             name = f"layer{index + 1}"
             blocks = list(self.get_submodule(name))

@@ -84,7 +84,7 @@ class SARStage(nn.Module):
         base: its blocks.
         selectors: one for each block of the refinement branch, reading the base block beside it.
         fusion: of both branches' outputs.
-        first_stride: of what stands before both branches.
+        first_stride, last_stride: of what stands before and behind both branches.
         whole_name: what `whole_blocks` are called where their time is shown.
     """
 
@@ -92,7 +92,7 @@ class SARStage(nn.Module):
     base: nn.ModuleList
     selectors: nn.ModuleList
     fusion: nn.Module
-    first_stride = 1
+    first_stride = last_stride = 1
     whole_name = "transition"
 
     def __init__(

@@ -4,8 +4,8 @@ Configs of mmseg, mmpretrain and mmdet name it once:
 
     custom_imports = dict(imports=["dynbackbones.integrations.openmmlab"])
 
-backbones    SARResNet, BlockDropResNet, StaticResNet, and for CIFAR CifarResNet,
-             SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
+backbones    SARResNet, BlockDropResNet, StaticResNet, SARMobileNetV2, StaticMobileNetV2, and for
+             CIFAR CifarResNet, SARCifarResNet and BlockDropCifarResNet (weights: their init_cfg)
 hook         DynamicBackboneHook, all that training needs (its parts: integrations.mmengine, of
              which DecisionMeterHook has a name in configs, too)
 pictures     RegionPictureHook, what was refined, as pictures
@@ -32,7 +32,9 @@ from dynbackbones.integrations.openmmlab.backbones import (
 from dynbackbones.integrations.openmmlab.backbones import BlockDropResNet as BlockDropResNet
 from dynbackbones.integrations.openmmlab.backbones import CifarResNet as CifarResNet
 from dynbackbones.integrations.openmmlab.backbones import SARCifarResNet as SARCifarResNet
+from dynbackbones.integrations.openmmlab.backbones import SARMobileNetV2 as SARMobileNetV2
 from dynbackbones.integrations.openmmlab.backbones import SARResNet as SARResNet
+from dynbackbones.integrations.openmmlab.backbones import StaticMobileNetV2 as StaticMobileNetV2
 from dynbackbones.integrations.openmmlab.backbones import StaticResNet as StaticResNet
 from dynbackbones.integrations.openmmlab.dcan.hook import DCANHook as DCANHook
 from dynbackbones.integrations.openmmlab.dcan.style import (

@@ -40,8 +40,8 @@ _SPEAK_OF = {
     "selection": "selection",
     "selection_rate": "selection",
 }
-# mmseg, mmpretrain and mmdet have a ResNet each, which report no MACs.
-_NAMES = {"ResNet": "StaticResNet"}
+# mmseg, mmpretrain and mmdet have these too, which report no MACs.
+_NAMES = {"ResNet": "StaticResNet", "MobileNetV2": "StaticMobileNetV2"}
 # With three stages these classify: the last one's features come out unless others are asked for.
 _LAST_STAGE_ONLY = ("cifar_resnet", "sar_cifar_resnet", "blockdrop_cifar_resnet")
 
