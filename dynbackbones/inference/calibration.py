@@ -1,5 +1,6 @@
 """The spending knob: meet an activation rate or block usage in evaluation without retraining."""
 
+import inspect
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,20 +17,15 @@ from dynbackbones.inference.time_budget import ReachedTime
 
 @runtime_checkable
 class CalibratesItself(Protocol):
-    """What chooses otherwise than by logits above a threshold: zooms, exits of a classifier."""
+    """What chooses otherwise than by logits above a threshold: zooms, exits of a classifier.
+
+    Its ``calibrate`` takes ``target_ms`` too where it knows how long its parts take.
+    """
 
     def calibrate(
         self, images: Iterable, *, target_rate: float | None, target_macs: float | None
     ) -> float:
         """Meets a budget; returns what was reached."""
-
-
-@runtime_checkable
-class MeetsTime(CalibratesItself, Protocol):
-    """One of these that knows how long its parts take."""
-
-    def step_milliseconds(self, images: Tensor) -> Tensor:
-        """Milliseconds of an image that leaves after each step."""
 
 
 @torch.no_grad()
@@ -64,8 +60,8 @@ def calibrate(
             the median on this machine: give the network as it will run, such as what
             `optimize_for_inference` returns. How long which rate takes is measured once for each
             network, type, number of threads and size of the images, and kept below
-            ``~/.cache/dynbackbones``; measure while nothing else runs. Of a classifier with exits,
-            whose images differ in what they take, in the mean.
+            ``~/.cache/dynbackbones``; measure while nothing else runs. Of a zoom and of a
+            classifier with exits, whose images differ in what they take, in the mean.
         tolerance: distance from the target that is good enough.
         max_steps: forward passes over ``images`` at most, besides the first two.
 
@@ -90,7 +86,7 @@ def calibrate(
     """
     if isinstance(net, CalibratesItself):
         targets = {"target_rate": target_rate, "target_macs": target_macs}
-        if isinstance(net, MeetsTime):
+        if "target_ms" in inspect.signature(net.calibrate).parameters:
             targets["target_ms"] = target_ms
         elif target_ms is not None:
             raise ValueError(f"a {type(net).__name__} is not set for target_ms; give target_macs")

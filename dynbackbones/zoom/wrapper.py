@@ -112,22 +112,26 @@ class Zoom(nn.Module):
         *,
         target_rate: float | None = None,
         target_macs: float | None = None,
+        target_ms: float | None = None,
     ) -> float:
         """Finds the one threshold with which images cost a budget in the mean.
 
         Args:
             images: typical ones, not those of the evaluation.
             target_rate: share of patches, in [0, 1]; or
-            target_macs: of an image, coarse pass and policy included.
+            target_macs: of an image, coarse pass and policy included; or
+            target_ms: milliseconds of an image alone on this machine, which are measured first for
+                each size, so give the zoom as it will run.
 
         Returns:
-            The rate, or the MACs, that the images reach.
+            The rate, the MACs or the milliseconds that the images reach.
 
         Raises:
-            ValueError: not one of the two is given, it is out of range, or there are no images.
-            UserError: ``target_macs`` is less than the coarse pass costs.
+            ValueError: not one of them is given, it is out of range, or there are no images.
+            UserError: the target is less than the coarse pass costs.
         """
-        return find_threshold(self, images, target_rate, target_macs)
+        targets = {"target_rate": target_rate, "target_macs": target_macs, "target_ms": target_ms}
+        return find_threshold(self, images, targets)
 
     @torch.no_grad()
     def anytime(

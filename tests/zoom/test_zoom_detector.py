@@ -8,6 +8,7 @@ import torch
 
 from dynbackbones import calibrate
 from dynbackbones.errors import UserError
+from dynbackbones.zoom import calibration
 from dynbackbones.zoom.budget import best_of, threshold_for, worth_looking
 from tests.messages import names, naming
 from tests.zoom.bright import bright_zoom, image_with
@@ -142,6 +143,35 @@ def test_the_threshold_is_saved_and_copied():
     other = bright_zoom(policy="random")
     other.load_state_dict(zoom.state_dict())
     assert other.threshold == zoom.threshold == copy.deepcopy(zoom).threshold
+
+
+def test_calibration_meets_a_mean_time(monkeypatch):
+    torch.manual_seed(0)
+    images = [torch.rand(1, 96, 128) * 0.4 for _ in range(5)] + [torch.rand(1, 40, 64) * 0.4]
+    zoom, asked = bright_zoom(policy="random"), []
+
+    def prices(zoom, image):
+        asked.append(tuple(image.shape[1:]))
+        return {"coarse": 20.0, "policy": 1.0, "crop": 7.0 if image.shape[1] == 96 else 5.0}
+
+    monkeypatch.setattr(calibration, "measured_prices", prices)
+    reached = calibrate(zoom, images, target_ms=48.0)
+    assert asked == [(96, 128), (40, 64)]  # each size once
+    zoom(images)
+    taken = [int(mask.sum()) for mask in zoom.decisions.chosen]
+    assert reached == pytest.approx(21 + (7 * sum(taken[:5]) + 5 * taken[5]) / 6)
+    assert 48 - 7 / 6 < reached <= 48
+    with pytest.raises(UserError, match=naming("target_ms", "21")):
+        calibrate(zoom, images, target_ms=10.0)
+
+
+def test_times_are_measured_with_crops_and_nothing_changes():
+    zoom = bright_zoom(rate=0.25, batch_crops=3)
+    zoom.threshold.fill_(0.125)
+    prices = calibration.measured_prices(zoom, image_with(FAR))
+    assert set(prices) == {"coarse", "policy", "crop"} and min(prices.values()) > 0
+    assert int(zoom.decisions.chosen[0].sum()) == 3
+    assert zoom.rate == 0.25 and float(zoom.threshold) == 0.125
 
 
 def test_calibration_says_when_values_are_tied():
