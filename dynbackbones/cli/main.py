@@ -40,6 +40,9 @@ COMMANDS = {
     "stream-table": Command("stream_table", "key frames of a video beside the alternatives"),
     "make-proposals": Command("make_proposals", "find boxes in unlabelled images"),
     "visualize": Command("visualize", "draw what a detector refined or ran"),
+    "video-features": Command(
+        "video_features", "encode videos, to train AdaFrame and LiteEval on"
+    ),
     "stream": Command("stream", "run a trained model on some frames of a video"),
     "convert": Command("convert", "give a checkpoint another library's names"),
     "export": Command("export", "write a trained network as an ONNX file that skips"),

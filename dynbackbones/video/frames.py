@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -122,6 +124,37 @@ def _remaining(capture: Any, image: np.ndarray) -> Iterator[Frame]:
             number += 1
     finally:
         capture.release()
+
+
+def sampled(source: Iterable[Frame], rate: float) -> Iterator[Frame]:
+    """Some frames of a video by their times, whatever their distance; all where nothing tells it.
+
+    Args:
+        source: frames with ``seconds``; times that do not rise are ignored with a warning, and the
+            frame's time is taken to be the one before.
+        rate: frames in a second, of which there is at most one in each such part of time.
+
+    Raises:
+        UserError: the rate is not positive.
+    """
+    if not 0 < rate < float("inf"):
+        raise UserError(f"rate of frames must be positive, got {rate}")
+    due, last, warned = 0.0, float("-inf"), False
+    for frame in source:
+        if frame.seconds is None:
+            yield frame
+            continue
+        if frame.seconds <= last and not warned:
+            warned = True
+            warnings.warn(
+                f"the time of frame {frame.name}, {frame.seconds:.3f} s, is not after the one "
+                "before; such frames count as if they came with it",
+                stacklevel=2,
+            )
+        last = max(last, frame.seconds)
+        if last >= due - 1e-6:
+            due = (math.floor(last * rate + 1e-6) + 1) / rate
+            yield frame
 
 
 def frame_rate(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -> float:

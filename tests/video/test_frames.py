@@ -6,7 +6,7 @@ from PIL import Image
 
 from dynbackbones import video
 from dynbackbones.errors import UserError
-from dynbackbones.video.frames import frame_rate
+from dynbackbones.video.frames import Frame, frame_rate, sampled
 from tests.messages import naming
 from tests.video.toy_clip import panned
 
@@ -109,3 +109,17 @@ def test_a_stream_takes_the_frames(movie):
 def test_a_camera_that_is_not_there_is_named():
     with pytest.raises(UserError, match=naming("camera 99", "not there")):
         video.frames(99)
+
+
+def test_frames_are_sampled_by_their_times():
+    def taken(*times, rate=1.0):
+        return [frame.seconds for frame in sampled((Frame(None, t) for t in times), rate)]
+
+    assert taken(0, 0.1, 0.9, 1.0, 1.2, 3.7, 3.9, 4.1) == [0, 1.0, 3.7, 4.1]
+    assert len(taken(*(n / 25 for n in range(250)), rate=2)) == 20
+    assert taken(*(n / 10 for n in range(10)), rate=100) == [n / 10 for n in range(10)]
+    assert len(taken(None, None, None)) == 3
+    with pytest.warns(UserWarning, match="0.000"):
+        assert taken(0, 2, 0, 0, 2.5, 3) == [0, 2, 3]
+    with pytest.raises(UserError, match=naming("rate", 0)):
+        taken(1, rate=0)
