@@ -1,4 +1,4 @@
-"""Pictures of segmentations and of the regions refined for them, as fig. 7 of the SAR paper."""
+"""Pictures of what was refined for segmentations and classes, as figs. 6 and 7 of the SAR paper."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dynbackbones.integrations.mmengine.runner import unwrap_model
 COLUMNS = 3
 LABEL_OPACITY = 0.6
 TITLE_HEIGHT = 22  # pixels
+PANEL_WIDTH = 224  # at least, of classified images
 
 
 @HOOKS.register_module()
@@ -27,7 +28,8 @@ class RegionPictureHook(Hook):
     """Adds pictures of a few images to the visualiser in every validation and test.
 
     A picture shows the image, ground truth, prediction and, for a backbone that chooses regions,
-    what each stage refined. Only the main process draws.
+    what each stage refined; of a classifier the image as the network saw it, and its classes. Only
+    the main process draws.
 
     Args:
         num_images: the first images of the set are shown.
@@ -54,26 +56,54 @@ class RegionPictureHook(Hook):
             self._show(runner, mode, data_batch, outputs)
 
     def _show(self, runner: Runner, mode: str, data_batch: Any, outputs: Sequence) -> None:
+        # A runner that only tests would load the training set to say its iteration.
+        step = runner.iter if mode == "val" else runner.message_hub.get_info("iter", 0)
         for index, output in enumerate(outputs):
             if self._shown >= self.num_images or runner.rank != 0:
                 return
-            image = cv2.imread(output.img_path)
-            if image is None:
-                runner.logger.warning(f"no picture of {output.img_path}: it cannot be read")
-                continue
-            maps = {
-                title: getattr(output, field).data[0].cpu().numpy()
-                for title, field in (("ground truth", "gt_sem_seg"), ("prediction", "pred_sem_seg"))
-                if field in output
-            }
-            picture = segmentation_picture(
-                np.ascontiguousarray(image[..., ::-1]),
-                maps,
-                refined_shares(unwrap_model(runner), data_batch, index),
-                runner.visualizer.dataset_meta["palette"],
-            )
-            runner.visualizer.add_image(f"{mode}_{self._shown}", picture, step=runner.iter)
-            self._shown += 1
+            draw = _classified if hasattr(output, "pred_score") else _segmented
+            picture = draw(runner, data_batch, index, output)
+            if picture is not None:
+                runner.visualizer.add_image(f"{mode}_{self._shown}", picture, step=step)
+                self._shown += 1
+
+
+def _segmented(runner: Runner, data_batch: Any, index: int, output: Any) -> np.ndarray | None:
+    """The picture of a segmented image; None where it cannot be read."""
+    image = cv2.imread(output.img_path)
+    if image is None:
+        runner.logger.warning(f"no picture of {output.img_path}: it cannot be read")
+        return None
+    maps = {
+        title: getattr(output, field).data[0].cpu().numpy()
+        for title, field in (("ground truth", "gt_sem_seg"), ("prediction", "pred_sem_seg"))
+        if field in output
+    }
+    return segmentation_picture(
+        np.ascontiguousarray(image[..., ::-1]),
+        maps,
+        refined_shares(unwrap_model(runner), data_batch, index),
+        runner.visualizer.dataset_meta["palette"],
+    )
+
+
+def _classified(runner: Runner, data_batch: Any, index: int, output: Any) -> np.ndarray:
+    """The picture of a classified image, as the network saw it."""
+    model = unwrap_model(runner)
+    image = data_batch["inputs"][index].permute(1, 2, 0).cpu().numpy()
+    if getattr(model.data_preprocessor, "to_rgb", False):
+        image = image[..., ::-1]
+    times = -(-PANEL_WIDTH // image.shape[1])
+    image = np.ascontiguousarray(image.repeat(times, axis=0).repeat(times, axis=1))
+    names = (runner.visualizer.dataset_meta or {}).get("classes")
+    truth, found = (
+        names[int(label[0])] if names else f"class {int(label[0])}"
+        for label in (output.gt_label, output.pred_label)
+    )
+    seen = "" if truth == found else f", taken for {found}"
+    caption = f"{truth}{seen}: {float(output.pred_score.max()):.2f}"
+    shares = refined_shares(model, data_batch, index)
+    return segmentation_picture(image, {}, shares, (), caption)
 
 
 def refined_shares(model: nn.Module, data_batch: Any, index: int) -> dict[str, Tensor]:
@@ -83,7 +113,7 @@ def refined_shares(model: nn.Module, data_batch: Any, index: int) -> dict[str, T
     image once more.
 
     Args:
-        model: a segmentor.
+        model: a segmentor or a classifier.
         data_batch: as its data loader gives it.
         index: of the image in the batch.
 
@@ -116,6 +146,7 @@ def segmentation_picture(
     label_maps: Mapping[str, np.ndarray],
     shares: Mapping[str, Tensor],
     palette: Sequence[Sequence[int]],
+    caption: str = "image",
 ) -> np.ndarray:
     """The panels of one image in rows of three.
 
@@ -124,11 +155,12 @@ def segmentation_picture(
         label_maps: title to (H, W) classes; 255 and other values without a colour stay as they are.
         shares: stage to what it refined, see `refined_shares`.
         palette: RGB of each class.
+        caption: of the image.
 
     Returns:
         uint8, RGB.
     """
-    panels = [add_title(image, "image")]
+    panels = [add_title(image, caption)]
     for title, labels in label_maps.items():
         panels.append(add_title(overlay_labels(image, labels, palette), title))
     for stage, share in shares.items():

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +14,12 @@ from dynbackbones.integrations.openmmlab.pictures import (
     segmentation_picture,
 )
 
+RECIPES = Path(__file__).parents[3] / "configs" / "pretrain" / "_base_" / "recipes"
+CLASSIFIER = f"""
+_base_ = {str(RECIPES / "sar_resnet20_cifar10-small.py")!r}
+custom_hooks = [*_base_.custom_hooks, dict(type="RegionPictureHook", num_images=2)]
+model = dict(backbone=dict(selector_margin=0))
+"""
 CAMVID = "mmseg/{}r18_pspnet_1xb4-3k_camvid-240x320.py"
 PANEL = (64 + TITLE_HEIGHT + 2, 80 + 2)
 
@@ -123,3 +131,28 @@ def test_an_image_that_cannot_be_read(tiny_config, tmp_path, tiny_root, caplog):
     runner.logger.warning = said.append
     hook._show(runner, "val", {}, [sample])
     assert said == [f"no picture of {tmp_path / 'absent.jpg'}: it cannot be read"]
+
+
+def test_classified_images_are_drawn_as_the_network_saw_them(tool, tmp_path):
+    from dynbackbones.integrations.openmmlab import checks
+
+    (tmp_path / "config.py").write_text(CLASSIFIER)
+    torch.manual_seed(0)
+    model = checks.build_model(checks.load_config(tmp_path / "config.py"))
+    torch.save({"state_dict": model.state_dict()}, tmp_path / "weights.pth")
+    greys = np.array([60, 120, 180], np.uint8)
+    images = np.broadcast_to(greys[:, None, None, None], (3, 32, 32, 3))
+    np.savez(tmp_path / "val.npz", images=images, labels=np.array([3, 1, 2]))
+    tool(
+        "test", tmp_path / "config.py", tmp_path / "weights.pth", "--work-dir", tmp_path / "work",
+        "--cfg-options", f"test_dataloader.dataset.data_root={tmp_path}",
+    )  # fmt: skip
+    files = sorted((tmp_path / "work").glob("*/vis_data/vis_image/test_*.png"))
+    assert [path.stem.rsplit("_", 1)[0] for path in files] == ["test_0", "test_1"]
+    for path, grey in zip(files, greys, strict=False):
+        picture = cv2.imread(str(path))
+        # The image and three stages, in rows of three.
+        assert picture.shape == (2 * (224 + TITLE_HEIGHT + 2), 3 * (224 + 2), 3)
+        assert (picture[TITLE_HEIGHT : TITLE_HEIGHT + 224, :224] == grey).all()
+        stage = picture[TITLE_HEIGHT : TITLE_HEIGHT + 224, 226 : 226 + 224]
+        assert (stage < grey).any(), "not everything is refined with this margin"
