@@ -10,14 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dynbackbones.analysis.pictures import (
-    COLOURS,
-    GAP,
-    Canvas,
-    draw_box,
-    set_title,
-    show,
-)
+from dynbackbones.analysis.canvas import GAP, Canvas, draw_box, set_title, show
+from dynbackbones.analysis.pictures import COLOURS
 from dynbackbones.classifiers import FocusDecisions
 from dynbackbones.classifiers.glance_focus.crops import glance
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dynbackbones.analysis.pictures import DPI, import_matplotlib
+from dynbackbones.analysis.canvas import DPI, import_matplotlib
 
 THUMBNAIL = 1.0  # inches; sizes below are inches too
 TITLE_HEIGHT = 0.25

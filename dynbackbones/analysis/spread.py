@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dynbackbones.analysis.pictures import DPI, import_matplotlib
+from dynbackbones.analysis.canvas import DPI, import_matplotlib
 
 BINS = 20
 """Of the histogram over rates from 0 to 1."""

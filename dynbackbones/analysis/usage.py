@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynbackbones.analysis.pictures import import_matplotlib
+from dynbackbones.analysis.canvas import import_matplotlib
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.policy.statistics import PolicyStatistics
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dynbackbones.checkpoints.files import listed
 from dynbackbones.checkpoints.finite import check_finite
-from dynbackbones.checkpoints.unpickling import Foreign
+from dynbackbones.checkpoints.rebuilding import Foreign
 from dynbackbones.errors import UserError
 
 # Where weights are, the first that there is: ours and detectron2's, OpenMMLab's and most others'.

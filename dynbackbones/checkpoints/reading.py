@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from dynbackbones.checkpoints import unpickling
-from dynbackbones.checkpoints.unpickling import ForbiddenName, Foreign
+from dynbackbones.checkpoints.rebuilding import ForbiddenName, Foreign
 from dynbackbones.errors import UserError
 
 _ZIP = b"PK\x03\x04"

@@ -14,13 +14,20 @@ import io
 import itertools
 import pickle
 import sys
-from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+
+from dynbackbones.checkpoints.rebuilding import (
+    KNOWN,
+    Builder,
+    DType,
+    EmptyArray,
+    ForbiddenName,
+    Foreign,
+)
 
 # What of the standard library is data: modules, and names in others. Bound methods, of which
 # mmengine's log histories consist, are pickled as calls of `getattr`.
@@ -35,147 +42,6 @@ _DATA = {
 }
 # How many objects of an array's state may stand between the array's own place in the memo and that.
 _NEAR = 16
-
-
-class ForbiddenName(pickle.UnpicklingError):
-    """The file refers to something that runs code, or that arrays must not be made of."""
-
-
-class Foreign(dict):
-    """Stands for an object or a name that is not known here; nothing of it was run.
-
-    It is empty, or has the items that a class of dictionaries was given.
-
-    Args:
-        name: what the file calls it, ``module.Class``.
-    """
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.name = name
-
-    # An object may be a key, and is no other object.
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-    def __repr__(self) -> str:
-        return f"<{self.name}, not loaded>"
-
-
-class _Builder:
-    """What may stand for a name of the file and be called."""
-
-    __slots__ = ("build",)
-
-    def __init__(self, build: Callable) -> None:
-        self.build = build
-
-
-class _DType:
-    """Stands for a `numpy.dtype`: booleans and numbers only."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = True) -> None:
-        kind = code.lstrip("<>=|") if isinstance(code, str) else ""
-        if kind[:1] not in tuple("biufc") or not kind[1:].isdigit():
-            raise ForbiddenName(f"numpy.dtype({code!r})")
-        self.value = np.dtype(code)
-
-    def set_byte_order(self, state: tuple) -> None:
-        if state[1] in ("<", ">"):
-            self.value = self.value.newbyteorder(state[1])
-
-
-class _EmptyArray(Foreign):
-    """Stands for an array until its pickled state comes."""
-
-    def filled(self, state: tuple) -> np.ndarray:
-        _version, shape, dtype, fortran, data = state
-        return _array(data, dtype, shape, "F" if fortran else "C")
-
-
-def _array(data: bytes | str, dtype: _DType, shape: tuple[int, ...], order: str) -> np.ndarray:
-    if not isinstance(dtype, _DType):
-        raise ForbiddenName("an array of unknown type")
-    if isinstance(data, str):  # Python 2 wrote bytes as what Python 3 reads as text
-        data = data.encode("latin1")
-    # Copied, because the buffer belongs to the pickle and is not writable.
-    return np.frombuffer(data, dtype.value).reshape(shape, order=order).copy()
-
-
-def _scalar(dtype: _DType, data: bytes | str) -> np.generic:
-    return _array(data, dtype, (), "C")[()]
-
-
-def _bytes(data: bytes | str = b"", encoding: str = "latin1") -> bytes:
-    if isinstance(data, str):
-        return _encode(data, encoding.replace("-", ""))
-    if not isinstance(data, bytes):
-        raise pickle.UnpicklingError("bytes of something else")
-    return data
-
-
-def _encode(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise ForbiddenName(f"_codecs.encode(..., {encoding!r})")
-    return text.encode("latin1")
-
-
-def _tensor(storage: Any, offset: int, size: tuple, stride: tuple, *_: Any) -> Tensor:
-    return _view(storage, offset, size, stride, storage.dtype)
-
-
-def _tensor_of_type(
-    storage: Any, offset: int, size: tuple, stride: tuple, grad: bool, hooks: Any, dtype: Any
-) -> Tensor:
-    return _view(storage, offset, size, stride, dtype)
-
-
-def _view(storage: Any, offset: int, size: tuple, stride: tuple, dtype: torch.dtype) -> Tensor:
-    # torch refuses what reaches over the storage's end.
-    return torch.empty(0, dtype=dtype).set_(storage._untyped_storage, offset, size, stride)
-
-
-def _subclass_as_tensor(build: Any, kind: Any, arguments: tuple, state: Any) -> Any:
-    if not isinstance(build, _Builder):
-        raise pickle.UnpicklingError("a tensor is made by what is not known")
-    return build.build(*arguments)
-
-
-def _reconstructed(kind: Any, base: Any, items: Any) -> Foreign:
-    """What the oldest protocols make an object with."""
-    if not isinstance(kind, Foreign):
-        raise pickle.UnpicklingError("an object of a known class")
-    found = Foreign(kind.name)
-    found.update(items if isinstance(items, dict) else {})
-    return found
-
-
-_KNOWN: dict[str, Any] = {
-    "builtins.bytes": _Builder(_bytes),
-    "builtins.bytearray": _Builder(_bytes),
-    "builtins.set": _Builder(lambda items=(): set(items)),
-    "builtins.frozenset": _Builder(lambda items=(): frozenset(items)),
-    "builtins.complex": _Builder(complex),
-    "_codecs.encode": _Builder(_encode),
-    "copyreg._reconstructor": _Builder(_reconstructed),
-    "collections.OrderedDict": _Builder(OrderedDict),
-    "collections.defaultdict": _Builder(lambda *_: {}),
-    "collections.Counter": _Builder(lambda counts=(): Counter(counts)),
-    "numpy.dtype": _Builder(_DType),
-    "numpy.ndarray": _Builder(None),  # files name it and must not call it
-    "torch.Size": _Builder(tuple),
-    "torch._utils._rebuild_tensor": _Builder(_tensor),
-    "torch._utils._rebuild_tensor_v2": _Builder(_tensor),
-    "torch._utils._rebuild_tensor_v3": _Builder(_tensor_of_type),
-    "torch._utils._rebuild_parameter": _Builder(lambda data, *_: data),
-    "torch._utils._rebuild_parameter_with_state": _Builder(lambda data, *_: data),
-    "torch._tensor._rebuild_from_type_v2": _Builder(_subclass_as_tensor),
-    "torch.storage.UntypedStorage": torch.UntypedStorage,
-}
-for _core in ("numpy.core", "numpy._core"):  # the name before and since NumPy 2
-    _KNOWN[_core + ".multiarray._reconstruct"] = _Builder(lambda *_: _EmptyArray("numpy.ndarray"))
-    _KNOWN[_core + ".multiarray.scalar"] = _Builder(_scalar)
-    _KNOWN[_core + ".numeric._frombuffer"] = _Builder(_array)
 
 
 class Unpickler(pickle._Unpickler):
@@ -197,8 +63,8 @@ class Unpickler(pickle._Unpickler):
             new = _compat_pickle.IMPORT_MAPPING.get(module, module), name
             module, name = _compat_pickle.NAME_MAPPING.get((module, name), new)
         path = f"{module}.{name}"
-        if path in _KNOWN:
-            return _KNOWN[path]
+        if path in KNOWN:
+            return KNOWN[path]
         if module == "torch" and isinstance(vars(torch).get(name), torch.dtype):
             return vars(torch)[name]
         top = path.partition(".")[0]
@@ -229,9 +95,9 @@ class Unpickler(pickle._Unpickler):
     def load_build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
-        if type(target) is _EmptyArray:
+        if type(target) is EmptyArray:
             self._replace(target.filled(state))
-        elif type(target) is _DType:
+        elif type(target) is DType:
             target.set_byte_order(state)
         elif type(target) is OrderedDict:
             # Versions of a model's layers, which torch keeps beside its weights.
@@ -307,7 +173,7 @@ def _call(known: Any, arguments: Any) -> Any:
     """What a call in the file gives."""
     if isinstance(known, Foreign):
         return Foreign(known.name)
-    if type(known) is not _Builder or known.build is None:
+    if type(known) is not Builder or known.build is None:
         raise pickle.UnpicklingError(f"a call of {known!r}")
     return known.build(*arguments)
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.decisions import Batch, Decisions
 from dynbackbones.backbones.resnet import check_choice
-from dynbackbones.classifiers.base import DynamicClassifier, refuse_other_layouts
+from dynbackbones.classifiers.base import refuse_other_layouts
 from dynbackbones.classifiers.decisions import PatchDecisions
 from dynbackbones.classifiers.encoder import Encoder
 from dynbackbones.classifiers.selection import PatchSelection
+from dynbackbones.classifiers.stages import LearnsInStages
 from dynbackbones.classifiers.views import FILLS, LOW_MODES, View, masked, reduced, reduced_size
-from dynbackbones.errors import UserError
 from dynbackbones.layers.regions import RegionGrid
 from dynbackbones.layers.tracing import is_traced
 from dynbackbones.policy import PolicyResNet8, PolicyResNet10, greedy_actions
@@ -38,7 +38,7 @@ _LEARNS = {
 _NEEDS = {POLICY: ("high",), JOINT: ("high", "policy"), TWO_STREAM: ("high", "policy", "low")}
 
 
-class PatchDrop(DynamicClassifier):
+class PatchDrop(LearnsInStages):
     """Classifier that looks at chosen patches in full resolution, and at the reduced image.
 
     The policy network sees the reduced image and chooses patches; ``high`` sees the image with the
@@ -79,6 +79,8 @@ class PatchDrop(DynamicClassifier):
         (torch.Size([2, 16]), 'patch_rate')
     """
 
+    stages, parts = STAGES, ("policy", "high", "low")
+
     def __init__(
         self,
         encoder: str,
@@ -116,14 +118,14 @@ class PatchDrop(DynamicClassifier):
             partial(refuse_other_layouts, names=("grid", "scale"))
         )
         self.register_load_state_dict_post_hook(_after_loading)
-        self._enter(stage)
+        self.enter_stage(stage)
 
-    def _enter(self, stage: str) -> None:
-        check_choice("stage", stage, STAGES)
-        self.stage = stage
-        for name in ("policy", "high", "low"):
-            getattr(self, name).requires_grad_(name in _LEARNS[stage])
-        self.train(self.training)
+    @property
+    def learning_parts(self) -> tuple[str, ...]:
+        return _LEARNS[self.stage]
+
+    def needs_of(self, stage: str) -> list[tuple[str, str]]:
+        return [(name, name) for name in _NEEDS.get(stage, ())]
 
     def set_stage(self, stage: str) -> None:
         """Says what learns, and what predictions are made of.
@@ -140,33 +142,13 @@ class PatchDrop(DynamicClassifier):
         """
         check_choice("stage", stage, STAGES)
         self.check_order(stage)
-        self._enter(stage)
+        self.enter_stage(stage)
         self.start_low()
-
-    def check_order(self, stage: str) -> None:
-        """Makes sure that what a stage builds on has learned.
-
-        Raises:
-            UserError: it has not.
-        """
-        for name in _NEEDS.get(stage, ()):
-            if not getattr(self, name).trained:
-                raise UserError(
-                    f"stage {stage!r} builds on a trained {name!r}: train stage {name!r} first, or "
-                    "load its weights"
-                )
 
     def start_low(self) -> None:
         """Gives ``low`` the weights of ``high`` if it is about to learn its first."""
         if self.stage == LOW and not self.low.trained:
             self.low.load_state_dict(self.high.state_dict())
-
-    def train(self, mode: bool = True) -> "PatchDrop":
-        super().train(mode)
-        for name in ("policy", "high", "low"):
-            if name not in _LEARNS[self.stage]:
-                getattr(self, name).eval()
-        return self
 
     def make_selection(self, kind: Any, rate: float, seed: int) -> PatchSelection:
         return PatchSelection(kind, rate, seed)

@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dynbackbones.analysis.pictures import (
-    COLOURS,
+from dynbackbones.analysis.canvas import (
     GAP,
     PANEL_WIDTH,
     TITLE_HEIGHT,
     Canvas,
-    dimmed,
     draw_box,
     draw_label,
     set_title,
     show,
 )
+from dynbackbones.analysis.pictures import COLOURS, dimmed
 from dynbackbones.zoom.boxes import Boxes
 from dynbackbones.zoom.decisions import ZoomDecisions
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from dynbackbones import checkpoints
-from dynbackbones.checkpoints.unpickling import Foreign
+from dynbackbones.checkpoints.rebuilding import Foreign
 from dynbackbones.errors import UserError
 from tests.messages import naming
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dynbackbones.backbones.base import check_images
 from dynbackbones.backbones.decisions import Batch
 from dynbackbones.backbones.resnet import check_choice
-from dynbackbones.classifiers.base import DynamicClassifier, refuse_other_layouts
+from dynbackbones.classifiers.base import refuse_other_layouts
 from dynbackbones.classifiers.encoder import Seen
 from dynbackbones.classifiers.glance_focus.calibration import meet_budget, step_milliseconds
 from dynbackbones.classifiers.glance_focus.crops import GLANCES, glance
@@ -27,6 +27,7 @@ from dynbackbones.classifiers.glance_focus.heads import KINDS, CascadeHead, Recu
 from dynbackbones.classifiers.glance_focus.proposal import PatchProposal
 from dynbackbones.classifiers.glance_focus.selection import FocusSelection
 from dynbackbones.classifiers.glance_focus.walk import AnytimeStep, Walk, anytime_steps, walk_traced
+from dynbackbones.classifiers.stages import LearnsInStages
 from dynbackbones.errors import UserError
 from dynbackbones.layers.tracing import is_traced
 
@@ -53,7 +54,7 @@ class Look(NamedTuple):
     state: Tensor
 
 
-class GlanceFocusClassifier(DynamicClassifier):
+class GlanceFocusClassifier(LearnsInStages):
     """Classifier that sees the whole image as small as a patch, then patches, until it is sure.
 
     ``glance`` sees the image reduced to ``patch`` pixels, ``local`` crops of that size; ``head``
@@ -98,6 +99,8 @@ class GlanceFocusClassifier(DynamicClassifier):
         >>> [round(macs / 1e6, 2) for macs in net.step_macs]
         [10.24, 21.24, 32.24, 43.23]
     """
+
+    stages, parts = STAGES, PARTS
 
     def __init__(
         self,
@@ -147,7 +150,7 @@ class GlanceFocusClassifier(DynamicClassifier):
             partial(refuse_other_layouts, names=("patch", "steps"))
         )
         self.register_load_state_dict_post_hook(_after_loading)
-        self._enter(stage)
+        self.enter_stage(stage)
 
     def set_exits(self, exits: Sequence[float]) -> None:
         """Sets the confidences from which images leave.
@@ -161,8 +164,7 @@ class GlanceFocusClassifier(DynamicClassifier):
         self.exits.copy_(checked_exits(exits, self.steps))
 
     @property
-    def _learns(self) -> tuple[str, ...]:
-        """The parts that learn in the present stage."""
+    def learning_parts(self) -> tuple[str, ...]:
         if self.stage == POLICY and self.proposal_training == "reinforce":
             return ("proposal",)
         learns = PARTS if self.stage == POLICY else PARTS[:3]
@@ -171,16 +173,12 @@ class GlanceFocusClassifier(DynamicClassifier):
     @property
     def stage_trains_encoders(self) -> bool:
         """Whether more than the proposal learns in the present stage."""
-        return "local" in self._learns
+        return "local" in self.learning_parts
 
-    def _enter(self, stage: str) -> None:
-        check_choice("stage", stage, STAGES)
-        self.stage = stage
-        for name in PARTS:
-            getattr(self, name).requires_grad_(name in self._learns)
+    def enter_stage(self, stage: str) -> None:
+        super().enter_stage(stage)
         if self.proposal_training == "interpolate":
             self.proposal.critic.requires_grad_(False)
-        self.train(self.training)
 
     def set_stage(self, stage: str) -> None:
         """Says what learns.
@@ -196,35 +194,20 @@ class GlanceFocusClassifier(DynamicClassifier):
         """
         check_choice("stage", stage, STAGES)
         self.check_order(stage)
-        self._enter(stage)
+        self.enter_stage(stage)
+
+    def needs_of(self, stage: str) -> tuple[tuple[str, str], ...]:
+        if stage == POLICY and self.proposal_training == "reinforce":
+            return (("head", WARM_UP),)
+        return (("head", WARM_UP), ("proposal", POLICY)) if stage == FINE_TUNE else ()
 
     def check_order(self, stage: str) -> None:
-        """Makes sure that what a stage builds on has learned.
-
-        Raises:
-            UserError: it has not.
-        """
-        needs = {FINE_TUNE: (("head", WARM_UP), ("proposal", POLICY))}.get(stage, ())
-        if stage == POLICY and self.proposal_training == "reinforce":
-            needs = (("head", WARM_UP),)
         if stage == WARM_UP and not (self.train_glance or self.glance.trained):
             raise UserError(
                 "train_glance=False keeps 'glance' as it was pretrained, but it was not: load its "
                 "weights first, or build the network with train_glance=True"
             )
-        for name, before in needs:
-            if not getattr(self, name).trained:
-                raise UserError(
-                    f"stage {stage!r} builds on a trained {name!r}: train stage {before!r} first, "
-                    "or load its weights"
-                )
-
-    def train(self, mode: bool = True) -> GlanceFocusClassifier:
-        super().train(mode)
-        for name in PARTS:
-            if name not in self._learns:
-                getattr(self, name).eval()
-        return self
+        super().check_order(stage)
 
     def make_selection(self, kind: Any, rate: float, seed: int) -> FocusSelection:
         return FocusSelection(kind, rate, seed)

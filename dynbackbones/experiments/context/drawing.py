@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dynbackbones.analysis.pictures import GAP, Canvas, set_title, show
+from dynbackbones.analysis.canvas import GAP, Canvas, set_title, show
 from dynbackbones.demo.shapes import KINDS
 from dynbackbones.experiments.context.frozen import train_context
 from dynbackbones.experiments.context.shapes import (

@@ -14,8 +14,8 @@ from mmengine.dist import all_gather_object, is_main_process
 from mmengine.runner import Runner
 from torch import Tensor
 
+from dynbackbones.analysis.canvas import import_matplotlib
 from dynbackbones.analysis.costs import DecisionMeter
-from dynbackbones.analysis.pictures import import_matplotlib
 from dynbackbones.analysis.policies import save_policy_picture
 from dynbackbones.analysis.spread import RateSpread, correlation, save_spread_picture
 from dynbackbones.integrations.mmengine.decision_meter import Counted, DecisionMeterHook

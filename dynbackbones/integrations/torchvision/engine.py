@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import secrets
 import sys
-import uuid
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,13 +12,9 @@ from pathlib import Path
 import torch
 from fvcore.common.config import CfgNode
 from mmengine.dist import broadcast_object_list, get_rank, get_world_size
-from mmengine.evaluator import Evaluator
-from mmengine.hooks import IterTimerHook, LoggerHook, ParamSchedulerHook
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel, revert_sync_batchnorm
-from mmengine.runner import IterBasedTrainLoop, LogProcessor, set_random_seed
-from mmengine.visualization import LocalVisBackend, TensorboardVisBackend, Visualizer
-from torch.utils.data import DataLoader
+from mmengine.runner import IterBasedTrainLoop, set_random_seed
 
 from dynbackbones import checkpoints
 from dynbackbones.checkpoints.loading import DETECTOR_PREFIX
@@ -31,34 +25,27 @@ from dynbackbones.integrations.datasets import classes_in, classes_of_weights
 from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
 from dynbackbones.integrations.mmengine.checkpoint_loader import read_safely
-from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner
-from dynbackbones.integrations.mmengine.decision_log import DecisionLogHook
+from dynbackbones.integrations.mmengine.console import QuietRunner
 from dynbackbones.integrations.mmengine.last_checkpoint import last_checkpoint, load_resumable
-from dynbackbones.integrations.mmengine.results import ResultsHook
-from dynbackbones.integrations.mmengine.resume import RandomStateHook
-from dynbackbones.integrations.mmengine.schedules import ScheduleHook
 from dynbackbones.integrations.mmengine.training import train as train_runner
-from dynbackbones.integrations.mmengine.whole_checkpoints import WholeCheckpointHook
 from dynbackbones.integrations.pixel_format import warn_of_other_pixels
-from dynbackbones.integrations.torchvision import data, distributed, solver, weights
+from dynbackbones.integrations.torchvision import (
+    data,
+    distributed,
+    runner_options,
+    solver,
+    weights,
+)
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
-from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, group_by_prefix
-from dynbackbones.integrations.torchvision.final_weights import FinalWeightsHook
 from dynbackbones.integrations.torchvision.model import DetectorModel
 from dynbackbones.integrations.torchvision.predictor import Predictor as Predictor
 from dynbackbones.integrations.torchvision.predictor import load_predictor as load_predictor
-from dynbackbones.integrations.torchvision.sampling import TrainingBatches
 from dynbackbones.integrations.zoom import zoom_of_run
-from dynbackbones.training import report, run_folder
+from dynbackbones.training import run_folder
 from dynbackbones.training.run_lock import locked
 
-LOG_INTERVAL = 20
 _NO_LAST = "write the name of the one to continue from into it, or name another folder"
-# Averaged over the log interval; other values, such as the learning rate, are the latest.
-_AVERAGED = r".*(loss|time|rate|usage|gmacs).*"
-
-
 def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """The config of a run; see `load_config`."""
     return load_config(config_file, opts)
@@ -117,7 +104,7 @@ def train(cfg: CfgNode, launch: Launch) -> None:
     runner = _runner_type(launch)(
         _wrapped(model),
         cfg.OUTPUT_DIR,
-        train_dataloader=_training_loader(cfg, training, seed),
+        train_dataloader=runner_options.training_loader(cfg, training, seed),
         train_cfg={
             "type": TrainLoop,
             "max_iters": cfg.SOLVER.MAX_ITER,
@@ -125,8 +112,8 @@ def train(cfg: CfgNode, launch: Launch) -> None:
         },
         optim_wrapper=optimizer,
         param_scheduler=[solver.build_schedule(cfg, optimizer)],
-        **_evaluation_options(cfg, evaluation),
-        **_common_options(cfg, seed, launch),
+        **runner_options.evaluation_options(cfg, evaluation),
+        **runner_options.common_options(cfg, seed, launch),
         load_from=resume_from,
         resume=resume_from is not None,
     )
@@ -153,8 +140,8 @@ def evaluate(cfg: CfgNode, launch: Launch) -> None:
     runner = _runner_type(launch)(
         _wrapped(_model(cfg, detector)),
         cfg.OUTPUT_DIR,
-        **_evaluation_options(cfg, dataset),
-        **_common_options(cfg, 0, launch),
+        **runner_options.evaluation_options(cfg, dataset),
+        **runner_options.common_options(cfg, 0, launch),
     )
     runner.val()
 
@@ -244,72 +231,6 @@ def _load_resumable(path: str) -> dict:
         "give it as MODEL.WEIGHTS in another OUTPUT_DIR"
     )
     return load_resumable(path, remedy, also_needed=["param_schedulers"])
-
-
-def _training_loader(cfg: CfgNode, dataset: data.CocoDetection, seed: int) -> DataLoader:
-    batches = TrainingBatches(
-        len(dataset),
-        cfg.SOLVER.IMS_PER_BATCH,
-        cfg.SOLVER.MAX_ITER,
-        seed,
-        groups=dataset.wide if cfg.DATALOADER.ASPECT_RATIO_GROUPING else None,
-        rank=get_rank(),
-        world_size=get_world_size(),
-    )
-    return DataLoader(dataset, batch_sampler=batches, **_loader_options(cfg))
-
-
-def _evaluation_options(cfg: CfgNode, dataset: data.CocoDetection | None) -> dict:
-    if dataset is None:
-        return {}
-    # One image at a time, as in detectron2; a process takes every world_size-th one.
-    share = range(get_rank(), len(dataset), get_world_size())
-    loader = DataLoader(dataset, batch_size=1, sampler=share, **_loader_options(cfg))
-    metric = DetectionMetric(dataset.annotations, dataset.category_ids)
-    return {"val_dataloader": loader, "val_cfg": {}, "val_evaluator": Evaluator([metric])}
-
-
-def _loader_options(cfg: CfgNode) -> dict:
-    return {
-        "num_workers": cfg.DATALOADER.NUM_WORKERS,
-        "collate_fn": data.collate,
-        # Its own: iterating must not draw from the generator that training draws from.
-        "generator": torch.Generator(),
-    }
-
-
-def _common_options(cfg: CfgNode, seed: int, launch: Launch) -> dict:
-    """Hooks, logs and seeds, as the Runner takes them."""
-    datasets = {"train": ", ".join(cfg.DATASETS.TRAIN), "val": ", ".join(cfg.DATASETS.TEST)}
-    period = cfg.SOLVER.CHECKPOINT_PERIOD
-    name = f"{Path(cfg.OUTPUT_DIR).name}-{uuid.uuid4().hex[:8]}"
-    logs = Path(cfg.OUTPUT_DIR) / "logs"
-    backends = [LocalVisBackend(os.fspath(logs)), TensorboardVisBackend(os.fspath(logs))]
-    return {
-        "default_hooks": {
-            "timer": IterTimerHook(),
-            "logger": LoggerHook(interval=LOG_INTERVAL, log_metric_by_epoch=False),
-            "param_scheduler": ParamSchedulerHook(),
-            "checkpoint": WholeCheckpointHook(interval=period, by_epoch=False),
-            "sampler_seed": None,
-        },
-        "custom_hooks": [
-            RandomStateHook(),
-            ScheduleHook(),
-            DecisionLogHook(LOG_INTERVAL),
-            FinalWeightsHook(cfg.dump()),
-            ResultsHook(group_by_prefix, report.table),
-            ConsoleHook(
-                "torchvision engine", datasets, group_by_prefix, progress=not launch.verbose
-            ),
-        ],
-        "log_processor": LogProcessor(LOG_INTERVAL, by_epoch=False, mean_pattern=_AVERAGED),
-        "visualizer": Visualizer.get_instance(name, vis_backends=backends),
-        "experiment_name": name,
-        "randomness": {"seed": seed, "diff_rank_seed": True},
-        "env_cfg": {"cudnn_benchmark": cfg.CUDNN_BENCHMARK},
-        "launcher": "pytorch" if get_world_size() > 1 else "none",
-    }
 
 
 def _runner_type(launch: Launch) -> type[DetectionRunner]:
