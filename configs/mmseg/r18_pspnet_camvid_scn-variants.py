@@ -34,15 +34,15 @@ train_dataloader = dict(
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=50, end=200, by_epoch=False),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=20, end=150, by_epoch=False),
 ]
-train_cfg = dict(max_iters=200, val_interval=200)
-default_hooks = dict(checkpoint=dict(interval=200), logger=dict(interval=20))
+train_cfg = dict(max_iters=150, val_interval=150)
+default_hooks = dict(checkpoint=dict(interval=150), logger=dict(interval=20))
 
 
 def pretrained(folder):
-    checkpoint = f"work_dirs/scn/seed0/{folder}/iter_300.pth"
+    checkpoint = f"work_dirs/scn/seed0/{folder}/iter_120.pth"
     return {
         "model.backbone.init_cfg": dict(
             type="Pretrained", checkpoint=checkpoint, prefix="backbone."

@@ -27,11 +27,11 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=35),
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.1, begin=0, end=50, by_epoch=False),
-    dict(type="CosineAnnealingLR", begin=50, end=300, eta_min=0, by_epoch=False),
+    dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
+    dict(type="CosineAnnealingLR", begin=20, end=120, eta_min=0, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=300, val_interval=300)
-default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=20))
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=120, val_interval=120)
+default_hooks = dict(checkpoint=dict(interval=60), logger=dict(interval=20))
 
 variants = {
     "context, edge boxes": {},
