@@ -143,7 +143,8 @@ class ImageFolders(CustomDataset):
 class CorruptImagesHook(Hook):
     """Says after each epoch which training images could not be read, and lists them in a file.
 
-    The file is ``WORK_DIR/corrupt_images.txt``. Datasets other than `ImageFolders` pass.
+    The file is ``WORK_DIR/corrupt_images.txt``. Datasets without
+    ``corrupt_files``, which `ImageFolders` has, pass.
     """
 
     def __init__(self) -> None:
@@ -152,7 +153,7 @@ class CorruptImagesHook(Hook):
     def after_train_epoch(self, runner: Runner) -> None:
         dataset = runner.train_dataloader.dataset
         dataset = getattr(dataset, "dataset", dataset)
-        if not isinstance(dataset, ImageFolders):
+        if not hasattr(dataset, "corrupt_files"):
             return
         files = {file for part in all_gather_object(dataset.corrupt_files()) for file in part}
         if files <= self._known or not is_main_process():

@@ -46,8 +46,8 @@ class PatchPairs(torch.utils.data.Dataset):
         offset_unit: ``"image"`` or ``"pixel"``; see `offsets_between`.
         distillation: the context is the target itself, and the offset 0: plain distillation of
             the same patches, the control of what context brings.
-        on_corrupt: what training does with an image that cannot be read: ``"skip"`` takes the next
-            one instead, ``"error"`` stops. Evaluation always stops.
+        on_corrupt: what to do with an image that cannot be read or has no pair: ``"skip"`` takes
+            the next one instead, ``"error"`` stops.
         cached_images: kept in memory, at most, in each process.
         seed: of random squares.
         test_mode: the pairs are always the same.
@@ -132,7 +132,7 @@ class PatchPairs(torch.utils.data.Dataset):
         return len(self.names)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """The sample, or in training the next one that can be read and has a pair.
+        """The sample, or the next one that can be read and has a pair.
 
         Raises:
             CorruptImageError: a file cannot be read, and is not to be skipped.
@@ -140,7 +140,7 @@ class PatchPairs(torch.utils.data.Dataset):
         """
         # SeededDataset has seeded this generator for the sample.
         drawn = index if self.test_mode else np.random.randint(2**31)  # noqa: NPY002
-        if self.test_mode or self.on_corrupt == "error":
+        if self.on_corrupt == "error":
             return self._sample(index, drawn)
         for offset in range(MAX_CORRUPT_IN_A_ROW):
             # Not a random one: a resumed run must see the same images.

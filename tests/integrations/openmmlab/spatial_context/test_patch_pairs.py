@@ -70,7 +70,7 @@ def test_images_without_a_pair_are_left_out(images, boxes):
 
 
 def test_pairs_overlap_no_more_than_allowed(images):
-    data = pairs(images, size=90, test_mode=True, max_iou=0.0)
+    data = pairs(images, size=90, on_corrupt="error", max_iou=0.0)
     # Squares of 90 pixels always overlap in an image of 96 x 128.
     with pytest.raises(UserError, match=naming("size=90", "max_iou=0")):
         data[0]
@@ -84,9 +84,8 @@ def test_a_broken_image_is_skipped_and_listed(images):
     data = pairs(images)
     assert data[3]["data_samples"].img_path.endswith("4.jpg")
     assert data.corrupt_files() == [str(broken)]
-    for options in ({"test_mode": True}, {"on_corrupt": "error"}):
-        with pytest.raises(CorruptImageError, match=naming(broken)):
-            pairs(images, **options)[3]
+    with pytest.raises(CorruptImageError, match=naming(broken)):
+        pairs(images, on_corrupt="error")[3]
 
 
 def test_kept_images_are_the_same(images):

@@ -65,6 +65,13 @@ def test_a_run_is_not_continued_with_another_teacher(train, teacher_file):
         train("run", "--resume")
 
 
+def test_files_that_cannot_be_read_are_listed(train, images):
+    broken = images / "3.jpg"
+    broken.write_bytes(broken.read_bytes()[:500])
+    folder = train("run")
+    assert (folder / "corrupt_images.txt").read_text() == f"{broken}\n"
+
+
 def test_its_file_starts_a_backbone_by_every_door(train, tmp_path, caplog):
     path = train("run") / "iter_4.pth"
     trained = {
