@@ -105,6 +105,28 @@ class NeedleVideos(Sequence):
         return rng, label, int(rng.integers(FRAMES - VISIBLE + 1)), sample
 
 
+def spliced_frames(
+    digit: np.ndarray, clutter: np.ndarray, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which frames make a video of one video's digit in the clutter of another.
+
+    Args:
+        digit: (...,) first frame with the digit that is taken.
+        clutter: (...,) first frame with the digit of the other video, whose frames without it are
+            taken in order.
+        at: (...,) first frame with the digit in what is made.
+
+    Returns:
+        (..., FRAMES) bool, where the digit's video is taken, and (..., FRAMES) frames of either.
+    """
+    times, at = np.arange(FRAMES), np.asarray(at)[..., None]
+    rest = times - VISIBLE * (times >= at + VISIBLE)
+    rest = rest + VISIBLE * (rest >= np.asarray(clutter)[..., None])
+    shows = is_visible(at[..., 0])
+    frames = np.where(shows, np.asarray(digit)[..., None] + times - at, rest)
+    return shows, frames.clip(0, FRAMES - 1)
+
+
 def expected_accuracy(share_seen: float, accuracy: float) -> float:
     """What a classifier reaches that guesses where it saw no digit.
 

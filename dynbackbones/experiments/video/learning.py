@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dynbackbones.demo.needle_videos import FRAMES, VISIBLE, is_visible
+from dynbackbones.demo.needle_videos import FRAMES, VISIBLE, is_visible, spliced_frames
 from dynbackbones.experiments.video.features import Videos
 from dynbackbones.policy import PolicyStatistics
 from dynbackbones.training.progress import show_time_left
@@ -42,16 +42,12 @@ def spliced(videos: Videos, index: Tensor, generator: torch.Generator) -> Videos
     Features are of single frames, so that these are as good as new videos: without them agents
     learn by heart which clutter goes with which class.
     """
-    n, times = len(index), torch.arange(FRAMES)
+    n = len(index)
     clutter = torch.randint(len(videos.labels), (n,), generator=generator)
     first = torch.randint(FRAMES - VISIBLE + 1, (n,), generator=generator)
-    shows = torch.from_numpy(is_visible(first.numpy()))
-    # Of the clutter's frames those without its own digit, in order.
-    rest = times - VISIBLE * (times >= first[:, None] + VISIBLE)
-    rest = rest + VISIBLE * (rest >= videos.first[clutter][:, None])
-    frame = torch.where(shows, videos.first[index][:, None] + times - first[:, None], rest)
+    firsts = (x.numpy() for x in (videos.first[index], videos.first[clutter], first))
+    shows, frame = map(torch.from_numpy, spliced_frames(*firsts))
     video = torch.where(shows, index[:, None], clutter[:, None])
-    frame = frame.clamp(0, FRAMES - 1)
     coarse, fine = (values[video, frame] for values in (videos.coarse, videos.fine))
     return Videos(coarse, fine, videos.labels[index], first)
 

@@ -15,7 +15,7 @@ import dynbackbones
 from dynbackbones.demo.digit_tiles import CLASSES
 from dynbackbones.demo.needle_videos import FRAMES
 from dynbackbones.experiments.steps import Cells
-from dynbackbones.experiments.video.features import FeaturePlan, Videos, features
+from dynbackbones.experiments.video.features import Videos, features
 from dynbackbones.experiments.video.learning import (
     MEMORY_FRAMES,
     Choice,
@@ -34,6 +34,7 @@ from dynbackbones.video import (
     random_indices,
     uniform_indices,
 )
+from dynbackbones.video.needle_encoders import FeaturePlan
 
 STEPS = 3
 VARIANTS = {

@@ -10,8 +10,9 @@ from dynbackbones.cli import needle as command
 from dynbackbones.demo.needle_videos import FRAMES, VISIBLE, is_visible
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.video import learning, needle
-from dynbackbones.experiments.video.features import FeaturePlan, Videos
+from dynbackbones.experiments.video.features import Videos
 from dynbackbones.experiments.video.learning import Schedule, evaluate, spliced
+from dynbackbones.video.needle_encoders import FeaturePlan
 from tests.messages import naming
 
 TINY = Schedule(2, 8, 1e-3)

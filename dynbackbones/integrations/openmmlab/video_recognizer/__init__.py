@@ -4,6 +4,7 @@ custom_imports = dict(imports=["dynbackbones.integrations.openmmlab.video_recogn
 
 recognizer   VideoRecognizer, the model
 features     VideoFeatures, the dataset; pad_videos, what makes batches of it
+needle       NeedleFeatures, of the demo's videos
 metric       VideoMetric: accuracy, and how many frames were looked at
 """
 
@@ -12,6 +13,9 @@ from dynbackbones.integrations.openmmlab.video_recognizer.features import (
 )
 from dynbackbones.integrations.openmmlab.video_recognizer.features import pad_videos as pad_videos
 from dynbackbones.integrations.openmmlab.video_recognizer.metric import VideoMetric as VideoMetric
+from dynbackbones.integrations.openmmlab.video_recognizer.needle import (
+    NeedleFeatures as NeedleFeatures,
+)
 from dynbackbones.integrations.openmmlab.video_recognizer.recognizer import (
     VideoRecognizer as VideoRecognizer,
 )
