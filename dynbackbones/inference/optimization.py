@@ -135,8 +135,9 @@ def _pack(module: Backbone) -> None:
     for block in module.modules():
         if isinstance(block, ResidualBlock):
             layers = block.residual_layers()
-            # The fused activation is a ReLU.
-            block.packed = type(block.relu) is nn.ReLU and all(
+            # ReLU6 is fused where nothing is added.
+            fuses = isinstance(block.relu, nn.ReLU if block.final_relu else nn.ReLU | nn.ReLU6)
+            block.packed = fuses and all(
                 isinstance(conv, PackedConv2d) and isinstance(norm, nn.Identity)
                 for conv, norm in layers
             )

@@ -69,8 +69,21 @@ class PackedConv2d(nn.Conv2d):
         # Reordered weights can be neither copied nor saved.
         return {**self.__dict__, "_reordered": {}}
 
-    def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
-        """The convolution of ``x``, plus ``add`` of the output's shape, with a ReLU at the end."""
+    def forward(
+        self,
+        x: Tensor,
+        add: Tensor | None = None,
+        relu: bool = False,
+        ceiling: float | None = None,
+    ) -> Tensor:
+        """The convolution of ``x``, plus ``add`` of the output's shape, with a ReLU at the end.
+
+        Args:
+            x: (N, C_in, H, W).
+            add: of the output's shape.
+            relu: whether a ReLU follows.
+            ceiling: what it ends at; where nothing is added.
+        """
         if x.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
             x = x.to(torch.get_autocast_dtype("cpu"))
             add = None if add is None else add.to(x.dtype)
@@ -78,13 +91,16 @@ class PackedConv2d(nn.Conv2d):
         if weight is None:
             out = super().forward(x)
             out = out if add is None else out.add_(add)
+            if relu and ceiling is not None:
+                return F.hardtanh(out, 0.0, ceiling, inplace=True)
             return F.relu(out, inplace=True) if relu else out
         bias = None if self.bias is None else self.bias.to(x.dtype)
         geometry = self.padding, self.stride, self.dilation, self.groups
         if add is None:
-            return torch.ops.mkldnn._convolution_pointwise(
-                x, weight, bias, *geometry, "relu" if relu else "none", [], ""
-            )
+            after = "relu" if relu else "none", []
+            if relu and ceiling is not None:
+                after = "hardtanh", [0.0, ceiling]
+            return torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, *after, "")
         # Torch 2.6 cannot fuse the one, none so far the other.
         if add.shape[-2:] == (1, 1) or (self.groups > 1 and x.dtype != torch.float32):
             out = torch.ops.mkldnn._convolution_pointwise(

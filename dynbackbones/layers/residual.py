@@ -249,8 +249,9 @@ class ResidualBlock(nn.Module, ABC):
 
     def _packed_residual(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
         *first, (last, _) = self.residual_layers()
+        ceiling = 6.0 if isinstance(self.relu, nn.ReLU6) else None
         for conv, _ in first:
-            x = conv(x, relu=True)
+            x = conv(x, relu=True, ceiling=ceiling)
         return last(x, add, relu)
 
     def shortcut(self, x: Tensor) -> Tensor:

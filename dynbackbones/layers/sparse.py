@@ -14,6 +14,7 @@ Shapes: N images, B blocks, G channel groups, H x W pixels, P selected (group, i
 triples of a block.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -83,8 +84,25 @@ class SelectedPixels:
         return tables
 
     @classmethod
-    def from_masks(cls, masks: Tensor, dilation: int = 1) -> list["SelectedPixels"]:
-        """The tables of all blocks of a stage: bool masks (N, B, G, H, W) to B tables."""
+    def for_blocks(cls, blocks: Sequence[ResidualBlock], masks: Tensor) -> list["SelectedPixels"]:
+        """The tables of blocks of one kind and dilation; masks as for `from_masks`."""
+        around = any(
+            conv.kernel_size == (3, 3) and conv.groups == blocks[0].groups
+            for conv, _ in blocks[0].residual_layers()
+        )
+        return cls.from_masks(masks, blocks[0].dilation, neighbours=around)
+
+    @classmethod
+    def from_masks(
+        cls, masks: Tensor, dilation: int = 1, neighbours: bool = True
+    ) -> list["SelectedPixels"]:
+        """The tables of all blocks of a stage: bool masks (N, B, G, H, W) to B tables.
+
+        Args:
+            masks: see above.
+            dilation: of 3x3 kernels.
+            neighbours: whether any convolution asks for them; the table is empty else.
+        """
         n, blocks, groups, height, width = masks.shape
         masks = masks.permute(1, 2, 0, 3, 4)
         # One transfer from the device for all blocks.
@@ -93,6 +111,10 @@ class SelectedPixels:
         pixel = n * height * width
         place = masks.reshape(-1).nonzero().squeeze(1)
         rows = place % pixel * groups + place // pixel % groups
+        size = n, height, width
+        if not neighbours:
+            none = rows.new_empty(0, 9)
+            return [cls(*part, none, size) for part in zip(rows.split(sizes), counts, strict=True)]
 
         line, x = place // width, place % width
         padded = width + 2 * dilation
@@ -106,7 +128,7 @@ class SelectedPixels:
         near = centre.unsqueeze(1) + offsets
         neighbours = slots.index_select(0, near.flatten()).view_as(near)
         parts = zip(rows.split(sizes), counts, neighbours.split(sizes), strict=True)
-        return [cls(*part, (n, height, width)) for part in parts]
+        return [cls(*part, size) for part in parts]
 
 
 def sparse_forward(

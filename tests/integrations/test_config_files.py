@@ -10,7 +10,7 @@ from dynbackbones.integrations.torchvision.config import load_config
 CONFIGS = Path(__file__).parents[2] / "configs"
 NETWORK = (
     *("MODEL.BACKBONE.NAME", "MODEL.SAR.", "MODEL.BLOCKDROP.", "MODEL.RESNETS."),
-    "OUTPUT_DIR",
+    *("MODEL.MOBILENET.", "MODEL.SAR_MOBILENET.", "OUTPUT_DIR"),
 )
 
 
@@ -28,6 +28,7 @@ def network(values):
         ("sar_retinanet.yaml", "retinanet_r50.yaml"),
         ("sar_retinanet_g2s4a1.yaml", "retinanet_r50.yaml"),
         ("sar_retinanet_x50-32x4d.yaml", "retinanet_x50-32x4d.yaml"),
+        ("sar_retinanet_mnv2.yaml", "retinanet_mnv2.yaml"),
         ("blockdrop_retinanet.yaml", "retinanet_r50.yaml"),
         ("blockdrop_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),
         ("sar_faster_rcnn.yaml", "faster_rcnn_r50.yaml"),

@@ -41,6 +41,16 @@ def test_it_is_the_convolution(conv, images, layout, relu, add):
     torch.testing.assert_close(out, expected.relu() if relu else expected)
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_a_relu_can_end_at_six(conv, images, gradients):
+    images = 20 * images
+    with torch.set_grad_enabled(gradients):
+        expected = nn.functional.relu6(conv(images))
+        out = PackedConv2d(conv)(images, relu=True, ceiling=6.0)
+    assert expected.max() == 6
+    torch.testing.assert_close(out, expected)
+
+
 def test_it_packs_for_the_first_shapes_only(conv):
     packed = PackedConv2d(conv)
     with torch.no_grad():

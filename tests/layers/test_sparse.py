@@ -133,6 +133,20 @@ def test_tables_of_a_stage_are_those_of_its_blocks():
         assert torch.equal(together.neighbours, alone.neighbours)
 
 
+def test_neighbours_are_looked_up_where_a_convolution_asks_for_them():
+    masks = torch.rand(2, 2, 2, 5, 7, generator=torch.Generator().manual_seed(0)) < 0.4
+    for cardinality, asks in ((1, True), (8, False)):
+        blocks = [Bottleneck(16, 32, groups=2, dilation=2, cardinality=cardinality)]
+        for found, wanted in zip(
+            SelectedPixels.for_blocks(blocks, masks),
+            SelectedPixels.from_masks(masks, dilation=2),
+            strict=True,
+        ):
+            assert torch.equal(found.rows, wanted.rows)
+            assert (found.counts, found.size) == (wanted.counts, wanted.size)
+            assert torch.equal(found.neighbours, wanted.neighbours) == asks
+
+
 @pytest.mark.parametrize("cardinality", [1, 8])
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])

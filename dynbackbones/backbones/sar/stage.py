@@ -207,7 +207,7 @@ class SARStage(nn.Module):
             for block, mask in zip(blocks, pixels.unbind(dim=1), strict=True):
                 x = block(x, mask)
             return x
-        tables = SelectedPixels.from_masks(pixels, blocks[0].dilation)
+        tables = SelectedPixels.for_blocks(blocks, pixels)
         for index, (block, table) in enumerate(zip(blocks, tables, strict=True)):
             x = sparse_forward(block, x, table, in_place=index > 0)
         return x

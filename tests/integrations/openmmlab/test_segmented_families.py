@@ -11,6 +11,8 @@ RESNEXT = {"depth": 50, "cardinality": 32, "width_per_group": 4}
 FAMILIES = {
     "resnext": {"type": "StaticResNet", **RESNEXT},
     "sar_resnext": {"type": "SARResNet", **RESNEXT},
+    "mobilenet": {"type": "StaticMobileNetV2"},
+    "sar_mobilenet": {"type": "SARMobileNetV2"},
 }
 
 
@@ -21,7 +23,7 @@ class Losses(Hook):
         self.totals = []
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
-        self.totals.append(float(outputs["loss"]))
+        self.totals.append(outputs["loss"].item())
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -32,8 +34,9 @@ def test_a_segmentor_trains(tiny_config, family):
     keep = {"norm_cfg": old.norm_cfg, "output_stride": old.output_stride}
     sar = {"selector_margin": 2} if family.startswith("sar") else {}
     cfg.model.backbone = {**keep, **sar, **FAMILIES[family]}
-    for head, channels in (("decode_head", 2048), ("auxiliary_head", 1024)):
-        cfg.model[head].in_channels = channels
+    last, before = (320, 96) if "mobilenet" in family else (2048, 1024)
+    cfg.model.decode_head.in_channels = last
+    cfg.model.auxiliary_head.in_channels = before
     runner, losses = Runner.from_cfg(cfg), Losses()
     runner.register_hook(losses)
     runner.train()
