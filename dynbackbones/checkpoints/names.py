@@ -55,9 +55,12 @@ OWNERS = {
     "backbone.bottom_up.net.": "detectron2",
 }
 """Whose models keep a backbone with torchvision's or this package's names below a prefix."""
-CLASSIFIERS = ("fc.", "head.fc.", "classifier.", "stem.fc.", "linear.", "fc1000.")
+CLASSIFIERS = ("fc.", "head.fc.", "classifier.", "classifier.1.", "stem.fc.", "linear.", "fc1000.")
 """What classification networks call their last layer; detectron2 three things."""
-HEADS = (*CLASSIFIERS, "head.")
+LAST_CONVS = ("features.18.", "layer6.")
+"""Beginnings of the names of the convolution that MobileNetV2s, plain and with SAR, have before it
+and for nothing else."""
+HEADS = (*CLASSIFIERS, *LAST_CONVS, "head.")
 """What may stand beside a backbone's own names and is none of them."""
 
 

@@ -60,10 +60,13 @@ def _run_torchvision(
     models = _imported("torchvision.models")
     if images.shape[1] != 3:
         raise NotBuilt("whose ResNets take 3 channels")
-    if not architecture.plain:
+    if "torchvision" not in architecture.libraries:
         raise NotBuilt(f"which has no {architecture.name}")
-    net = models.get_model(architecture.name, weights=None, num_classes=_classes(head))
-    return _run_classifier(net, state, head, images)
+    width = architecture.options.get("width")
+    options = {} if width is None else {"width_mult": width}
+    name, classes = architecture.name, _classes(head)
+    net = models.get_model(name, weights=None, num_classes=classes, **options)
+    return _run_classifier(architecture, net, state, head, images)
 
 
 def _run_timm(architecture: Architecture, state: State, head: State, images: Tensor) -> Outputs:
@@ -71,17 +74,21 @@ def _run_timm(architecture: Architecture, state: State, head: State, images: Ten
     net = timm.create_model(
         architecture.name, pretrained=False, num_classes=_classes(head), in_chans=images.shape[1]
     )
-    return _run_classifier(net, state, head, images)
+    return _run_classifier(architecture, net, state, head, images)
 
 
-def _run_classifier(net: nn.Module, state: State, head: State, images: Tensor) -> Outputs:
-    """For torchvision's and timm's ResNets, which have the same names."""
+def _run_classifier(
+    architecture: Architecture, net: nn.Module, state: State, head: State, images: Tensor
+) -> Outputs:
+    """For torchvision's and timm's networks with the same names."""
+    last = "fc" if architecture.plain else "classifier"
     if not head:
-        net.fc = nn.Identity()
-    net = _filled(net, {**state, **{f"fc.{part}": value for part, value in head.items()}})
+        setattr(net, last, nn.Identity())
+    place = f"{last}." if architecture.plain else f"{last}.1."
+    net = _filled(net, {**state, **{place + part: value for part, value in head.items()}})
     outputs: Outputs = {}
-    for number, stage in enumerate(_STAGES, start=1):
-        net.get_submodule(f"layer{number}").register_forward_hook(
+    for stage, info in architecture.build().feature_info.items():
+        net.get_submodule(info.module).register_forward_hook(
             lambda _module, _inputs, value, stage=stage: outputs.update({stage: value})
         )
     scores = net(images)
@@ -92,7 +99,7 @@ def _run_openmmlab(
     architecture: Architecture, state: State, head: State, images: Tensor
 ) -> Outputs:
     features = _filled(_openmmlab_backbone(architecture), state)(images)
-    names = _STAGES[: len(features)]
+    names = list(architecture.build().feature_info)
     outputs = dict(zip(names, features, strict=True))
     try:
         heads = _imported("mmpretrain.models.heads")
@@ -107,9 +114,8 @@ def _run_openmmlab(
 
 def _openmmlab_backbone(architecture: Architecture) -> nn.Module:
     if not architecture.plain:
-        _imported("dynbackbones.integrations.openmmlab")  # registers it by its class's name
-        entry = find_registered(architecture.name)
-        kind = _imported("mmengine.registry").MODELS.get(entry.constructor.__name__)
+        classes = _imported("dynbackbones.integrations.openmmlab.backbones").CLASSES
+        kind = classes[find_registered(architecture.name).name]
         stages = range(len(architecture.build().feature_info))
         depth, options = architecture.arguments
         return kind(*depth, out_indices=tuple(stages), **options, **architecture.options)

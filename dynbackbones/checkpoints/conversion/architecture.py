@@ -14,9 +14,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from dynbackbones import checkpoints
-from dynbackbones.backbones import Backbone, ResNet, build_backbone, list_backbones
+from dynbackbones.backbones import Backbone, MobileNetV2, ResNet, build_backbone, list_backbones
 from dynbackbones.backbones.cifar_resnet import BOTTLENECKS, PAPER_DEPTHS, cifar_layout
 from dynbackbones.backbones.factory import Arguments, find_registered, registered_backbones
+from dynbackbones.backbones.mobilenet import ROWS
+from dynbackbones.checkpoints.names import LAST_CONVS
 from dynbackbones.errors import UserError
 
 # Relatives of the ResNets that this package does not have: what gives them away, what it is.
@@ -27,6 +29,8 @@ _RELATIVES = (
 )
 # Beginnings of names that give a kind of network away, and what those of its backbones begin with.
 _GIVEN_AWAY = {"sar_": "layer1.base.", "blockdrop_": "policy.", "": ""}
+# The same of networks of inverted residuals, by their whole names.
+_INVERTED = {"mobilenet_v2": "features.1.conv.", "sar_mobilenet_v2": "layer1.transition.conv."}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,13 @@ class Architecture:
     def plain(self) -> bool:
         """Whether it is an ordinary ResNet, which other libraries have too."""
         return find_registered(self.name).constructor is ResNet
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Which of torchvision and timm have the network, with the same names."""
+        if find_registered(self.name).constructor is MobileNetV2 and "last_conv" in self.options:
+            return ("torchvision",)
+        return ("torchvision", "timm") if self.plain else ()
 
     @property
     def cifar(self) -> bool:
@@ -168,11 +179,15 @@ def find_architecture(
 def _unknown_families() -> list[str]:
     """Registered backbones that no kind of layer gives away."""
     known = [f"{kind}{cifar}resnet" for kind in _GIVEN_AWAY for cifar in ("", "cifar_")]
+    known += _INVERTED
     return [name for name in registered_backbones() if name not in known]
 
 
 def _family_of(state: Mapping[str, Tensor]) -> str:
     """The registered backbone whose kinds of layers the weights are of."""
+    for family, layer in _INVERTED.items():
+        if any(name.startswith(layer) for name in state):
+            return family
     stem = state.get("conv1.weight")
     cifar = "cifar_" if stem is not None and stem.shape[-1] == 3 else ""
     kind = next(k for k, layer in _GIVEN_AWAY.items() if any(n.startswith(layer) for n in state))
@@ -201,7 +216,9 @@ def _candidate(name: str, options: Mapping[str, Any]) -> Architecture | None:
 def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Options that names and shapes show, where they are not the default."""
     options: dict[str, Any] = {}
-    stem = state.get("conv1.weight", state.get("stem.0.weight"))
+    stems = (state.get(f"{name}.weight") for name in ("conv1", "stem.0", "features.0.0"))
+    stem = next((weight for weight in stems if weight is not None), None)
+    options.update(_mobilenet_options(state))
     if "stem.0.weight" in state:
         options["deep_stem"] = True
     if stem is not None and stem.ndim == 4 and stem.shape[1] != 3:
@@ -214,6 +231,15 @@ def _visible_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
         width = _width(state, "layer1.0")
         if width != 1:
             options["width"] = width
+    return options
+
+
+def _mobilenet_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    last = state.get("features.17.conv.3.weight")
+    width = 1 if last is None else len(last) / ROWS[-1][1]
+    options: dict[str, Any] = {} if width == 1 else {"width": width}
+    if any(f"{name}0.weight" in state for name in LAST_CONVS):
+        options["last_conv"] = True
     return options
 
 
@@ -238,7 +264,7 @@ def _around_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
 def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
     def channels(stage: int, part: str) -> int:
         """Of the output of a part of a stage; 0 where the stage does not have it."""
-        norms = [f"layer{stage}.{part}.bn{number}.weight" for number in (3, 2)]
+        norms = [f"layer{stage}.{part}.{norm}.weight" for norm in ("bn3", "bn2", "conv.3")]
         return next((len(state[norm]) for norm in norms if norm in state), 0)
 
     options: dict[str, Any] = {}
@@ -257,7 +283,7 @@ def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
             options["branches"] = "refinement"
     if refined and out2 and refined != out2:
         options["beta"] = refined / out2
-    if out:
+    if "layer1.transition.bn2.weight" in state:
         options["width"] = _width(state, "layer1.transition")
     return options
 

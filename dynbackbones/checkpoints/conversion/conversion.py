@@ -134,7 +134,7 @@ def convert(
     architecture = find_architecture(source.backbone, source.path, backbone, known)
     if stride_in_1x1 and "stride_in_1x1" not in architecture.options:
         raise UserError(f"--stride-in-1x1: a {architecture.name} has no such convolutions")
-    if source.format == "torchvision" and not architecture.plain:
+    if source.format == "torchvision" and "torchvision" not in architecture.libraries:
         source.format = "dynbackbones"
     layout = layout_of(target, architecture, prefix)
     _check_head(source, architecture)

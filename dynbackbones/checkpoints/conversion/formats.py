@@ -70,7 +70,8 @@ def layout_of(target: str, architecture: Architecture, prefix: str | None = None
         usual = "backbone.bottom_up." if architecture.plain else "backbone.bottom_up.net."
         prefix = usual if prefix is None else prefix
         return Layout(target, prefix, f"{prefix}linear.", architecture.plain)
-    return Layout(target, "", "fc.")
+    inverted = target == "torchvision" and not architecture.plain
+    return Layout(target, "", "classifier.1." if inverted else "fc.")
 
 
 def remarks(
@@ -129,14 +130,15 @@ def remarks(
 
 def _check_target(target: str, architecture: Architecture) -> None:
     name = architecture.name
-    if target in _PLAIN_ONLY and not architecture.plain:
+    if target in _PLAIN_ONLY and target not in architecture.libraries:
         hint = (
             f"; --backbone {name.partition('_')[2]} takes its ResNet without what decides"
             if architecture.holds_resnet and architecture.depth and not architecture.cifar
             else ""
         )
         raise UserError(
-            f"--to {target}: {target} has no {name}; possible are dynbackbones, openmmlab"
+            f"--to {target}: {target} has no {name} with these names; possible are "
+            f"{', '.join(['dynbackbones', *architecture.libraries])}, openmmlab"
             f"{'' if architecture.cifar else ' and detectron2'}{hint}"
         )
     if target in _PLAIN_ONLY and architecture.options.get("stride_in_1x1"):

@@ -22,7 +22,7 @@ _BLOCKDROP_PARTS = {"resnet": "resnet", "agent": "agent", "net": "agent"}
 _BLOCKDROP_NAME = re.compile(r"(module\.)*((features\.)?(blocks|ds)\.\d+\.\d+\.|logit\.)")
 _PREFIX = {
     "detectron2": re.compile(r"(.*?)res2\.0\."),
-    "own": re.compile(r"(.*?)layer1\."),
+    "own": re.compile(r"(.*?)(?:layer1\.|features\.1\.conv\.)"),
 }
 _SHOWN = 4
 
@@ -196,8 +196,8 @@ def _find_backbone(
         tops = sorted({key.partition(".")[0] for key in state})
         raise UserError(
             f"checkpoint {path} has no network that is known here: expected names such as "
-            "layer1.0.conv1.weight or res2.0.conv1.weight, also below a prefix; its keys start "
-            f"with {', '.join(tops[:_SHOWN])}"
+            "layer1.0.conv1.weight, res2.0.conv1.weight or features.1.conv.0.0.weight, also below "
+            f"a prefix; its keys start with {', '.join(tops[:_SHOWN])}"
         )
     prefixes = ", ".join(prefix or "no prefix" for _, prefix in found)
     if wanted is not None:
