@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-import numpy as np
-
 import dynbackbones
 from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_time_left
@@ -106,8 +104,7 @@ def _network(args: argparse.Namespace, model: Any, adapter: Adapter, source: str
             "--schedule agreement: a camera cannot be looked at before; give --agreement-network, "
             "learned on a recording of it"
         )
-    readable = (image for image in _images(args, source) if image is not None)
-    clip = list(islice(readable, _MOST_LEARNED))
+    clip = [frame.image for frame in islice(_readable(args, source), _MOST_LEARNED)]
     clip = [image for image in clip if image.shape == clip[0].shape]
     print(f"learning the schedule: the model runs on {len(clip)} frames", flush=True)
     samples = measure_agreement(
@@ -128,7 +125,7 @@ def _calibrate(args: argparse.Namespace, stream: Stream, source: str | int) -> N
         # Nothing of these depends on what the frames show.
         stream.schedule.meet(args.rate, lambda: args.rate)
         return
-    clip = [image for image in _images(args, source) if image is not None]
+    clip = list(_readable(args, source))  # with their times, since gaps make keys
     if not clip:
         raise UserError(f"video {source} has no frame at its beginning that can be read")
     with warnings.catch_warnings(record=True) as caught:
@@ -139,14 +136,16 @@ def _calibrate(args: argparse.Namespace, stream: Stream, source: str | int) -> N
     print(f"{stream.schedule!r} computes {reached:.1%} of the first {len(clip)} frames", flush=True)
 
 
-def _images(args: argparse.Namespace, source: str | int) -> Iterator[np.ndarray | None]:
-    """The beginning of a video, as much as is held in memory."""
+def _readable(args: argparse.Namespace, source: str | int) -> Iterator[Frame]:
+    """The beginning of a video, as much as is held in memory, less what cannot be read."""
     held = 0
     for frame in video_frames(args, source):
-        held += 0 if frame.image is None else frame.image.nbytes
+        if frame.image is None:
+            continue
+        held += frame.image.nbytes
         if held > _MOST_BYTES:
             return
-        yield frame.image
+        yield frame
 
 
 def video_frames(args: argparse.Namespace, source: str | int) -> Iterator[Frame]:

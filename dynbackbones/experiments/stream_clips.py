@@ -13,7 +13,7 @@ from torch import Tensor
 from dynbackbones.analysis.average_precision import evaluate_boxes
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.video.agreement_measure import box_agreement
-from dynbackbones.zoom.segmentation_gains import confusion
+from dynbackbones.zoom.segmentation_gains import confusion, mean_iou
 
 
 class LabelledClip(ABC):
@@ -73,11 +73,8 @@ class SegmentationClip(LabelledClip):
         return 1 - int(outcome.diagonal().sum()) / total if total else 0.0
 
     def score(self, outcomes: Mapping[int, Tensor]) -> float:
-        """Mean intersection over union of the classes that are there, pixels of all frames."""
-        pooled = torch.stack(list(outcomes.values())).sum(dim=0).double()
-        right, true = pooled.diagonal(), pooled.sum(dim=1)
-        union = true + pooled.sum(dim=0) - right
-        return 100 * float((right / union)[true > 0].mean())
+        """As ``dynbackbones test`` has it, pixels of all frames; see `mean_iou`."""
+        return mean_iou(torch.stack(list(outcomes.values())).sum(dim=0))
 
 
 class DetectionClip(LabelledClip):

@@ -15,6 +15,7 @@ from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.errors import UserError
 from dynbackbones.video.propagation import Instances, Kept, Maps, Opaque
 from dynbackbones.zoom.costs import Costs
+from dynbackbones.zoom.wrapper import Zoom
 
 # By the package that a model's class comes from; each has a function ``adapter``.
 _MODULES = {
@@ -44,13 +45,13 @@ def adapter_of(model: Any) -> Adapter:
     """The adapter for a model.
 
     Args:
-        model: of torchvision, detectron2 or mmseg; a predictor of one of this package's engines; or
-            a function of an (H, W, 3) uint8 RGB image.
+        model: of torchvision, detectron2 or mmseg, also inside of a zoom; a predictor of one of
+            this package's engines; or a function of an (H, W, 3) uint8 RGB image.
 
     Raises:
         UserError: its framework is known and a stream cannot serve it, or it is neither.
     """
-    for base in type(model).__mro__:
+    for base in type(unzoomed(model)).__mro__:
         package = base.__module__.partition(".")[0]
         if package in _MODULES:
             return importlib.import_module(_MODULES[package]).adapter(model)
@@ -62,6 +63,11 @@ def adapter_of(model: Any) -> Adapter:
         f"a stream cannot run a {type(model).__name__}: give a model of {', '.join(_MODULES)}, a "
         "predictor, a function of an (H, W, 3) uint8 RGB image, or an adapter=... of your own"
     )
+
+
+def unzoomed(model: Any) -> Any:
+    """The model that a zoom wraps; any other model itself."""
+    return model.model if isinstance(model, Zoom) else model
 
 
 class CountsMacs:

@@ -42,6 +42,13 @@ _KIND = "agreement"
 
 def describe(pair: Pair) -> Tensor:
     """(10,) float32: what is seen of a frame and its key, without the model; see `FEATURES`."""
+    place = pair.index - pair.age, pair.index
+    if place not in pair.described:
+        pair.described[place] = _described(pair)
+    return pair.described[place]
+
+
+def _described(pair: Pair) -> Tensor:
     both = (torch.from_numpy(seen.grey) for seen in (pair.key, pair.frame))
     key, frame = (grey.float()[None] / 255 for grey in both)
     residual = (warp(key, pair.to_key) - frame).abs().flatten()

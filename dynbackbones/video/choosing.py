@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 
-import numpy as np
+from torch import Tensor
 
 from dynbackbones.video.pairs import Pair, Seen, difference
 from dynbackbones.video.schedules import Schedule
@@ -85,8 +85,9 @@ def choose(
     schedule: Schedule,
     limits: Limits,
     place: Place | None,
-    image: np.ndarray,
+    frame: Seen,
     seconds: float | None = None,
+    described: dict[tuple[int, int], Tensor] | None = None,
 ) -> Choice:
     """Decides about a frame that could be read.
 
@@ -94,10 +95,10 @@ def choose(
         schedule: asked where nothing forces a key.
         limits: what does.
         place: after the frame before; None at the start of a video.
-        image: (H, W, 3) uint8, RGB.
-        seconds: of the frame.
+        frame: the frame.
+        seconds: its time.
+        described: see `Pair`; of other passes over the same clip.
     """
-    frame = Seen(image)
     if place is None:
         return Choice("first", Place(frame, frame, seconds=seconds))
     index, gap = place.index + 1, _gap(place, seconds)
@@ -105,7 +106,8 @@ def choose(
     now = Place(frame, frame, 0, index, clock)
     if frame.size != place.key.size:
         return Choice("size", now)
-    pair = Pair(place.key, frame, place.age + 1, index, limits.preset)
+    known = {} if described is None else described
+    pair = Pair(place.key, frame, place.age + 1, index, limits.preset, known)
     reason = _forced(limits, place, pair, gap)
     if reason is None and schedule.wants_key(pair):
         reason = "schedule"

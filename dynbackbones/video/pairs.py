@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +55,8 @@ class Pair:
         age: frames between them.
         index: of the frame in its video.
         preset: of `dense_flow`.
+        described: what `describe` said of pairs of a clip, by the numbers of key and frame, which
+            passes over the same clip share.
     """
 
     key: Seen
@@ -62,6 +64,7 @@ class Pair:
     age: int
     index: int
     preset: str = "fast"
+    described: dict[tuple[int, int], Tensor] = field(default_factory=dict, compare=False)
 
     @cached_property
     def difference(self) -> float:

@@ -18,11 +18,12 @@ from dynbackbones.video.choosing import Choice, Limits, Place
 from dynbackbones.video.decisions import FrameDecision
 from dynbackbones.video.flow import PRESETS
 from dynbackbones.video.frames import Frame
+from dynbackbones.video.pairs import Seen
 from dynbackbones.video.propagation import WAYS, Kept, Opaque
 from dynbackbones.video.schedules import Every, Schedule, meet_rate
 
 FORMATS = ("RGB", "BGR")
-Clip = list[tuple[np.ndarray, float | None]]
+Clip = list[tuple[Seen, float | None]]
 
 
 class Stream:
@@ -32,9 +33,10 @@ class Stream:
     that any number of streams may share one. An error in the middle of a frame leaves it as it was.
 
     Args:
-        model: a detector or segmentor of torchvision, what mmseg's ``init_model`` returns,
-            detectron2's ``DefaultPredictor``, a predictor of this package's engines, or a function
-            of an (H, W, 3) uint8 RGB image. What it returns is what the stream returns.
+        model: a detector or segmentor of torchvision, what mmseg's ``init_model`` returns, a zoom
+            around one of these, detectron2's ``DefaultPredictor``, a predictor of this package's
+            engines, or a function of an (H, W, 3) uint8 RGB image. What it returns is what the
+            stream returns.
         schedule: `Every`, `Difference`, `Agreement`, `Random` or `Keys`.
         propagation: ``"warp"`` moves the result by optical flow (OpenCV's DIS), logits before they
             are enlarged, boxes by the median flow inside; ``"copy"`` shows it again as it is.
@@ -132,7 +134,7 @@ class Stream:
         if frame is None:
             return self._show_again(place, start)
         image = as_image(frame, self.format)
-        choice = choosing.choose(self.schedule, self.limits, place, image, seconds)
+        choice = choosing.choose(self.schedule, self.limits, place, Seen(image), seconds)
         if choice.reason == "size" and self.strict:
             raise ValueError(
                 f"frame {choice.place.index} has {image.shape[:2]} pixels after {place.key.size}, "
@@ -168,26 +170,29 @@ class Stream:
             raise ValueError("a Stream is set for a target_rate or for target_macs; give one")
         clip = _clip(images, self.format)
         if target_rate is None:
-            whole = self._adapter.macs(clip[0][0].shape[:2])
+            whole = self._adapter.macs(clip[0][0].size)
             if not whole:
                 raise ValueError("the MACs of this model cannot be counted; give a target_rate")
             target_rate = min(1.0, target_macs / whole)
-        return meet_rate(self.schedule, target_rate, partial(self._rate_on, clip))
+        # A key and a frame that several of the thresholds pair are looked at once.
+        return meet_rate(self.schedule, target_rate, partial(self._rate_on, clip, {}))
 
     def choices(self, images: Iterable[np.ndarray | Tensor | Frame]) -> list[str]:
         """The reasons that a video's frames would have, without running the model."""
-        return self._reasons(_clip(images, self.format))
+        return self._reasons(_clip(images, self.format), {})
 
-    def _reasons(self, clip: Clip) -> list[str]:
+    def _reasons(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> list[str]:
         place, reasons = None, []
-        for image, seconds in clip:
-            choice = choosing.choose(self.schedule, self.limits, place, image, seconds)
+        for seen, seconds in clip:
+            choice = choosing.choose(
+                self.schedule, self.limits, place, seen, seconds, described
+            )
             place = choice.place
             reasons.append(choice.reason)
         return reasons
 
-    def _rate_on(self, clip: Clip) -> float:
-        reasons = self._reasons(clip)
+    def _rate_on(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> float:
+        reasons = self._reasons(clip, described)
         return 1 - reasons.count("propagated") / len(reasons)
 
     def _run(self, image: np.ndarray, choice: Choice) -> tuple[Any, Kept]:
@@ -262,8 +267,8 @@ def _clip(frames: Iterable[np.ndarray | Tensor | Frame], format: str) -> Clip:
     Raises:
         ValueError: there are none.
     """
-    named = [frame if isinstance(frame, Frame) else Frame(frame) for frame in frames]
-    clip = [(as_image(f.image, format), f.seconds) for f in named if f.image is not None]
+    named = (frame if isinstance(frame, Frame) else Frame(frame) for frame in frames)
+    clip = [(Seen(as_image(f.image, format)), f.seconds) for f in named if f.image is not None]
     if not clip:
         raise ValueError("images must not be empty: give the frames of a typical clip")
     return clip

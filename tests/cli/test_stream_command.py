@@ -10,7 +10,7 @@ from PIL import Image
 
 import dynbackbones
 from dynbackbones import checkpoints
-from dynbackbones.cli import stream
+from dynbackbones.cli import stream, stream_schedules
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -138,6 +138,21 @@ def test_a_rate_is_met_before_the_video_starts(run, clip, capsys):
     printed = capsys.readouterr()
     assert f"computes {found['key_share']:.1%} of the first 9 frames" in printed.out
     assert names(printed.err, "warning", 0.3)  # nine frames have coarse shares
+
+
+def test_a_rate_counts_the_gaps_between_frames(run, clip, capsys, monkeypatch):
+    times = [0, 0.1, 5, 5.1, 10, 10.1, 15, 15.1, 20]
+
+    def timed(source):
+        pairs = zip(dynbackbones.video.frames(source), times, strict=True)
+        return (frame._replace(seconds=seconds) for frame, seconds in pairs)
+
+    monkeypatch.setattr(stream_schedules, "frames", timed)
+    found = run(clip, "--schedule", "difference", "--rate", "0.3", "--agreement-sample", "0")
+    assert found["reasons"]["gap"] == 4
+    printed = capsys.readouterr()
+    assert f"computes {found['key_share']:.1%} of the first 9 frames" in printed.out
+    assert names(printed.err, "warning", 0.3, "gaps")
 
 
 def test_a_schedule_is_learned_once(run, clip, tmp_path, capsys):

@@ -45,6 +45,17 @@ def test_the_table_is_what_streams_really_show(segmented):
                 assert keys == segmented.keys_where(segmented.differences > 0.02)
 
 
+def test_a_class_that_is_only_predicted_counts_as_in_a_test():
+    truth = torch.zeros(2, 8, 8, dtype=torch.long)
+    truth[:, 4:] = 1
+    clip = SegmentationClip(FRAMES[:2], list(truth), 3, lambda labels: labels)
+    wrong = truth[1].clone()
+    wrong[0, :4] = 2
+    outcomes = {0: clip.outcome(0, truth[0]), 1: clip.outcome(1, wrong)}
+    assert clip.score({0: outcomes[0]}) == 100
+    assert clip.score(outcomes) == pytest.approx(100 * (60 / 64 + 1 + 0) / 3)
+
+
 def test_every_schedule_has_a_row(segmented):
     table = stream_table.rows(segmented, shares=[1 / 3], seeds=[0, 1])
     assert table[0].score == 100  # the model is the truth here

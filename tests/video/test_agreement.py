@@ -60,6 +60,33 @@ def test_the_schedule_keeps_to_frames_that_changed(tmp_path):
     assert all(6 <= key <= 11 for key in keys[1:])
 
 
+def test_a_calibration_looks_at_each_pair_once(monkeypatch):
+    network = agreement.train_agreement(
+        list(agreement.measure_agreement(SeesColours(), CLIP, max_age=8))
+    )
+
+    def met():
+        stream = video.Stream(SeesColours(), schedule=video.Agreement(network), cut=None)
+        reached = dynbackbones.calibrate(stream, CLIP, target_rate=4 / 16)
+        return stream.schedule.threshold, reached, stream.choices(CLIP)
+
+    seen, describe = [], agreement._described
+
+    def note(pair):
+        seen.append((pair.index - pair.age, pair.index))
+        return describe(pair)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(agreement, "_described", note)
+        stream = video.Stream(SeesColours(), schedule=video.Agreement(network), cut=None)
+        dynbackbones.calibrate(stream, CLIP, target_rate=4 / 16)
+    assert len(seen) == len(set(seen)) > len(CLIP)
+    with monkeypatch.context() as patched:
+        patched.setattr(agreement, "describe", describe)
+        plain = met()
+    assert met() == plain
+
+
 def test_boxes_have_an_agreement_too():
     samples = list(agreement.measure_agreement(FindsBox([50.0, 40, 80, 70]), CLIP, max_age=2))
     assert samples[0].agreement == 1

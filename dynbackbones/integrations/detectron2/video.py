@@ -26,7 +26,8 @@ def adapter(predictor: Any) -> PredictorAdapter:
     if not isinstance(predictor, DefaultPredictor):
         raise UserError(
             f"a stream runs detectron2's DefaultPredictor(cfg), which resizes frames as the config "
-            f"says, not a {type(predictor).__name__}; build one from the config and MODEL.WEIGHTS"
+            f"says, not a {type(predictor).__name__}; build one from the config and MODEL.WEIGHTS "
+            "(a zoom stands in the place of its model: predictor.model = zoom)"
         )
     return PredictorAdapter(predictor)
 

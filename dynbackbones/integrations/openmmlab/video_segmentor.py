@@ -20,22 +20,24 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.video.adapters import CountsMacs
-from dynbackbones.video.propagation import Maps
+from dynbackbones.video.adapters import CountsMacs, unzoomed
+from dynbackbones.video.propagation import Kept, Maps, Opaque
+from dynbackbones.zoom.wrapper import Zoom
 
 _LOADING = ("LoadImage", "LoadAnnotations", "CheckLabels")
 
 
 def adapter(model: nn.Module) -> SegmentorAdapter:
-    """The adapter for a segmentor with its config.
+    """The adapter for a segmentor with its config, or a zoom around one.
 
     Raises:
         UserError: it is another model of mmseg, or has no config.
     """
-    name = type(model).__name__
-    if not isinstance(model, EncoderDecoder) or isinstance(model, DepthEstimator):
+    inner = unzoomed(model)
+    name = type(inner).__name__
+    if not isinstance(inner, EncoderDecoder) or isinstance(inner, DepthEstimator):
         raise UserError(f"a stream moves maps of classes, and mmseg's {name} makes none")
-    if getattr(model, "cfg", None) is None:
+    if getattr(inner, "cfg", None) is None:
         raise UserError(
             f"this {name} has no config, which says how frames are prepared: build it with mmseg's "
             "init_model(config, checkpoint), or set model.cfg"
@@ -75,16 +77,18 @@ class SegmentorAdapter(CountsMacs):
     """Calls a segmentor as mmseg's ``inference_model`` does, and keeps the logits of its head.
 
     Args:
-        model: put into evaluation mode.
+        model: put into evaluation mode; of a zoom the result itself is kept.
     """
 
-    def __init__(self, model: EncoderDecoder) -> None:
+    def __init__(self, model: EncoderDecoder | Zoom) -> None:
         super().__init__()
-        self._model = model.eval()
+        self._whole, self._model = model.eval(), unzoomed(model)
+        model = self._model
         self._pipeline = _pipeline(model)
         # Windows overlap, and other heads refine what they made: there the result itself is moved.
         self._early = (
-            (model.test_cfg or {}).get("mode", "whole") == "whole"
+            self._whole is model
+            and (model.test_cfg or {}).get("mode", "whole") == "whole"
             and not isinstance(model, CascadeEncoderDecoder)
             and type(model).inference is EncoderDecoder.inference
             and type(model).encode_decode is EncoderDecoder.encode_decode
@@ -92,15 +96,17 @@ class SegmentorAdapter(CountsMacs):
         )
 
     @torch.no_grad()
-    def run(self, image: np.ndarray) -> tuple[SegDataSample, Maps]:
+    def run(self, image: np.ndarray) -> tuple[SegDataSample, Kept]:
         # What OpenCV reads, which the pipeline and the preprocessor expect, is BGR.
-        data = self._pipeline({"img": np.ascontiguousarray(image[:, :, ::-1])})
-        data = self._model.data_preprocessor(pseudo_collate([data]), False)
-        (sample,) = data["data_samples"]
+        data = pseudo_collate([self._pipeline({"img": np.ascontiguousarray(image[:, :, ::-1])})])
         if not self._early:
-            (result,) = self._model(**data, mode="predict")
+            (result,) = self._whole.test_step(data)
+            if "seg_logits" not in result:  # of a zoom, where they would be too large
+                return result, Opaque(result)
             made = Made(copy.deepcopy(_bare(result)), False)
             return result, Maps(result.seg_logits.data.clone(), self._threshold(False), made)
+        data = self._model.data_preprocessor(data, False)
+        (sample,) = data["data_samples"]
         size = tuple(sample.img_shape[:2])
         if size != tuple(data["inputs"].shape[-2:]):
             for backbone in find_backbones(self._model):
@@ -110,7 +116,9 @@ class SegmentorAdapter(CountsMacs):
         kept = Maps(logits[0], self._threshold(True), made)
         return self._finished(logits, [sample]), kept
 
-    def result(self, kept: Maps) -> SegDataSample:
+    def result(self, kept: Kept) -> SegDataSample:
+        if isinstance(kept, Opaque):
+            return kept.result
         sample = copy.deepcopy(kept.context.sample)
         if kept.context.early:
             return self._finished(kept.values[None], [sample])

@@ -13,7 +13,7 @@ from torchvision.models.segmentation._utils import _SimpleSegmentationModel
 from torchvision.transforms.functional import normalize, to_tensor
 
 from dynbackbones.errors import UserError
-from dynbackbones.video.adapters import CountsMacs
+from dynbackbones.video.adapters import CountsMacs, unzoomed
 from dynbackbones.video.propagation import Instances, Kept, Maps
 
 # Of the weights that torchvision has.
@@ -23,15 +23,16 @@ _MOVED = ("boxes", "scores", "labels", "masks", "keypoints")
 
 
 def adapter(model: nn.Module) -> DetectorAdapter | SegmentorAdapter:
-    """The adapter for a detector or a segmentor of torchvision.
+    """The adapter for a detector or a segmentor of torchvision, or a zoom around a detector.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is none of them.
     """
     if isinstance(model, _SimpleSegmentationModel):
         return SegmentorAdapter(model)
-    own = any(base.__module__.startswith(_DETECTORS) for base in type(model).__mro__)
-    if isinstance(model, GeneralizedRCNN) or own:
+    inner = unzoomed(model)
+    own = any(base.__module__.startswith(_DETECTORS) for base in type(inner).__mro__)
+    if isinstance(inner, GeneralizedRCNN) or own:
         return DetectorAdapter(model)
     raise UserError(
         f"a stream serves torchvision's detectors and segmentors, not {type(model).__name__}; wrap "
@@ -43,7 +44,7 @@ class DetectorAdapter(CountsMacs):
     """Calls a detector with a list of one (3, H, W) image in [0, 1], as torchvision does.
 
     Args:
-        model: put into evaluation mode.
+        model: put into evaluation mode; a zoom is called as the detector that it wraps.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -6,6 +6,7 @@ import torch
 
 from dynbackbones import video
 from dynbackbones.errors import UserError
+from dynbackbones.zoom import ZoomDetector
 from tests.messages import naming
 from tests.video.toy_clip import panned
 
@@ -55,6 +56,21 @@ def test_boxes_move_and_their_scores_stay():
     assert torch.equal(after.pred_classes, before.pred_classes)
     assert not torch.equal(after.pred_boxes.tensor, boxes)
     assert stream.decision.macs == 0
+
+
+def test_a_zoom_in_the_predictor_multiplies_with_a_stream():
+    model = predictor(**{"INPUT.MIN_SIZE_TEST": 0})
+    zoom = ZoomDetector(model.model, patch=32, scale=2, halo=4, rate=0.25)
+    with pytest.raises(UserError, match=naming("ZoomDetector", "predictor.model")):
+        video.Stream(zoom)
+    model.model = zoom
+    stream = video.Stream(model, schedule=video.Every(2), cut=None)
+    found = stream(CLIP[0])["instances"]
+    decisions = zoom.decisions
+    assert 0 < float(decisions.rate[0]) < 1
+    moved = stream(CLIP[1])["instances"]
+    assert zoom.decisions is decisions and len(moved) == len(found)
+
 
 
 @pytest.mark.parametrize("wanted", ["BGR", "RGB"])

@@ -8,6 +8,7 @@ from mmseg.apis import inference_model, init_model
 
 from dynbackbones import video
 from dynbackbones.errors import UserError
+from dynbackbones.zoom import ZoomSegmentor
 from tests.messages import naming
 from tests.video.toy_clip import panned
 
@@ -90,6 +91,36 @@ def test_a_segmentor_without_its_config_is_refused(segmentor):
     del model.cfg
     with pytest.raises(UserError, match=naming("init_model")):
         video.Stream(model)
+
+
+@pytest.mark.parametrize("channels", [None, 1])
+def test_zoom_and_a_stream_multiply(segmentor, channels):
+    one = {"model.decode_head.out_channels": 1, "model.decode_head.num_classes": 2}
+    loss = {"model.decode_head.loss_decode": {"type": "CrossEntropyLoss", "use_sigmoid": True}}
+    model = segmentor(**({**one, **loss} if channels == 1 else {}))
+    zoom = ZoomSegmentor(model, patch=32, scale=2, halo=8, rate=0.25)
+    stream = video.Stream(zoom, schedule=video.Every(2), cut=None)
+    first = stream(CLIP[0])
+    decisions = zoom.decisions
+    plain = inference_model(model, np.ascontiguousarray(CLIP[0][:, :, ::-1]))
+    assert not torch.equal(first.seg_logits.data, plain.seg_logits.data)
+    assert stream.decision.macs == pytest.approx(float(decisions.macs[0]), rel=0.01)
+    again = stream(CLIP[0])
+    assert zoom.decisions is decisions and not stream.decision.key
+    assert again.pred_sem_seg.data.shape == first.pred_sem_seg.data.shape
+    assert (again.pred_sem_seg.data == first.pred_sem_seg.data).float().mean() > 0.99
+
+
+def test_of_large_frames_a_zoom_has_labels_alone(segmentor, monkeypatch):
+    monkeypatch.setattr("dynbackbones.zoom.segmentor.LOGITS_UP_TO", 10)
+    zoom = ZoomSegmentor(segmentor(), patch=32, scale=2, halo=8, rate=0.25)
+    copied = video.Stream(zoom, propagation="copy")
+    first = copied(CLIP[0])
+    assert torch.equal(copied(CLIP[1]).pred_sem_seg.data, first.pred_sem_seg.data)
+    warped = video.Stream(zoom, cut=None)
+    warped(CLIP[0])
+    with pytest.raises(UserError, match=naming("propagation='copy'")):
+        warped(CLIP[1])
 
 
 def test_sar_and_a_stream_multiply(segmentor):

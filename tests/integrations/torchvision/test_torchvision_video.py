@@ -6,8 +6,11 @@ import torch
 from torchvision.models import detection, resnet18, segmentation
 from torchvision.transforms.functional import to_tensor
 
+import dynbackbones
 from dynbackbones import video
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.torchvision.detectors import FPNBackbone
+from dynbackbones.zoom import ZoomDetector
 from tests.messages import naming
 from tests.video.toy_clip import panned
 
@@ -81,6 +84,44 @@ def test_a_segmentor_keeps_its_form():
     assert torch.allclose(stream(CLIP[0])["out"], expected, atol=1e-5)
     found = stream(CLIP[1])
     assert list(found) == ["out"] and found["out"].shape == expected.shape
+
+
+def test_a_stream_multiplies_with_zoom():
+    model = detector()
+    zoom = ZoomDetector(model, patch=32, scale=2, halo=4, rate=0.25)
+    stream = video.Stream(zoom, schedule=video.Every(2), cut=None)
+    with torch.no_grad():
+        (expected,) = zoom([to_tensor(CLIP[0].copy())])
+        (plain,) = model([to_tensor(CLIP[0].copy())])
+    (found,) = stream(CLIP[0])
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    assert not torch.equal(found["boxes"], plain["boxes"])
+    decisions, macs = zoom.decisions, stream.decision.macs
+    assert macs == pytest.approx(float(decisions.macs[0]), rel=0.01)
+    (moved,) = stream(CLIP[1])
+    assert zoom.decisions is decisions and stream.decision.macs == 0  # it did not run
+    assert torch.equal(moved["scores"], found["scores"])
+
+
+@pytest.mark.parametrize("name", ["sar_resnet18", "blockdrop_resnet18"])
+def test_a_stream_multiplies_with_dynamic_backbones(name):
+    torch.manual_seed(0)
+    net = dynbackbones.build_backbone(name)
+    levels = [f"p{level}" for level in range(3, 8)]
+    body = FPNBackbone(net, ["res3", "res4", "res5"], levels, 16, strided_levels=True, norm="")
+    model = detection.RetinaNet(body, num_classes=3, min_size=64, max_size=96)
+    model.score_thresh, model.detections_per_img = 0.0, 5
+    dynbackbones.attach(model.eval())
+    stream = video.Stream(model, schedule=video.Every(2), cut=None)
+    with torch.no_grad():
+        (expected,) = model([to_tensor(CLIP[0].copy())])
+    (found,) = stream(CLIP[0])
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    decisions = net.decisions
+    assert decisions.rate is not None and stream.decision.macs > 1e7
+    (moved,) = stream(CLIP[1])
+    assert net.decisions is decisions  # it did not run
+    assert torch.equal(moved["scores"], found["scores"])
 
 
 def test_a_red_square_arrives_red():
