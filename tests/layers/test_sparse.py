@@ -166,10 +166,11 @@ def test_groups_are_one_product_on_other_devices(monkeypatch, groups, rate, card
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("cardinality", [1, 8])
 @pytest.mark.parametrize("groups", [1, 2])
-def test_sparse_equals_masked_on_cuda(groups):
+def test_sparse_equals_masked_on_cuda(groups, cardinality):
     generator = torch.Generator().manual_seed(0)
-    module = Bottleneck(16, 32, groups=groups).eval()
+    module = Bottleneck(16, 32, groups=groups, cardinality=cardinality).eval()
     perturb(module, generator)
     module.cuda()
     x = torch.randn(2, 16, 9, 7, generator=generator).cuda()

@@ -26,7 +26,11 @@ class Losses(Hook):
         self.totals.append(outputs["loss"].item())
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# A SAR-ResNeXt's base branch and last stage are a plain one's.
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=[pytest.mark.slow] if f == "resnext" else []) for f in FAMILIES],
+)
 def test_a_segmentor_trains(tiny_config, family):
     cfg = tiny_config(SAR, train_cfg__max_iters=20, train_cfg__val_interval=20)
     cfg.default_hooks.checkpoint.interval = 20

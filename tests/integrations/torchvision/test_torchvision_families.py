@@ -30,7 +30,11 @@ FAMILIES = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+# A SAR-ResNeXt's base branch and last stage are a plain one's.
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=[pytest.mark.slow] if f == "resnext" else []) for f in FAMILIES],
+)
 def test_a_detector_trains(command, datasets, monkeypatch, family):
     totals, losses, after = [], [], RandomStateHook.after_train_iter
 
