@@ -27,7 +27,9 @@ from dynbackbones.video.encoder import FrameEncoder
 from dynbackbones.video.frames import Frame, frames, sampled
 
 META = "features.json"
-_DEFAULTS = {COARSE: ("mobilenet_v2", 112), FINE: ("resnet50", 224)}
+_THEIRS = "torchvision:"  # before a name that this package has, too
+# This package's MobileNetV2 ends before the layer of 1280 channels that the papers take.
+_DEFAULTS = {COARSE: (f"{_THEIRS}mobilenet_v2", 112), FINE: ("resnet50", 224)}
 _PRETRAINED, _UNTRAINED = "torchvision", "none"
 _CLASSIFIER = re.compile(r"^(fc|classifier)\.")
 _BATCH = 32  # frames
@@ -55,7 +57,8 @@ def parser() -> argparse.ArgumentParser:
             f"--{kind}",
             default=name,
             metavar="NETWORK",
-            help=f"a backbone of this package or a classifier of torchvision (default: {name})",
+            help=f"a backbone of this package, or {_THEIRS} and a classifier of torchvision "
+            f"(default: {name})",
         )
         options.add_argument(
             f"--{kind}-size",
@@ -127,7 +130,7 @@ def _encoder(kind: str, args: argparse.Namespace) -> FrameEncoder:
         if weights == _PRETRAINED:
             weights = f"torchvision://{name}"
     else:
-        encoder = _torchvision_encoder(kind, name, weights, size)
+        encoder = _torchvision_encoder(kind, name.removeprefix(_THEIRS), weights, size)
     if weights not in (_PRETRAINED, _UNTRAINED):
         state = checkpoints.read_weights(weights)
         if name not in list_backbones():
@@ -142,7 +145,7 @@ def _torchvision_encoder(kind: str, name: str, weights: str, size: int) -> Frame
     if name not in models.list_models(module=models):
         raise UserError(
             f"--{kind} {name} is neither a backbone of this package ({', '.join(list_backbones())})"
-            " nor a classifier of torchvision"
+            f" nor, with or without {_THEIRS}, a classifier of torchvision"
         )
     try:
         net = models.get_model(name, weights="DEFAULT" if weights == _PRETRAINED else None)

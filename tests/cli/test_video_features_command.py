@@ -86,7 +86,7 @@ def test_each_video_has_its_features_and_its_line(run, folder, weights, capsys):
     meta = json.loads((output / "features.json").read_text())
     assert meta["classes"] == ["run", "walk"]
     assert meta["encoders"]["coarse"]["macs"] == encoders["coarse"].macs()
-    assert "1280 channels" in capsys.readouterr().out
+    assert "torchvision:mobilenet_v2 at 32 x 32, 1280 channels" in capsys.readouterr().out
 
 
 def test_finished_files_are_not_made_again(run, folder, capsys, monkeypatch):
