@@ -131,9 +131,7 @@ def train_encoder(
     }
 
 
-def encoded(
-    video: NeedleVideo, encoders: Mapping[str, FrameEncoder]
-) -> tuple[Tensor, Tensor]:
+def encoded(video: NeedleVideo, encoders: Mapping[str, FrameEncoder]) -> tuple[Tensor, Tensor]:
     """Coarse and fine features (FRAMES, channels) of a video."""
     frames = torch.from_numpy(video.frames).permute(0, 3, 1, 2)
     return encoders["coarse"](frames), encoders["fine"](frames)

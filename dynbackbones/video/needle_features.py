@@ -96,8 +96,7 @@ def _write_split(
     columns = [torch.stack(values) for values in zip(*features, strict=True)]
     scales = scales or [scale_of(values) for values in columns]
     coarse, fine = (
-        ((values - mean) / std).numpy()
-        for values, (mean, std) in zip(columns, scales, strict=True)
+        ((values - mean) / std).numpy() for values, (mean, std) in zip(columns, scales, strict=True)
     )
     lines = []
     for number, (label, first) in enumerate(videos):

@@ -184,9 +184,7 @@ class Stream:
     def _reasons(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> list[str]:
         place, reasons = None, []
         for seen, seconds in clip:
-            choice = choosing.choose(
-                self.schedule, self.limits, place, seen, seconds, described
-            )
+            choice = choosing.choose(self.schedule, self.limits, place, seen, seconds, described)
             place = choice.place
             reasons.append(choice.reason)
         return reasons

@@ -98,3 +98,18 @@ def test_files_that_are_cut_off_or_run_code_are_refused(root):
         path.write_bytes(content)
         with pytest.raises(UserError, match=naming("d.npz", "cannot be read")):
             video_features.read_features(path)
+
+
+def test_damaged_files_are_read_or_refused(root):
+    path, rng, refused = root / "run/d.npz", np.random.default_rng(0), 0
+    whole = path.read_bytes()
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in rng.integers(len(content), size=3):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            video_features.read_features(path)
+        except UserError as error:
+            refused += "d.npz" in str(error) and "\n" not in str(error)
+    assert refused > 200

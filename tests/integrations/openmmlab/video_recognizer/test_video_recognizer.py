@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -91,9 +93,7 @@ def batch_of(root, *indices, split="val"):
 
 @pytest.mark.parametrize("kind", NETS)
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_resumed_run_is_the_uninterrupted_one(
-    kind, workers, config, tool, tmp_path, monkeypatch
-):
+def test_a_resumed_run_is_the_uninterrupted_one(kind, workers, config, tool, tmp_path, monkeypatch):
     seen, after = {}, DivergenceHook.after_train_iter
 
     def record(self, runner, batch_idx, data_batch=None, outputs=None):
@@ -252,3 +252,31 @@ def test_features_that_do_not_fit_end_in_one_line(config, tool, root, tmp_path):
     (root / "train.txt").write_text("")
     with pytest.raises(UserError, match=naming("train.txt", "empty")):
         tool("train", config("AdaFrame"), "--work-dir", tmp_path / "other")
+
+
+ALONE = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("mmpretrain", "mmseg", "mmcv", "mmdet"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Block())
+from dynbackbones.cli import train
+
+train.main(sys.argv[1:])
+"""
+
+
+def test_mmengine_alone_suffices(config, tmp_path):
+    short = ["train_cfg.max_iters=1", "train_cfg.val_interval=1"]
+    words = [config("AdaFrame"), "--work-dir", tmp_path / "run", "--cfg-options", *short]
+    process = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ALONE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr[-3000:]
+    assert "top1" in process.stdout
