@@ -157,6 +157,11 @@ class SARMobileNetV2(SARBackbone):
             for index, (name, *_) in enumerate(STAGES, start=1)
         }
 
+    def parts(self) -> list[list[nn.Module]]:
+        # One for each feature: the two stages at stride 16 freeze together.
+        stages = [[self.layer1], [self.layer2], [self.layer3, self.layer4]]
+        return [[self.stem], *stages, *self.behind().values()]
+
     def stage_stride(self, name: str) -> int:
         return self._strides[name]
 

@@ -231,3 +231,14 @@ def test_the_layout_of_a_mobilenet():
 def test_wrong_options_of_a_mobilenet(options, words):
     with pytest.raises(ValueError, match=naming(*words)):
         dynbackbones.build_backbone("sar_mobilenet_v2", **options)
+
+
+def test_parts_of_a_mobilenet_freeze_with_their_features():
+    net = dynbackbones.SARMobileNetV2(freeze_at=4).train()
+    frozen = {name for name, p in net.named_parameters() if not p.requires_grad}
+    assert {name.partition(".")[0] for name in frozen} == {
+        "stem", "layer1", "layer2", "layer3", "layer4",
+    }  # fmt: skip
+    assert not net.layer4.training and net.layer5.training
+    with pytest.raises(ValueError, match=naming("0..5", "freeze_at", 6)):
+        dynbackbones.SARMobileNetV2(freeze_at=6)
