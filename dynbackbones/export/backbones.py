@@ -68,8 +68,8 @@ def backbone_nodes(
         UserError: it cannot be exported.
     """
     raise UserError(
-        f"{type(net).__name__} cannot be exported to ONNX: only ResNet, MobileNetV2, their SAR "
-        "forms, BlockDropResNet and the forms for CIFAR can, and what "
+        f"{type(net).__name__} cannot be exported to ONNX: only ResNet, SARResNet, BlockDropResNet "
+        "and their CIFAR forms, MobileNetV2 and SARMobileNetV2 can, and what "
         "dynbackbones.export.backbones.backbone_nodes.register makes known"
     )
 
