@@ -18,7 +18,7 @@ NAMES = sorted(
     for path in (CONFIGS / folder).glob("*.py")
     # A classifier, comparisons, whose rows are tested with them, and a segmentor within a wrapper.
     if path.name not in ("pretrain_digits.py", "wide_zoom_semantic_fpn.py")
-    and not path.stem.endswith("_pareto")
+    and not path.stem.endswith(("_pareto", "-variants"))
 )
 SCRIPT = """
 import sys
