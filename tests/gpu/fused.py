@@ -104,9 +104,15 @@ class FusedConv2d(PackedConv2d):
 
     ends_in_relu = False
 
-    def forward(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
-        if not (relu or self.ends_in_relu):
-            return super().forward(x, add)
+    def forward(
+        self,
+        x: Tensor,
+        add: Tensor | None = None,
+        relu: bool = False,
+        ceiling: float | None = None,
+    ) -> Tensor:
+        if ceiling is not None or not (relu or self.ends_in_relu):
+            return super().forward(x, add, relu, ceiling)
         geometry = list(self.stride), list(self.padding), list(self.dilation), self.groups
         return conv_relu(x, self.weight, self.bias, add, *geometry)
 

@@ -10,10 +10,8 @@ from PIL import Image
 
 pytest.importorskip("mmpretrain")
 
-from mmengine.config import Config
-from mmpretrain.registry import MODELS
-
 from dynbackbones.cli.test import main
+from dynbackbones.integrations.openmmlab import checks
 
 CONFIGS = Path(__file__).parents[3] / "configs" / "pretrain"
 BLOCKDROP = CONFIGS / "blockdrop_resnet20_cifar10-small_3-joint.py"
@@ -34,7 +32,7 @@ def per_image(tmp_path):
 
     def call(config, *options):
         torch.manual_seed(0)
-        model = MODELS.build(Config.fromfile(config).model)
+        model = checks.build_model(checks.load_config(config))
         if hasattr(model.backbone, "policy"):
             torch.nn.init.normal_(model.backbone.policy.fc.weight, std=3)
             torch.nn.init.zeros_(model.backbone.policy.fc.bias)

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from dynbackbones.backbones.factory import registered_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.torchvision import schema
@@ -126,7 +127,8 @@ def test_keys_and_defaults_are_detectron2s():
     config = pytest.importorskip("detectron2.config")
     theirs = dict(schema.leaves(config.get_cfg()))
     ours = dict(schema.leaves(schema.get_cfg()))
-    own = ("MODEL.SAR.", "MODEL.BLOCKDROP.", "MODEL.ZOOM.", "DATASETS.IMAGES_ANYWHERE")
+    nodes = [entry.node for entry in registered_backbones().values() if entry.node]
+    own = *(f"MODEL.{node}." for node in (*nodes, "ZOOM")), "DATASETS.IMAGES_ANYWHERE"
     shared = {key: value for key, value in ours.items() if not key.startswith(own)}
     assert shared == {key: theirs[key] for key in shared}
     assert set(theirs) - set(ours) == schema.DETECTRON2_ONLY
