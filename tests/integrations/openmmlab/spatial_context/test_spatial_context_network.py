@@ -170,6 +170,17 @@ def test_shipped_configs(name, tmp_path):
         assert (part.type, part.patch_size) == ("PatchPairs", 224)
 
 
+def test_the_config_of_the_demo_has_its_detectors_pixels(teacher_file):
+    cfg = Config.fromfile(CONFIGS / "pretrain" / "scn_resnet18_digits.py")
+    cfg.model.target_generator.pretrained = str(teacher_file)
+    model = MODELS.build(cfg.model)
+    assert model.pixels.bgr and model.pixels.mean == pytest.approx((103.53, 116.28, 123.675))
+    assert all(parameter.requires_grad for parameter in model.backbone.parameters())
+    for part in (cfg.train_dataloader.dataset.dataset, cfg.val_dataloader.dataset):
+        assert (part.data_root, part.patch_size) == ("datasets/digits/train", 32)
+    assert cfg.param_scheduler[-1].end == cfg.train_cfg.max_iters
+
+
 def test_variants_differ_in_boxes_and_distillation_alone():
     cfg = Config.fromfile(CONFIGS / "pretrain" / "scn_resnet18_camvid-small.py")
     keys = {key for overrides in cfg.variants.values() for key in overrides}
