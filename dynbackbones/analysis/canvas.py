@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -45,6 +46,13 @@ class Canvas:
 
     def text(self, left: float, top: float, text: str, **style) -> None:
         self.figure.text(left / self.width, 1 - top / self.height, text, va="top", **style)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes it as a PNG, whose folder is made."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.figure.savefig(path, format="png")
+        return path
 
 
 def import_matplotlib(module: str):

@@ -62,10 +62,7 @@ def save_focus_picture(path: str | os.PathLike, rows: Sequence[FocusRow]) -> Pat
         for step in range(int(row.decisions.steps[row.index])):
             _draw_step(canvas.panel(places[step + 1], top, height, WIDTH), row, step)
         top += height + GAP
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.figure.savefig(path, format="png")
-    return path
+    return canvas.save(path)
 
 
 def _draw_image(axes, row: FocusRow) -> None:

@@ -141,10 +141,7 @@ def save_region_picture(
         top += height
     caption = DETECTIONS_CAPTION + (REGIONS_CAPTION if stages else "")
     page.text(GAP, top + 0.14, caption, fontsize=8, color="#555555")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.figure.savefig(path, format="png")
-    return path
+    return page.save(path)
 
 
 def _headers(stages: Sequence[str], coverage: RegionCoverage) -> list[str]:

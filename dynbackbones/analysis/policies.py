@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from dynbackbones.analysis.canvas import DPI, import_matplotlib
+from dynbackbones.analysis.canvas import Canvas
 
 THUMBNAIL = 1.0  # inches; sizes below are inches too
 TITLE_HEIGHT = 0.25
@@ -91,21 +91,15 @@ def save_policy_picture(
     columns = min(columns, max(len(members[group.text]) for group in groups))
     width = max(GAP + columns * (THUMBNAIL + GAP), 4.0)
     height = GAP + len(groups) * (TITLE_HEIGHT + THUMBNAIL + GAP)
-    figure = import_matplotlib("matplotlib.figure").Figure(
-        figsize=(width, height), dpi=DPI, facecolor="white"
-    )
+    page = Canvas(width, height)
     for row, group in enumerate(groups):
-        top = height - GAP - row * (TITLE_HEIGHT + THUMBNAIL + GAP)
+        top = GAP + row * (TITLE_HEIGHT + THUMBNAIL + GAP)
         share = f"{len(group.members) / len(of):.1%} of {len(of)} images"
         title = f"{share}: {int(group.policy.sum())} blocks, {group.text}"
-        figure.text(GAP / width, (top - 0.05) / height, title, va="top", fontsize=7)
+        page.text(GAP, top + 0.05, title, fontsize=7)
         for column, member in enumerate(members[group.text][:columns]):
-            left, bottom = GAP + column * (THUMBNAIL + GAP), top - TITLE_HEIGHT - THUMBNAIL
-            box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
-            axes = figure.add_axes(box)
+            left = GAP + column * (THUMBNAIL + GAP)
+            axes = page.panel(left, top + TITLE_HEIGHT, THUMBNAIL, THUMBNAIL)
             axes.imshow(images[member])
             axes.set_axis_off()
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
-    return path
+    return page.save(path)

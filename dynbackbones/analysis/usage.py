@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dynbackbones.analysis.canvas import import_matplotlib
+from dynbackbones.analysis.canvas import Canvas
 from dynbackbones.backbones.decisions import Decisions
 from dynbackbones.policy.statistics import PolicyStatistics
 
@@ -19,7 +19,6 @@ THUMBNAIL = 1.3  # inches; sizes below are inches too
 TITLE_HEIGHT = 0.28
 HEADER_HEIGHT = 0.45
 GAP = 0.08
-DPI = 110
 
 
 @dataclass
@@ -134,28 +133,22 @@ def save_usage_picture(
     rows = math.ceil(len(chosen) / columns)
     width = GAP + columns * (THUMBNAIL + GAP)
     height = HEADER_HEIGHT + rows * (TITLE_HEIGHT + THUMBNAIL) + GAP
-    figure = import_matplotlib("matplotlib.figure").Figure(
-        figsize=(width, height), dpi=DPI, facecolor="white"
-    )
+    page = Canvas(width, height)
     of = "" if num_blocks is None else f" of {num_blocks}"
     heading = (
         f"{min(counts)} to {max(counts)}{of} blocks, {sum(counts) / len(counts):.1f} on average"
     )
-    figure.text(GAP / width, 1 - 0.1 / height, heading, va="top", fontsize=9, fontweight="bold")
+    page.text(GAP, 0.1, heading, fontsize=9, fontweight="bold")
     for place, index in enumerate(chosen):
         row, column = divmod(place, columns)
         left = GAP + column * (THUMBNAIL + GAP)
-        bottom = height - HEADER_HEIGHT - (row + 1) * (TITLE_HEIGHT + THUMBNAIL)
-        box = (left / width, bottom / height, THUMBNAIL / width, THUMBNAIL / height)
-        axes = figure.add_axes(box)
+        top = HEADER_HEIGHT + row * (TITLE_HEIGHT + THUMBNAIL) + TITLE_HEIGHT
+        axes = page.panel(left, top, THUMBNAIL, THUMBNAIL)
         axes.imshow(images[index])
         axes.set_axis_off()
         title = f"{counts[index]}" if titles is None else f"{counts[index]}  {titles[index]}"
         axes.set_title(title, fontsize=7, loc="left", pad=2)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png")
-    return path
+    return page.save(path)
 
 
 def _check_picture(images, counts, titles, columns: int, limit: int) -> None:

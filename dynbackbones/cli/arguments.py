@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
 from dynbackbones.backbones import list_backbones
 from dynbackbones.errors import UserError
@@ -59,6 +60,25 @@ def shares(text: str) -> list[float]:
     if not all(0 < value <= 1 for value in values):
         raise argparse.ArgumentTypeError(f"must lie in (0, 1], got {text}")
     return values
+
+
+def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
+    """Makes sure that a file may be written.
+
+    Args:
+        path: of the file.
+        suffixes: that its name may have.
+        overwrite: whether it may be there already.
+
+    Raises:
+        UserError: it may not.
+    """
+    if path.suffix not in suffixes:
+        raise UserError(f"output {path}: the file's name must end in {', '.join(suffixes)}")
+    if path.is_dir():
+        raise UserError(f"output {path} is a folder; name a file in it")
+    if path.exists() and not overwrite:
+        raise UserError(f"output {path} exists; name another file, or add --overwrite")
 
 
 def check_backbone(option: str, name: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dynbackbones.cli.arguments import parse, positive
+from dynbackbones.cli.arguments import check_output, parse, positive
 from dynbackbones.data.edge_boxes import edge_boxes
 from dynbackbones.data.images import image_files, read_image
 from dynbackbones.data.proposals import LONGEST_ASPECT, Proposals, random_boxes
@@ -76,9 +76,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parse(parser(), arguments)
     if not args.max_aspect >= 1:
         raise UserError(f"--max-aspect {args.max_aspect:g} must be at least 1")
-    _check_output(args.output, ".json", args.overwrite)
+    check_output(args.output, [".json"], args.overwrite)
     if args.picture is not None:
-        _check_output(args.picture, ".png", args.overwrite)
+        check_output(args.picture, [".png"], args.overwrite)
     found, unreadable = _find(args)
     write_proposals(args.output, found)
     counts = [len(each.boxes) for each in found.values()]
@@ -95,13 +95,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.picture is not None:
         _draw(args.picture, args.images, found)
         print(f"{args.picture}: boxes of the first images")
-
-
-def _check_output(path: Path, suffix: str, overwrite: bool) -> None:
-    if path.suffix != suffix:
-        raise UserError(f"output {path}: the file's name must end in {suffix}")
-    if path.exists() and not (overwrite and path.is_file()):
-        raise UserError(f"output {path} exists; name another file, or add --overwrite")
 
 
 def _find(args: argparse.Namespace) -> tuple[dict[str, Proposals], list[str]]:

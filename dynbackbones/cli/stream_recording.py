@@ -15,9 +15,9 @@ from torch import Tensor
 
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.checkpoints.whole_file import whole_file, write_json
+from dynbackbones.cli.arguments import check_output
 from dynbackbones.cli.stream_schedules import video_frames
 from dynbackbones.data.images import import_cv2
-from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video.adapters import Adapter
 from dynbackbones.video.decisions import FrameDecision
@@ -65,12 +65,7 @@ class Outputs:
             (self.json, (".json",)),
             (self.picture, (".png",)),
         ):
-            if path.suffix not in suffixes:
-                raise UserError(f"output {path}: the file's name must end in {', '.join(suffixes)}")
-            if path.is_dir():
-                raise UserError(f"output {path} is a folder; name a file in it")
-            if path.exists() and not overwrite:
-                raise UserError(f"output {path} exists; name another file, or add --overwrite")
+            check_output(path, suffixes, overwrite)
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from dynbackbones.backbones.targets import one_target
 from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.budget import threshold_for
@@ -26,10 +27,7 @@ def find_threshold(
     zoom: Zoom, images: Iterable[Tensor | ImageSource], targets: Mapping[str, float | None]
 ) -> float:
     """See `Zoom.calibrate`, whose targets these are by name."""
-    given = {name: value for name, value in targets.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(f"give one of {', '.join(targets)}; got {sorted(given)}")
-    ((name, target),) = given.items()
+    name, target = one_target(targets)
     if name == "target_rate" and not 0 <= target <= 1:
         raise ValueError(f"target_rate must lie in [0, 1], got {target}")
     values, prices = [], []

@@ -4,6 +4,7 @@ import copy
 import io
 import logging
 import math
+import weakref
 
 import pytest
 import torch
@@ -116,6 +117,24 @@ def test_labels_make_the_most_of_a_budget():
     assert reached <= target and accuracy[False] >= accuracy[True]
     with pytest.raises(UserError, match=naming("labels", "60 images")):
         made.calibrate(x, target_macs=target, labels=labels[:3])
+
+
+def test_batches_are_taken_one_after_the_other():
+    made, alive = focused(), []
+
+    def batches():
+        for _ in range(6):
+            batch = scenes()
+            alive.append(weakref.ref(batch))
+            # The first one may be kept, to measure times on it.
+            assert sum(reference() is not None for reference in alive[1:-1]) <= 1
+            yield batch
+            del batch
+
+    found = dynbackbones.calibrate(made, batches(), target_rate=0.5)
+    other = focused()
+    assert found == dynbackbones.calibrate(other, torch.cat([scenes()] * 6), target_rate=0.5)
+    assert torch.equal(made.exits, other.exits) and len(alive) == 6
 
 
 def test_a_time_is_met_in_the_mean_of_images(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dynbackbones.backbones.targets import one_target
 from dynbackbones.backbones.timing import milliseconds_of
 from dynbackbones.classifiers.glance_focus.exits import budget_exits, searched_exits, steps_taken
 from dynbackbones.classifiers.labels import check_labels
@@ -54,19 +56,17 @@ def meet_budget(
     labels: Tensor | None = None,
 ) -> float:
     """See `GlanceFocusClassifier.calibrate`, whose targets these are by name."""
-    given = {name: value for name, value in targets.items() if value is not None}
-    if len(given) != 1:
-        raise ValueError(f"exits are set for one of {', '.join(targets)}; got {sorted(given)}")
+    name, budget = one_target(targets)
     if net.selection is not None:
         raise ValueError("calibrate needs the network's own decisions; leave select(...) first")
-    ((name, budget),) = given.items()
-    batches = [images] if isinstance(images, Tensor) else list(images)
+    batches = iter([images] if isinstance(images, Tensor) else images)
+    first = list(itertools.islice(batches, 1))  # times are measured on it; the others pass by
     with _in_evaluation(net):
-        confidences, classes, macs = whole_sequences(net, batches)
+        confidences, classes, macs = whole_sequences(net, itertools.chain(first, batches))
         if name == "target_macs":
             costs = macs.mean(dim=0)
         elif name == "target_ms":
-            costs = step_milliseconds(net, batches[0])
+            costs = step_milliseconds(net, first[0])
         else:
             costs = torch.arange(1, net.steps + 1, dtype=torch.float64) / net.steps
     if labels is not None:

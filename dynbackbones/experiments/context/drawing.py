@@ -53,5 +53,4 @@ def _save(path: Path, columns: dict[str, Tensor], rows: list[int]) -> None:
             show(panel, np.repeat((255 * grey).astype(np.uint8)[..., None], 3, axis=2))
             if row == 0:
                 set_title(panel, title)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.figure.savefig(path, format="png")
+    canvas.save(path)

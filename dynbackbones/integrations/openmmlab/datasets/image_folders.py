@@ -7,7 +7,7 @@ brings with it the transform `LoadWholeImage` and the hook `CorruptImagesHook`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,28 @@ _SHOWN = 3
 
 class CorruptImageError(UserError):
     """An image file is missing, truncated or no image."""
+
+
+def next_whole(index: int, prepare: Callable[[int], Any], corrupt: torch.Tensor) -> Any:
+    """The sample at a place of a dataset, or the next one that can be prepared.
+
+    Args:
+        index: the place.
+        prepare: makes the sample of a place, or raises a `CorruptImageError`.
+        corrupt: (N,) bool, where places that cannot be prepared are noted.
+
+    Raises:
+        UserError: too many in a row cannot be.
+    """
+    for offset in range(MAX_CORRUPT_IN_A_ROW):
+        # Not a random one: a resumed run must see the same images.
+        place = (index + offset) % len(corrupt)
+        try:
+            return prepare(place)
+        except CorruptImageError as error:
+            corrupt[place] = True
+            last = error
+    raise UserError(f"{MAX_CORRUPT_IN_A_ROW} images in a row cannot be used; the last: {last}")
 
 
 @TRANSFORMS.register_module()
@@ -123,15 +145,7 @@ class ImageFolders(CustomDataset):
         """
         if self.test_mode or self.on_corrupt == "error":
             return self.prepare_data(idx)
-        for offset in range(MAX_CORRUPT_IN_A_ROW):
-            # Not a random one: a resumed run must see the same images.
-            place = (idx + offset) % len(self)
-            try:
-                return self.prepare_data(place)
-            except CorruptImageError as error:
-                self.corrupt[place] = True
-                last = error
-        raise UserError(f"{MAX_CORRUPT_IN_A_ROW} images in a row cannot be read; the last: {last}")
+        return next_whole(idx, self.prepare_data, self.corrupt)
 
     def corrupt_files(self) -> list[str]:
         """Files that could not be read so far, in this process and its workers."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from dynbackbones.data.proposals import keep_boxes, pair_boxes, random_boxes
 from dynbackbones.data.proposals_file import read_proposals
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.datasets.image_folders import (
-    MAX_CORRUPT_IN_A_ROW,
     ON_CORRUPT,
     CorruptImageError,
+    next_whole,
 )
 from dynbackbones.pretraining import cut_patches, offsets_between
 from dynbackbones.pretraining.spatial_context import OFFSET_SIZE, OFFSET_UNITS
@@ -142,15 +143,7 @@ class PatchPairs(torch.utils.data.Dataset):
         drawn = index if self.test_mode else np.random.randint(2**31)  # noqa: NPY002
         if self.on_corrupt == "error":
             return self._sample(index, drawn)
-        for offset in range(MAX_CORRUPT_IN_A_ROW):
-            # Not a random one: a resumed run must see the same images.
-            place = (index + offset) % len(self)
-            try:
-                return self._sample(place, drawn)
-            except CorruptImageError as error:
-                self.corrupt[place] = True
-                last = error
-        raise UserError(f"{MAX_CORRUPT_IN_A_ROW} images in a row cannot be used; the last: {last}")
+        return next_whole(index, partial(self._sample, seed=drawn), self.corrupt)
 
     def corrupt_files(self) -> list[str]:
         """Files that could not be read or had no pair so far, in this process and its workers."""
