@@ -9,8 +9,8 @@ from dynbackbones.video.encoder import FrameEncoder as FrameEncoder
 from dynbackbones.video.frames import Frame as Frame
 from dynbackbones.video.frames import frames as frames
 from dynbackbones.video.liteeval import LiteEval as LiteEval
-from dynbackbones.video.liteeval import LiteEvalRun as LiteEvalRun
-from dynbackbones.video.liteeval import LiteEvalState as LiteEvalState
+from dynbackbones.video.liteeval_run import LiteEvalRun as LiteEvalRun
+from dynbackbones.video.liteeval_run import LiteEvalState as LiteEvalState
 from dynbackbones.video.sampling import frame_exit_indices as frame_exit_indices
 from dynbackbones.video.sampling import random_indices as random_indices
 from dynbackbones.video.sampling import uniform_indices as uniform_indices

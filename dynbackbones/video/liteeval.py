@@ -9,75 +9,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from dynbackbones.backbones.sar.loss import activation_rate_loss
-from dynbackbones.backbones.sar.schedules import scheduled_temperature
-from dynbackbones.backbones.scheduled import Scheduled
 from dynbackbones.errors import UserError
 from dynbackbones.inference.calibration import meet_rate
-from dynbackbones.layers.gumbel import gumbel_select
-from dynbackbones.video import checks, costs
+from dynbackbones.video import checks
+from dynbackbones.video.liteeval_cells import LiteEvalCells, margin
+from dynbackbones.video.liteeval_run import LiteEvalRun, LiteEvalState
 
 RATE_LOSSES = ("sample", "batch")
-Cell = tuple[Tensor, Tensor]
 
 
-@dataclass(frozen=True)
-class LiteEvalRun:
-    """What a model did with a batch of videos.
-
-    Attributes:
-        logits: (N, T, C) after each frame.
-        gates: (N, T) of 0 and 1, where fine features were used; 0 past a video's end. In training
-            with the straight-through gradient.
-        gate_logits: (N, T), of "fine" minus "skip".
-        lengths: (N,).
-    """
-
-    logits: Tensor
-    gates: Tensor
-    gate_logits: Tensor
-    lengths: Tensor
-
-    @property
-    def scores(self) -> Tensor:
-        """(N, T, C) probabilities."""
-        return self.logits.softmax(dim=2)
-
-    @property
-    def rates(self) -> Tensor:
-        """(N,) share of each video's frames with fine features."""
-        return self.gates.sum(dim=1) / self.lengths
-
-    def answers(self) -> Tensor:
-        """Logits (N, C) after the last frame."""
-        rows = torch.arange(len(self.lengths), device=self.lengths.device)
-        return self.logits[rows, self.lengths - 1]
-
-
-class LiteEvalState(NamedTuple):
-    """State of N streams between frames; never changed, each step makes another.
-
-    Attributes:
-        coarse, fine: states and cells of the LSTMs.
-        frames, fine_frames: (N,) seen so far, and those with fine features.
-        gate: (N,) bool, whether the last frame had them.
-    """
-
-    coarse: Cell
-    fine: Cell
-    frames: Tensor
-    fine_frames: Tensor
-    gate: Tensor
-
-
-class LiteEval(Scheduled, nn.Module):
+class LiteEval(LiteEvalCells):
     """Decides for each frame, from coarse features and the fine state, if fine ones are computed.
 
     Where it does not, the first ``coarse_hidden`` entries of the fine LSTM's state and cell become
@@ -133,7 +80,6 @@ class LiteEval(Scheduled, nn.Module):
         temperature: Sequence[float] = (1.0, 0.1),
         synchronise: bool = True,
     ) -> None:
-        super().__init__()
         checks.check_at_least(
             1,
             coarse_channels=coarse_channels,
@@ -153,15 +99,16 @@ class LiteEval(Scheduled, nn.Module):
             raise UserError(f"target_rate must lie in [0, 1], got {target_rate}")
         if len(temperature) != 2 or not all(0 < t < math.inf for t in temperature):
             raise UserError(f"temperature must be two positive numbers, got {temperature}")
-        self.coarse_channels, self.fine_channels = coarse_channels, fine_channels
-        self.coarse_hidden, self.fine_hidden = coarse_hidden, fine_hidden
+        super().__init__(
+            coarse_channels,
+            fine_channels,
+            num_classes,
+            coarse_hidden=coarse_hidden,
+            fine_hidden=fine_hidden,
+            temperature=tuple(temperature),
+            synchronise=synchronise,
+        )
         self.target_rate, self.rate_weight, self.rate_loss = target_rate, rate_weight, rate_loss
-        self.temperature, self.synchronise = tuple(temperature), synchronise
-        self.coarse_cell = nn.LSTMCell(coarse_channels, coarse_hidden)
-        self.fine_cell = nn.LSTMCell(coarse_channels + fine_channels, fine_hidden)
-        self.gate = nn.Linear(coarse_channels + 2 * fine_hidden, 2)
-        self.classifier = nn.Linear(fine_hidden, num_classes)
-        self.register_buffer("gate_threshold", torch.zeros(()))
 
     def forward(
         self,
@@ -185,22 +132,19 @@ class LiteEval(Scheduled, nn.Module):
         coarse, fine, lengths, real = self._checked(coarse, fine, lengths)
         if gates is not None:
             checks.check_shape("gates", gates, tuple(real.shape), f"{tuple(real.shape)}")
-        slow = self._empty(len(coarse), self.fine_hidden)
-        quick = self._empty(len(coarse), self.coarse_hidden)
-        logits, chosen, wanted = [], [], []
+        quick, slow = self._empty(len(coarse))
+        logits, chosen, margins = [], [], []
         for t in range(coarse.shape[1]):
-            quick = self.coarse_cell(coarse[:, t], quick)
-            decision = self._gate_logits(coarse[:, t], slow)
-            wanted.append(decision[:, 1] - decision[:, 0])
-            gate = self._decide(decision) if gates is None else gates[:, t].to(coarse)
+            quick, skipped, wanted = self._look(coarse[:, t], quick, slow)
+            margins.append(margin(wanted))
+            gate = self._decide(wanted) if gates is None else gates[:, t].to(coarse)
             gate = gate * real[:, t]
-            computed = self.fine_cell(torch.cat([coarse[:, t], fine[:, t]], dim=1), slow)
-            copied = self._copied(quick, slow)
+            seen = self._look_closer(coarse[:, t], fine[:, t], slow)
             mix = gate[:, None]
-            slow = tuple(mix * a + (1 - mix) * b for a, b in zip(computed, copied, strict=True))
+            slow = tuple(mix * a + (1 - mix) * b for a, b in zip(seen, skipped, strict=True))
             logits.append(self.classifier(slow[0]))
             chosen.append(gate)
-        return LiteEvalRun(*(torch.stack(x, dim=1) for x in (logits, chosen, wanted)), lengths)
+        return LiteEvalRun(*(torch.stack(x, dim=1) for x in (logits, chosen, margins)), lengths)
 
     def losses(self, run: LiteEvalRun, labels: Tensor) -> dict[str, Tensor]:
         """Losses, and what to log beside them (names without "loss").
@@ -234,13 +178,7 @@ class LiteEval(Scheduled, nn.Module):
         """
         checks.check_at_least(1, n=n)
         none = torch.zeros(n, dtype=torch.long, device=self.gate_threshold.device)
-        return LiteEvalState(
-            self._empty(n, self.coarse_hidden),
-            self._empty(n, self.fine_hidden),
-            none,
-            none,
-            none.bool(),
-        )
+        return LiteEvalState(*self._empty(n), none, none, none.bool())
 
     @torch.no_grad()
     def step(
@@ -264,9 +202,8 @@ class LiteEval(Scheduled, nn.Module):
         checks.check_shape("coarse", coarse, (n, self.coarse_channels),
                            f"({n}, {self.coarse_channels})")  # fmt: skip
         checks.check_finite("coarse", coarse)
-        quick = self.coarse_cell(coarse, state.coarse)
-        is_open = self._is_open(self._gate_logits(coarse, state.fine))
-        hidden, cell = self._copied(quick, state.fine)
+        quick, (hidden, cell), wanted = self._look(coarse, state.coarse, state.fine)
+        is_open = self._is_open(wanted)
         rows = is_open.nonzero().flatten()
         if len(rows):
             fine = fine_of(rows)
@@ -274,10 +211,10 @@ class LiteEval(Scheduled, nn.Module):
                                f"({len(rows)}, {self.fine_channels})")  # fmt: skip
             checks.check_finite("fine", fine)
             before = tuple(values[rows] for values in state.fine)
-            computed = self.fine_cell(torch.cat([coarse[rows], fine], dim=1), before)
+            seen = self._look_closer(coarse[rows], fine, before)
             hidden, cell = (
                 values.index_copy(0, rows, new)
-                for values, new in zip((hidden, cell), computed, strict=True)
+                for values, new in zip((hidden, cell), seen, strict=True)
             )
         after = LiteEvalState(
             quick, (hidden, cell), state.frames + 1, state.fine_frames + is_open, is_open
@@ -330,19 +267,6 @@ class LiteEval(Scheduled, nn.Module):
 
         return meet_rate(self, rate, target_rate, tolerance, max_steps)
 
-    @property
-    def scheduled_temperature(self) -> float:
-        """Of the Gumbel-softmax at the present share of training."""
-        return scheduled_temperature(self.temperature, self.progress)
-
-    def step_macs(self, fine: bool) -> float:
-        """Multiply-accumulates of a frame beside its features, with or without fine ones."""
-        inputs = self.coarse_channels + self.fine_channels
-        gate = 2.0 * self.gate.in_features
-        answer = float(self.classifier.in_features * self.classifier.out_features)
-        quick = costs.lstm_step_macs(self.coarse_channels, self.coarse_hidden)
-        return quick + gate + answer + fine * costs.lstm_step_macs(inputs, self.fine_hidden)
-
     def _checked(
         self, coarse: Tensor, fine: Tensor, lengths: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -354,26 +278,3 @@ class LiteEval(Scheduled, nn.Module):
         lengths = checks.checked_lengths(lengths, coarse)
         coarse, real = checks.without_padding("coarse", coarse, lengths)
         return coarse, checks.without_padding("fine", fine, lengths)[0], lengths, real
-
-    def _empty(self, n: int, hidden: int) -> Cell:
-        zeros = self.classifier.weight.new_zeros(n, hidden)
-        return zeros, zeros
-
-    def _gate_logits(self, coarse: Tensor, slow: Cell) -> Tensor:
-        """(N, 2), of "skip" and "fine"."""
-        return self.gate(torch.cat([coarse, *slow], dim=1))
-
-    def _is_open(self, decision: Tensor) -> Tensor:
-        return decision[:, 1] - decision[:, 0] > self.gate_threshold
-
-    def _decide(self, decision: Tensor) -> Tensor:
-        if self.training:
-            return gumbel_select(decision, self.scheduled_temperature)
-        return self._is_open(decision).to(decision)
-
-    def _copied(self, quick: Cell, slow: Cell) -> Cell:
-        """The fine state of a skipped frame."""
-        if not self.synchronise:
-            return slow
-        pairs = zip(quick, slow, strict=True)
-        return tuple(torch.cat([q, s[:, self.coarse_hidden :]], dim=1) for q, s in pairs)
