@@ -11,29 +11,16 @@ import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.policy import (
-    discounted_returns,
-    margin_reward,
-    probability_gain_reward,
-    probability_reward,
-    score_function_loss,
-)
 from dynbackbones.video import checks, costs
-from dynbackbones.video.adaframe_run import AdaFrameAnswer, AdaFrameRun
+from dynbackbones.video.adaframe_learning import REWARDS, SUPERVISED, losses
+from dynbackbones.video.adaframe_run import AdaFrameAnswer, AdaFrameRun, frame_index
 from dynbackbones.video.memory import POSITIONS, Memory, MemoryAttention
 from dynbackbones.video.stopping import Lookahead
 
-REWARDS = {
-    "margin": margin_reward,
-    "probability": probability_reward,
-    "probability_gain": probability_gain_reward,
-}
 FIRST = ("middle", "start")
-SUPERVISED = ("last", "all")
 _LOG_ROOT = 0.5 * math.log(2 * math.pi)
 
 
@@ -178,9 +165,6 @@ class AdaFrame(nn.Module):
     def losses(self, run: AdaFrameRun, labels: Tensor) -> dict[str, Tensor]:
         """Losses, and what to log beside them (names without "loss").
 
-        Step t draws the location of step t + 1, so that its return, which is also what its utility
-        is to predict, begins with the reward of step t + 1.
-
         Args:
             run: of a forward pass in training mode.
             labels: (N,) classes.
@@ -189,18 +173,15 @@ class AdaFrame(nn.Module):
             UserError: they do not fit.
         """
         checks.check_labels(labels, run.logits[:, 0])
-        real = run.real
-        rewards = REWARDS[self.reward](run.scores, labels).where(real, 0.0)
-        after = F.pad(discounted_returns(rewards, self.discount)[:, 1:], (0, 1))
-        errors = (run.utilities - after).where(real, 0.0)
-        losses = {
-            "loss_classification": self._classification(run, labels),
-            "loss_utility": self.utility_weight * (0.5 * errors.square()).sum() / real.sum(),
-        }
-        if run.log_probs.shape[1]:
-            loss = score_function_loss(run.log_probs, -errors[:, :-1], real[:, 1:])
-            losses["loss_selection"] = self.selection_weight * loss
-        return {**losses, **self._figures(run, labels, rewards, after)}
+        return losses(
+            run,
+            labels,
+            supervise=self.supervise,
+            reward=self.reward,
+            discount=self.discount,
+            utility_weight=self.utility_weight,
+            selection_weight=self.selection_weight,
+        )
 
     @torch.no_grad()
     def classify(
@@ -313,33 +294,3 @@ class AdaFrame(nn.Module):
             drawn = drawn + self.sigma * torch.randn_like(drawn)
         distance = (drawn - mean) / self.sigma
         return drawn, -0.5 * distance.square() - math.log(self.sigma) - _LOG_ROOT
-
-    def _classification(self, run: AdaFrameRun, labels: Tensor) -> Tensor:
-        if self.supervise == "last":
-            return F.cross_entropy(run.answers(), labels)
-        each = F.cross_entropy(
-            run.logits.flatten(0, 1),
-            labels.repeat_interleave(run.logits.shape[1]),
-            reduction="none",
-        )
-        return each[run.real.flatten()].mean()
-
-    def _figures(
-        self, run: AdaFrameRun, labels: Tensor, rewards: Tensor, after: Tensor
-    ) -> dict[str, Tensor]:
-        """Among them how well utilities predict, and whether locations differ between videos."""
-        targets, guesses = after[run.real], run.utilities.detach()[run.real]
-        return {
-            "accuracy": 100 * (run.answers().argmax(dim=1) == labels).float().mean(),
-            "reward": rewards.sum(dim=1).mean(),
-            "explained_variance": 1 - (targets - guesses).var(correction=0)
-            / targets.var(correction=0).clamp(min=1e-12),
-            "location_spread": run.locations[:, -1].detach().std(correction=0),
-            "repeated_frames": 1 - (run.distinct().to(run.taken) / run.taken).mean(),
-        }  # fmt: skip
-
-
-def frame_index(locations: Tensor, lengths: Tensor) -> Tensor:
-    """Frames (N,) at locations (N,) along videos of so many frames (N,)."""
-    index = (locations.detach().clamp(0, 1) * lengths).long()
-    return torch.minimum(index, lengths - 1)

@@ -70,3 +70,9 @@ class AdaFrameAnswer:
     def computed(self) -> int:
         """Different frames, of which features were asked for."""
         return len(set(self.frames))
+
+
+def frame_index(locations: Tensor, lengths: Tensor) -> Tensor:
+    """Frames (N,) at locations (N,) along videos of so many frames (N,)."""
+    index = (locations.detach().clamp(0, 1) * lengths).long()
+    return torch.minimum(index, lengths - 1)
