@@ -1,5 +1,6 @@
 """A backbone with average pooling and a linear layer behind it."""
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 import torch
@@ -23,7 +24,38 @@ class Seen(NamedTuple):
     ran: Decisions
 
 
-class Encoder(nn.Module):
+class Looks(nn.Module, ABC):
+    """Base of `Encoder` and of what stands in for it: ``fc`` says what it is that `look` saw."""
+
+    fc: nn.Linear
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.fc(self.look(images).vector).float()
+
+    @abstractmethod
+    def look(self, images: Tensor) -> Seen:
+        """What it sees of images (N, in_channels, H, W)."""
+
+    def macs(self, height: int, width: int) -> float:
+        """Multiply-accumulates for an image of this size in pixels."""
+        return self.look_macs(height, width) + self.fc.weight.numel()
+
+    @abstractmethod
+    def look_macs(self, height: int, width: int) -> float:
+        """As `macs`, of `look` alone."""
+
+    @property
+    def trained(self) -> bool:
+        """Whether it tells classes apart at all."""
+        return bool(self.fc.weight.any())
+
+    def start_untrained(self) -> None:
+        """Gives every class the same score: a classifier that was never trained has no opinion."""
+        nn.init.zeros_(self.fc.weight)
+        nn.init.zeros_(self.fc.bias)
+
+
+class Encoder(Looks):
     """A classifier of whole images, one of those that a classifier of patches is made of.
 
     Args:
@@ -41,29 +73,13 @@ class Encoder(nn.Module):
         self.backbone = build_backbone(backbone, in_channels=in_channels)
         self.feature = list(self.backbone.feature_info)[-1]
         self.fc = nn.Linear(self.backbone.feature_info[self.feature].channels, num_classes)
-        # Tells a classifier that was never trained; it has no opinion.
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
-
-    @property
-    def trained(self) -> bool:
-        """Whether it tells classes apart at all."""
-        return bool(self.fc.weight.any())
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.look(images).vector).float()
+        self.start_untrained()
 
     def look(self, images: Tensor) -> Seen:
-        """What it sees of images (N, in_channels, H, W)."""
         last = self.backbone(images)[self.feature]
         return Seen(last, last.mean(dim=(2, 3)), self.backbone.decisions)
 
-    def macs(self, height: int, width: int) -> float:
-        """Multiply-accumulates for an image of this size in pixels."""
-        return self.look_macs(height, width) + self.fc.weight.numel()
-
     def look_macs(self, height: int, width: int) -> float:
-        """As `macs`, of `look` alone."""
         return self.backbone.macs(height, width)
 
     def spent(self, rows: Tensor | None, images: int, ran: Decisions) -> Tensor:

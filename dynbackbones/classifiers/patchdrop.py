@@ -140,9 +140,7 @@ class PatchDrop(LearnsInStages):
             ValueError: there is no such stage.
             UserError: something that must have learned before has not.
         """
-        check_choice("stage", stage, STAGES)
-        self.check_order(stage)
-        self.enter_stage(stage)
+        super().set_stage(stage)
         self.start_low()
 
     def start_low(self) -> None:

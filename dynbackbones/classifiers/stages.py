@@ -44,6 +44,17 @@ class LearnsInStages(DynamicClassifier):
             getattr(self, name).requires_grad_(name in self.learning_parts)
         self.train(self.training)
 
+    def set_stage(self, stage: str) -> None:
+        """Makes a stage the present one whose needs are met.
+
+        Raises:
+            ValueError: there is no such stage.
+            UserError: something that must have learned before has not.
+        """
+        check_choice("stage", stage, self.stages)
+        self.check_order(stage)
+        self.enter_stage(stage)
+
     def check_order(self, stage: str) -> None:
         """Makes sure that what a stage builds on has learned.
 

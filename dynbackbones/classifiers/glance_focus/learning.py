@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dynbackbones.classifiers.glance_focus.crops import corners_of, crop, interpolated_crop
-from dynbackbones.classifiers.glance_focus.network import POLICY, WARM_UP, GlanceFocusClassifier
+from dynbackbones.classifiers.glance_focus.network import GlanceFocusClassifier
 from dynbackbones.classifiers.glance_focus.proposal import Proposal
+from dynbackbones.classifiers.glance_focus.stages import POLICY, WARM_UP
 from dynbackbones.classifiers.labels import check_labels
 from dynbackbones.errors import UserError
 from dynbackbones.policy import discounted_returns, score_function_loss

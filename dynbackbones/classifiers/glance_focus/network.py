@@ -26,14 +26,11 @@ from dynbackbones.classifiers.glance_focus.exits import checked_exits, no_exits
 from dynbackbones.classifiers.glance_focus.heads import KINDS, CascadeHead, RecurrentHead
 from dynbackbones.classifiers.glance_focus.proposal import PatchProposal
 from dynbackbones.classifiers.glance_focus.selection import FocusSelection
+from dynbackbones.classifiers.glance_focus.stages import FINE_TUNE, POLICY, FocusStages
 from dynbackbones.classifiers.glance_focus.walk import AnytimeStep, Walk, anytime_steps, walk_traced
-from dynbackbones.classifiers.stages import LearnsInStages
-from dynbackbones.errors import UserError
 from dynbackbones.layers.tracing import is_traced
 
-WARM_UP, POLICY, FINE_TUNE = STAGES = ("warm_up", "policy", "fine_tune")
 TRAININGS = ("reinforce", "interpolate")
-PARTS = ("glance", "local", "head", "proposal")
 # Networks for phones and their like, whose vectors have few channels.
 _CASCADED = ("mobilenet_v3", "efficientnet")
 
@@ -54,7 +51,7 @@ class Look(NamedTuple):
     state: Tensor
 
 
-class GlanceFocusClassifier(LearnsInStages):
+class GlanceFocusClassifier(FocusStages):
     """Classifier that sees the whole image as small as a patch, then patches, until it is sure.
 
     ``glance`` sees the image reduced to ``patch`` pixels, ``local`` crops of that size; ``head``
@@ -99,8 +96,6 @@ class GlanceFocusClassifier(LearnsInStages):
         >>> [round(macs / 1e6, 2) for macs in net.step_macs]
         [10.24, 21.24, 32.24, 43.23]
     """
-
-    stages, parts = STAGES, PARTS
 
     def __init__(
         self,
@@ -162,52 +157,6 @@ class GlanceFocusClassifier(LearnsInStages):
             ValueError: there are others than that, or one is not a number.
         """
         self.exits.copy_(checked_exits(exits, self.steps))
-
-    @property
-    def learning_parts(self) -> tuple[str, ...]:
-        if self.stage == POLICY and self.proposal_training == "reinforce":
-            return ("proposal",)
-        learns = PARTS if self.stage == POLICY else PARTS[:3]
-        return learns if self.train_glance else learns[1:]
-
-    @property
-    def stage_trains_encoders(self) -> bool:
-        """Whether more than the proposal learns in the present stage."""
-        return "local" in self.learning_parts
-
-    def enter_stage(self, stage: str) -> None:
-        super().enter_stage(stage)
-        if self.proposal_training == "interpolate":
-            self.proposal.critic.requires_grad_(False)
-
-    def set_stage(self, stage: str) -> None:
-        """Says what learns.
-
-        warm_up    Encoders and head, from crops anywhere.
-        policy     The proposal, by reward; with ``proposal_training="interpolate"`` everything, for
-                   which no other stage is needed before.
-        fine_tune  Encoders and head, from crops that the proposal suggests.
-
-        Raises:
-            ValueError: there is no such stage.
-            UserError: something that must have learned before has not.
-        """
-        check_choice("stage", stage, STAGES)
-        self.check_order(stage)
-        self.enter_stage(stage)
-
-    def needs_of(self, stage: str) -> tuple[tuple[str, str], ...]:
-        if stage == POLICY and self.proposal_training == "reinforce":
-            return (("head", WARM_UP),)
-        return (("head", WARM_UP), ("proposal", POLICY)) if stage == FINE_TUNE else ()
-
-    def check_order(self, stage: str) -> None:
-        if stage == WARM_UP and not (self.train_glance or self.glance.trained):
-            raise UserError(
-                "train_glance=False keeps 'glance' as it was pretrained, but it was not: load its "
-                "weights first, or build the network with train_glance=True"
-            )
-        super().check_order(stage)
 
     def make_selection(self, kind: Any, rate: float, seed: int) -> FocusSelection:
         return FocusSelection(kind, rate, seed)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.decisions import Batch, Decisions
-from dynbackbones.classifiers.encoder import Seen
+from dynbackbones.classifiers.encoder import Looks, Seen
 
 FAMILIES = ("mobilenet_v3", "efficientnet", "densenet", "regnet")
 NAMES = (
@@ -21,7 +21,7 @@ NAMES = (
 )
 
 
-class TorchvisionEncoder(nn.Module):
+class TorchvisionEncoder(Looks):
     """A network of torchvision beside `Encoder`, with the same members; needs torchvision.
 
     Args:
@@ -40,9 +40,7 @@ class TorchvisionEncoder(nn.Module):
 
         self.name = name
         self.model = get_model(name, weights=None, num_classes=num_classes)
-        # Tells a classifier that was never trained, as in `Encoder`.
-        nn.init.zeros_(self.fc.weight)
-        nn.init.zeros_(self.fc.bias)
+        self.start_untrained()
         self._costs: dict[tuple[int, int], float] = {}
 
     @property
@@ -53,16 +51,7 @@ class TorchvisionEncoder(nn.Module):
         last = self.model.classifier
         return last[-1] if isinstance(last, nn.Sequential) else last
 
-    @property
-    def trained(self) -> bool:
-        """Whether it tells classes apart at all."""
-        return bool(self.fc.weight.any())
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.fc(self.look(images).vector).float()
-
     def look(self, images: Tensor) -> Seen:
-        """See `Encoder.look`."""
         last, vector = _look(self.model, images)
         batch = Batch(len(images), tuple(images.shape[-2:]))
 
@@ -71,12 +60,7 @@ class TorchvisionEncoder(nn.Module):
 
         return Seen(last, vector, Decisions(batch, count))
 
-    def macs(self, height: int, width: int) -> float:
-        """Multiply-accumulates for an image of this size in pixels."""
-        return self.look_macs(height, width) + self.fc.weight.numel()
-
     def look_macs(self, height: int, width: int) -> float:
-        """As `macs`, of `look` alone."""
         return remember(self._costs, (height, width), self._count)
 
     @torch.no_grad()

@@ -16,7 +16,7 @@ from torch import nn
 from dynbackbones.checkpoints import load_weights
 from dynbackbones.classifiers import FocusLearning, GlanceFocusClassifier, build_classifier
 from dynbackbones.classifiers.encoder import Encoder
-from dynbackbones.classifiers.glance_focus.network import STAGES, WARM_UP
+from dynbackbones.classifiers.glance_focus.stages import STAGES, WARM_UP
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.openmmlab.glance_focus_classifier.metrics import (
     FocusUsage as FocusUsage,
