@@ -16,7 +16,7 @@ from dynbackbones.layers.alignment import (
     align_channels,
     channel_statistics,
 )
-from dynbackbones.layers.residual import conv_out_size
+from dynbackbones.layers.convolutions import conv_out_size
 
 
 class _Reached(Exception):

@@ -7,13 +7,13 @@ from torch import nn
 
 from dynbackbones.backbones.base import FeatureInfo
 from dynbackbones.backbones.static import StaticBackbone
+from dynbackbones.layers.convolutions import conv_out_size
 from dynbackbones.layers.norm import NormLayer, norm_layer
 from dynbackbones.layers.residual import (
     BasicBlock,
     BlockMaker,
     Bottleneck,
     ResidualBlock,
-    conv_out_size,
     set_activation_checkpointing,
 )
 from dynbackbones.layers.stem import IMAGENET_STEM_CHANNELS, add_imagenet_stem

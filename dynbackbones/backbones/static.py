@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.decisions import Decisions
-from dynbackbones.layers.residual import chain_macs
+from dynbackbones.layers.convolutions import chain_macs
 from dynbackbones.layers.stem import run_stem, stem_layers
 
 

@@ -2,8 +2,9 @@
 
 from torch import Tensor, nn
 
+from dynbackbones.layers.convolutions import conv1x1, conv3x3, conv_out_size
 from dynbackbones.layers.norm import NormLayer
-from dynbackbones.layers.residual import ResidualBlock, conv1x1, conv3x3, conv_out_size
+from dynbackbones.layers.residual import ResidualBlock
 
 
 class NoShortcut(nn.Module):

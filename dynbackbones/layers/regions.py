@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dynbackbones.layers.convolutions import conv3x3
 from dynbackbones.layers.gumbel import gumbel_select
 from dynbackbones.layers.norm import NormLayer
-from dynbackbones.layers.residual import conv3x3
 
 
 def averaging_weights(lower: Tensor, upper: Tensor, length: int) -> Tensor:

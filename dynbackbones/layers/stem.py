@@ -5,9 +5,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.layers.convolutions import chain_macs, conv3x3
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.packed import PackedConv2d
-from dynbackbones.layers.residual import chain_macs, conv3x3
 
 IMAGENET_STEM_CHANNELS = 64
 CIFAR_STEM_CHANNELS = 16

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
 from dynbackbones.layers.cifar import CifarBlock
+from dynbackbones.layers.convolutions import conv_out_size
 from dynbackbones.layers.norm import norm_layer
-from dynbackbones.layers.residual import BasicBlock, ResidualBlock, conv_out_size
+from dynbackbones.layers.residual import BasicBlock, ResidualBlock
 from dynbackbones.layers.stem import (
     CIFAR_STEM_CHANNELS,
     IMAGENET_STEM_CHANNELS,

@@ -16,8 +16,9 @@ from dynbackbones.backbones.resnet import (
     check_choice,
     init_weights,
 )
+from dynbackbones.layers.convolutions import conv_out_size
 from dynbackbones.layers.norm import NormLayer, norm_layer
-from dynbackbones.layers.residual import conv_out_size, set_activation_checkpointing
+from dynbackbones.layers.residual import set_activation_checkpointing
 from dynbackbones.layers.stem import add_cifar_stem, add_imagenet_stem
 from dynbackbones.policy.network import PolicyResNet8, PolicyResNet10
 

@@ -9,7 +9,8 @@ from torch import Tensor, distributed, nn
 from dynbackbones.kernels.blocks import add_residual_
 from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.checkpointing import run_checkpointed
-from dynbackbones.layers.residual import ResidualBlock, conv_out_size
+from dynbackbones.layers.convolutions import conv_out_size
+from dynbackbones.layers.residual import ResidualBlock
 
 
 class DroppableStage(nn.Sequential):
