@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.adapters import DetectorAdapter, adapter_of
 from dynbackbones.zoom.boxes import Boxes
 from dynbackbones.zoom.images import ImageSource, as_source
@@ -139,7 +138,7 @@ class ZoomDetector(Zoom):
             found, features = self.adapter.detect(images)
             passes = []
             for index, (source, image) in enumerate(zip(sources, images, strict=True)):
-                grid = PatchGrid(source.size, self.patch, self.halo)
+                grid = self._grid(source)
                 by = source.size[0] / image.shape[1], source.size[1] / image.shape[2]
                 maps, stride = None, 1.0
                 if features is not None:

@@ -121,7 +121,7 @@ class ZoomSegmentor(Zoom):
             ):
                 passes.append(
                     CoarsePass(
-                        PatchGrid(source.size, self.patch, self.halo),
+                        self._grid(source),
                         image,
                         probabilities=self.adapter.rules.probabilities(found.logits),
                         features=found.features,

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import time
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -19,15 +17,15 @@ from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.budget import best_of, worth_looking
 from dynbackbones.zoom.calibration import find_threshold
-from dynbackbones.zoom.costs import Costs
 from dynbackbones.zoom.decisions import ZoomDecisions
-from dynbackbones.zoom.images import ImageSource, as_source, resized
+from dynbackbones.zoom.images import ImageSource, as_source
 from dynbackbones.zoom.learned import LearnedPolicy
-from dynbackbones.zoom.options import check_options, find_policy, find_rate
+from dynbackbones.zoom.options import find_policy, find_rate
+from dynbackbones.zoom.passes import TwoPasses
 from dynbackbones.zoom.policies import CoarsePass
 
 
-class Zoom(nn.Module):
+class Zoom(TwoPasses):
     """Base of `ZoomDetector` and `ZoomSegmentor`, which say what their arguments mean.
 
     In training mode it is the wrapped model. Patches are chosen by a share of each image
@@ -52,13 +50,15 @@ class Zoom(nn.Module):
         batch_crops: int,
         model_scale: float,
     ) -> None:
-        super().__init__()
-        check_options(patch, scale, halo, batch_crops, model_scale)
-        self.model = model
-        self.adapter = adapter
-        self.patch, self.scale, self.halo = int(patch), float(scale), int(halo)
-        self.batch_crops = int(batch_crops)
-        self.model_scale = float(model_scale)
+        super().__init__(
+            model,
+            adapter,
+            patch=patch,
+            scale=scale,
+            halo=halo,
+            batch_crops=batch_crops,
+            model_scale=model_scale,
+        )
         self.policy = find_policy(policy)
         if self.learns:
             own = {"patch": self.patch, "scale": self.scale, "halo": self.halo}
@@ -72,7 +72,6 @@ class Zoom(nn.Module):
         # A trained policy knows the threshold for a rate; others compare the patches of an image.
         start = self.policy.threshold_at(self.rate) if self.learns else math.nan
         self.register_buffer("threshold", torch.tensor(start))
-        self._costs = Costs(self._run_in_evaluation)
         self._traces = Traces()
         self.train(model.training)
 
@@ -176,11 +175,6 @@ class Zoom(nn.Module):
         parts = self.prices(grid)
         return parts["coarse"] + parts["policy"] + rate * len(grid) * parts["crop"]
 
-    @torch.no_grad()
-    def full_macs(self, height: int, width: int) -> float:
-        """Multiply-accumulates of one pass of the model over a whole image of this size."""
-        return self._costs.macs(self._at_model_scale((height, width)), self.adapter.example())
-
     def break_even(self, height: int, width: int) -> float:
         """Share of patches above which zoom costs more MACs than one pass over the whole image.
 
@@ -197,34 +191,12 @@ class Zoom(nn.Module):
             return coarse, self.policy(coarse)
 
     @abstractmethod
-    def _look(self, sources: Sequence[ImageSource], seconds: dict) -> list[CoarsePass]:
-        """The coarse pass over each image."""
-
-    @abstractmethod
-    def _look_closer(self, crops: Sequence[Tensor]) -> list[Any]:
-        """The fine pass over equally large crops, in pixels of each."""
-
-    @abstractmethod
     def _kept(self, coarse: CoarsePass, patch: int, found: Any) -> Any:
         """What `_merge` needs of what was found in a patch's crop."""
 
     @abstractmethod
     def _merge(self, coarse: CoarsePass, fine: Mapping[int, Any]) -> Any:
         """The result of an image, of what `_kept` left of each patch."""
-
-    @abstractmethod
-    def _run_once(self, image: Tensor) -> None:
-        """A pass of the model over an image as it is."""
-
-    def _run_in_evaluation(self, image: Tensor) -> None:
-        """The same in evaluation mode, so that counting teaches no norm what noise looks like."""
-        modes = [(m, m.training) for m in (*self.modules(), self.model)]
-        self.eval()
-        try:
-            self._run_once(image)
-        finally:
-            for module, mode in modes:
-                module.training = mode
 
     def _zoom(self, sources: Sequence[ImageSource]) -> list[Any]:
         seconds: dict[str, float] = defaultdict(float)
@@ -247,66 +219,12 @@ class Zoom(nn.Module):
             return values > self.threshold.to(values)
         return best_of(values, self.rate)
 
-    def _crops(
-        self,
-        sources: Sequence[ImageSource],
-        grids: Sequence[PatchGrid],
-        wanted: Sequence[Sequence[int]],
-        seconds: dict,
-    ) -> Iterator[tuple[int, int, Any]]:
-        """The fine pass over the wanted patches of all images, equally large crops together."""
-        by_size = defaultdict(list)
-        for image, patches in enumerate(wanted):
-            by_size[grids[image].crop_size] += [(image, patch) for patch in patches]
-        for requests in by_size.values():
-            for start in range(0, len(requests), self.batch_crops):
-                chunk = requests[start : start + self.batch_crops]
-                with self._timed(seconds, "fine"):
-                    crops = [self._crop(sources[i], grids[i], p) for i, p in chunk]
-                    found = self._look_closer(crops)
-                for (image, patch), result in zip(chunk, found, strict=True):
-                    yield image, patch, result
-
-    def _found_closely(
-        self, image: Tensor | ImageSource, patches: Sequence[int] | None
-    ) -> Iterator[tuple[PatchGrid, int, Any]]:
-        """The fine pass over patches of an image, by default all; as `_look_closer` returns it."""
-        source = as_source(image)
-        grid = PatchGrid(source.size, self.patch, self.halo)
-        wanted = range(len(grid)) if patches is None else patches
-        for _, patch, found in self._crops([source], [grid], [wanted], defaultdict(float)):
-            yield grid, patch, found
-
-    def _crop(self, source: ImageSource, grid: PatchGrid, patch: int) -> Tensor:
-        crop = self.adapter.prepared(source.crop(grid.crops[patch]))
-        return resized(crop, self._at_model_scale(crop.shape[1:]))
-
-    def _everything(self, source: ImageSource) -> Tensor:
-        """The whole image as the model would see it without zoom."""
-        height, width = source.size
-        image = self.adapter.prepared(source.crop((0, 0, width, height)))
-        return resized(image, self._at_model_scale(source.size))
-
-    def _reduced(self, source: ImageSource) -> Tensor:
-        image = self.adapter.prepared(source.reduced(self._coarse_size(source.size)))
-        if image.is_floating_point() and not image.isfinite().all():
-            raise UserError("an image holds NaN or infinity, of which no patch can be chosen")
-        return image
-
-    def _coarse_size(self, size: Sequence[int]) -> tuple[int, int]:
-        factor = self.model_scale / self.scale
-        return tuple(max(1, math.ceil(length * factor - 1e-6)) for length in size)
-
-    def _at_model_scale(self, size: Sequence[int]) -> tuple[int, int]:
-        return tuple(max(1, round(length * self.model_scale)) for length in size)
-
     def prices(self, grid: PatchGrid) -> dict[str, float]:
         """Multiply-accumulates of the coarse pass, of the policy, and of one crop."""
-        like = self.adapter.example()
         return {
-            "coarse": self._costs.macs(self._coarse_size(grid.size), like),
+            "coarse": self._macs(self._coarse_size(grid.size)),
             "policy": float(self.policy.macs(len(grid))) if self.learns else 0.0,
-            "crop": self._costs.macs(self._at_model_scale(grid.crop_size), like),
+            "crop": self._macs(self._at_model_scale(grid.crop_size)),
         }
 
     @property
@@ -340,16 +258,3 @@ class Zoom(nn.Module):
             parts = self.prices(grid)
             totals.append(parts["coarse"] + parts["policy"] + int(mask.sum()) * parts["crop"])
         return torch.tensor(totals, dtype=torch.float64)
-
-    @contextmanager
-    def _timed(self, seconds: dict, part: str) -> Iterator[None]:
-        pixel = self.adapter.example()
-        start = _now(pixel)
-        yield
-        seconds[part] += _now(pixel) - start
-
-
-def _now(on: Tensor) -> float:
-    if on.is_cuda:
-        torch.cuda.synchronize(on.device)
-    return time.perf_counter()
