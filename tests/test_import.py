@@ -27,7 +27,8 @@ def test_every_module_of_the_core_imports():
     """Also where an optional package is missing (`make versions`)."""
     code = (
         "import importlib.util, pkgutil\n"
-        "programs = () if importlib.util.find_spec('triton') else ('launch', 'programs')\n"
+        "programs = ('launch', 'programs', 'product', 'blending')\n"
+        "programs = () if importlib.util.find_spec('triton') else programs\n"
         f"names = [f'dynbackbones.{{name}}' for name in {CORE}]\n"
         "for name in names:\n"
         "    path = getattr(importlib.import_module(name), '__path__', None)\n"

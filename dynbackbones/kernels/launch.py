@@ -6,7 +6,7 @@ import torch
 import triton
 from torch import Tensor
 
-from dynbackbones.kernels import programs
+from dynbackbones.kernels import blending, programs
 from dynbackbones.kernels.geometry import Geometry
 from dynbackbones.kernels.operators import interpreted
 from dynbackbones.kernels.tiles import Tile, Work, run_in_tiles
@@ -103,7 +103,7 @@ def blend_(out: Tensor, base: Tensor, base_weight: Tensor, weight: Tensor, scale
     columns = min(256, _padded(channels))
     rows = 4096 // columns
     grid = triton.cdiv(n * height * width, rows), triton.cdiv(channels, columns)
-    programs.blend[grid](
+    blending.blend[grid](
         out,
         base,
         base_weight,
