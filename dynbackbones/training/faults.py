@@ -15,7 +15,10 @@ _DEAD_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\)[^.]*")
 
 
 def diverged(
-    folder: str | os.PathLike, iteration: int, losses: Mapping[str, float] | str
+    folder: str | os.PathLike,
+    iteration: int,
+    losses: Mapping[str, float] | str,
+    advice: str = "lower the learning rate, warm up for longer or clip gradients",
 ) -> UserError:
     """The error for a loss that is not finite.
 
@@ -23,13 +26,14 @@ def diverged(
         folder: of the run.
         iteration: that it is of, from 1.
         losses: its parts, or a text that names them.
+        advice: what to do about it.
     """
     parts = losses
     if isinstance(losses, Mapping):
         parts = ", ".join(f"{name} {value:g}" for name, value in losses.items())
     return UserError(
-        f"training diverged: the loss of iteration {iteration} is not finite ({parts}); lower the "
-        f"learning rate, warm up for longer or clip gradients; {whats_left(folder)}"
+        f"training diverged: the loss of iteration {iteration} is not finite ({parts}); "
+        f"{advice}; {whats_left(folder)}"
     )
 
 

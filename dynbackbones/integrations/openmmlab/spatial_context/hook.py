@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,16 @@ from mmengine.runner import Runner
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset
+from dynbackbones.training.faults import diverged
 
 TEACHER = "teacher"
 """Key in a checkpoint's ``meta``: ``source`` and ``sha256`` of the teacher's weights."""
+_ADVICE = {
+    "none": "targets have the teacher's scale (model.target_norm='none'): set it to 'standardise', "
+    "or lower the learning rate to suit that scale",
+    "standardise": "targets are standardised (model.target_norm='standardise'), so lower the "
+    "learning rate, warm up for longer or clip gradients",
+}
 
 
 @HOOKS.register_module()
@@ -28,8 +37,8 @@ class SpatialContextHook(Hook):
         patches: of the training images that the scale is estimated from.
     """
 
-    # Before checkpoints are written (VERY_LOW).
-    priority = "NORMAL"
+    # Before DivergenceHook, which does not know what targets are.
+    priority = "ABOVE_NORMAL"
 
     def __init__(self, patches: int = 1024) -> None:
         self._patches = patches
@@ -58,6 +67,18 @@ class SpatialContextHook(Hook):
                 f"all {len(samples)} pairs of a batch are of one image ({samples[0].img_path}): "
                 "batch norm sees that image alone; use more images"
             )
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Mapping[str, Any] | None = None,
+    ) -> None:
+        loss = float(torch.as_tensor((outputs or {}).get("loss_context", 0.0)).detach())
+        if not math.isfinite(loss):
+            advice = _ADVICE[unwrap_model(runner).scaling.norm]
+            raise diverged(runner.work_dir, runner.iter + 1, {"loss_context": loss}, advice)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         teacher = unwrap_model(runner).target_generator

@@ -164,10 +164,19 @@ class SpatialContextNetwork(BaseSelfSupervisor):
 
         Args:
             patches: (N, 3, S, S) uint8 RGB of the training images.
+
+        Raises:
+            UserError: the teacher computes NaN or infinity.
         """
-        device = self.scaling.mean.device
-        chunks = [self.target_generator(part.to(device)) for part in patches.split(_CHUNK)]
-        self.scaling.fit(torch.cat(chunks))
+        device, teacher = self.scaling.mean.device, self.target_generator
+        targets = torch.cat([teacher(part.to(device)) for part in patches.split(_CHUNK)])
+        if not bool(targets.isfinite().all()):
+            raise UserError(
+                f"the teacher {teacher.source} computes NaN or infinity of patches of the training "
+                f"images, so there are no targets (target_norm={self.scaling.norm!r}); see whether "
+                "its file is whole, and its mean and std those of its training"
+            )
+        self.scaling.fit(targets)
 
     def _streams(
         self, inputs: Sequence[Tensor], samples: list[DataSample]

@@ -1,3 +1,6 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,14 +10,14 @@ from mmengine.config import Config
 from mmpretrain.registry import MODELS
 from mmpretrain.structures import DataSample
 
-import dynbackbones.integrations.openmmlab.spatial_context  # noqa: F401  (registers)
 from dynbackbones import checkpoints
 from dynbackbones.backbones import build_backbone, find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.rows import read_rows
+from dynbackbones.integrations.openmmlab.spatial_context import SpatialContextHook
 from dynbackbones.pretraining import context_loss
 from tests.integrations.openmmlab.spatial_context.conftest import CONFIGS
-from tests.messages import naming
+from tests.messages import names, naming
 
 RGB = {"mean": [120.0, 110, 100], "std": [60.0, 50, 40], "to_rgb": True}
 
@@ -118,6 +121,13 @@ def test_the_scale_of_targets(teacher_file):
     assert bool(network(teacher_file, target_norm="none").scaling.fitted)
 
 
+def test_a_teacher_that_computes_nan_has_no_targets(teacher_file):
+    model = network(teacher_file)
+    model.target_generator.network.conv1.weight.fill_(float("nan"))
+    with pytest.raises(UserError, match=naming(teacher_file, target_norm="standardise")):
+        model.fit_targets(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+
+
 def test_refused_models(teacher_file, tmp_path):
     with pytest.raises(UserError, match=naming("frozen_stages")):
         network(teacher_file, student={"frozen_stages": 4})
@@ -133,12 +143,27 @@ def test_refused_models(teacher_file, tmp_path):
         network(teacher_file, teacher={"pretrained": None})
     with pytest.raises(UserError, match=naming("target_generator")):
         network(teacher_file, target_generator=None)
+    unsafe = tmp_path / "unsafe.pth"
+    torch.save({"state_dict": Path}, unsafe)
+    with pytest.raises(UserError, match=naming(unsafe)):
+        network(unsafe)
 
 
 def test_a_batch_of_one_is_refused(teacher_file):
     model = network(teacher_file).train()
     with pytest.raises(UserError, match=naming("batch_size", 2)):
         model(**model.data_preprocessor(batch(1), True), mode="loss")
+
+
+def test_a_batch_of_one_image_is_noticed():
+    heard = []
+    runner = SimpleNamespace(logger=SimpleNamespace(warning=heard.append))
+    pairs = batch()["data_samples"]
+    SpatialContextHook().before_train_iter(runner, 0, {"data_samples": pairs})
+    assert len(heard) == 1 and names(heard[0], "all 4 pairs", "a.jpg", "more images")
+    pairs[0].set_metainfo({"img_path": "b.jpg"})
+    SpatialContextHook().before_train_iter(runner, 0, {"data_samples": pairs})
+    assert len(heard) == 1
 
 
 def test_a_teacher_that_holds_a_whole_model(tmp_path, teacher_file):

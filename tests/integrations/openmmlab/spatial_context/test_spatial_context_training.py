@@ -65,6 +65,12 @@ def test_a_run_is_not_continued_with_another_teacher(train, teacher_file):
         train("run", "--resume")
 
 
+@pytest.mark.parametrize("norm", ["none", "standardise"])
+def test_a_loss_that_is_not_finite_ends_the_run_with_the_scale_of_its_targets(train, norm):
+    with pytest.raises(UserError, match=naming("iteration", "loss_context", target_norm=norm)):
+        train("run", model__target_norm=norm, optim_wrapper__optimizer__lr=1e25)
+
+
 def test_files_that_cannot_be_read_are_listed(train, images):
     broken = images / "3.jpg"
     broken.write_bytes(broken.read_bytes()[:500])
