@@ -34,6 +34,7 @@ register_backbone(
 )
 register_backbone("blockdrop_resnet", BlockDropResNet, node="BLOCKDROP", depths=resnet.LAYOUTS)
 _cifar = {
+    **{f"cifar_wide_resnet{depth}": {"depth": depth} for depth in cifar_resnet.WIDE_DEPTHS},
     "cifar_wide_resnet28_10": cifar_resnet.WIDE_RESNET28_10,
     "cifar_resnext29_8x32": cifar_resnet.RESNEXT29_8X32,
 }

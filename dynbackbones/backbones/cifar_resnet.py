@@ -26,9 +26,9 @@ from dynbackbones.layers.stem import CIFAR_STEM_CHANNELS, add_cifar_stem
 PAPER_DEPTHS = (20, 32, 56, 110)
 """Of He et al.; dynamic networks come in these, since smaller ones have little to leave out."""
 DEPTHS = (8, 14, *PAPER_DEPTHS)
-WIDE, BOTTLENECKS = 28, 29
+WIDE_DEPTHS, BOTTLENECKS = (16, 22, 28, 40), 29
 """Depths of other blocks, as their authors count: of wide ResNets, and of ResNeXts."""
-WIDE_RESNET28_10 = {"depth": WIDE, "width": 10}
+WIDE_RESNET28_10 = {"depth": 28, "width": 10}
 RESNEXT29_8X32 = {"depth": BOTTLENECKS, "width": 1, "cardinality": 8, "width_per_group": 32}
 
 
@@ -64,14 +64,14 @@ def cifar_layout(depth: int) -> CifarLayout:
     """What networks of a depth are made of; their number of blocks is not checked."""
     if depth == BOTTLENECKS:
         return CifarLayout(Bottleneck, (depth - 2) // 9, 64)
-    if depth == WIDE:
+    if depth in WIDE_DEPTHS:
         return CifarLayout(BasicBlock, (depth - 4) // 6, CIFAR_STEM_CHANNELS)
     return CifarLayout(CifarBlock, (depth - 2) // 6, CIFAR_STEM_CHANNELS)
 
 
 def cifar_title(depth: int, width: float, cardinality: int, width_per_group: int) -> str:
     """What a network with these options is called, such as ``"CIFAR-ResNet-20"``."""
-    if depth == WIDE:
+    if depth in WIDE_DEPTHS:
         return f"CIFAR-WRN-{depth}-{width:g}"
     return f"CIFAR-{kind_title(depth, cardinality, width_per_group)}"
 
@@ -126,13 +126,14 @@ class CifarResNet(StaticResNet):
     The shortcuts have no parameters; see `CifarBlock`. Features are ``res2``, ``res3`` and
     ``res4`` with 16, 32 and 64 channels, times ``width``, at strides 1, 2 and 4.
 
-    Two depths have other blocks, whose shortcuts are 1x1 convolutions where channels change: 28,
-    which with ``width=10`` is the wide ResNet WRN-28-10 (Zagoruyko and Komodakis, 2016) with its
-    norms and ReLUs behind the convolutions, and 29, bottlenecks with 256, 512 and 1024 channels,
-    which with ``cardinality=8, width_per_group=32`` are ResNeXt-29 (Xie et al., 2017).
+    Some depths have other blocks, whose shortcuts are 1x1 convolutions where channels change: 16,
+    22, 28 and 40 are the wide ResNets' (Zagoruyko and Komodakis, 2016), WRN-28-10 with
+    ``width=10``, but for norms and ReLUs behind the convolutions; 29 has bottlenecks with 256, 512
+    and 1024 channels, which with ``cardinality=8, width_per_group=32`` are ResNeXt-29 (Xie et al.,
+    2017).
 
     Args:
-        depth: 8, 14, 20, 32, 56 or 110; 28 or 29.
+        depth: 8, 14, 20, 32, 56 or 110; 16, 22, 28 or 40; 29.
         in_channels: channels of the images.
         width: factor of all channels but the stem's; 2 is "ResNet32x2" of SAR's table III.
         cardinality, width_per_group: of depth 29; see `ResNet`.
@@ -161,7 +162,7 @@ class CifarResNet(StaticResNet):
         activation_checkpointing: bool = False,
     ) -> None:
         super().__init__(in_channels)
-        check_choice("depth", depth, (*DEPTHS, WIDE, BOTTLENECKS))
+        check_choice("depth", depth, (*DEPTHS, *WIDE_DEPTHS, BOTTLENECKS))
         self.title = cifar_title(depth, width, cardinality, width_per_group)
         make_norm = norm_layer(norm)
         add_cifar_stem(self, in_channels, make_norm, cifar_layout(depth).stem_channels)

@@ -47,6 +47,7 @@ def test_costs_of_other_families(name, giga, printed, parameters):
     ("depth", "options", "title", "channels"),
     [
         (28, {"width": 2}, "CIFAR-WRN-28-2", [32, 64, 128]),
+        (16, {"width": 4}, "CIFAR-WRN-16-4", [64, 128, 256]),
         (29, {"width": 0.25}, "CIFAR-ResNet-29", [64, 128, 256]),
         (
             29,
@@ -68,6 +69,18 @@ def test_macs_and_features_of_other_families(depth, options, title, channels):
     analysis = FlopCountAnalysis(net, images)
     analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     assert analysis.by_operator()["conv"] == net.macs(33, 30)
+
+
+@pytest.mark.parametrize(
+    ("depth", "width", "millions"),
+    [(40, 2, 2.2), (40, 4, 8.9), (22, 8, 17.2), (16, 8, 11.0), (16, 10, 17.1), (28, 10, 36.5)],
+)
+def test_parameters_are_those_of_zagoruyko_and_komodakis(depth, width, millions):
+    # Their tables 3 and 4: CIFAR-10.
+    net = dynbackbones.build_backbone(f"cifar_wide_resnet{depth}", width=width)
+    head = net.feature_info["res4"].channels * 10 + 10
+    found = sum(p.numel() for p in net.parameters()) + head
+    assert found / 1e6 == pytest.approx(millions, abs=0.06)
 
 
 def test_cardinality_is_of_bottlenecks():

@@ -20,6 +20,8 @@ DYNAMIC += [("sar_resnet18", {"base": "dilated"})]
 WIDE_CIFAR = ("cifar_resnet20", {"width": 1.5})
 CIFAR = [("cifar_resnet20", {}), WIDE_CIFAR, ("blockdrop_cifar_resnet20", {}), SAR_CIFAR]
 CIFAR += [("cifar_wide_resnet28_10", {}), ("sar_cifar_wide_resnet28_10", {"groups": 4})]
+CIFAR += [("cifar_wide_resnet16", {"width": 8.0}), ("cifar_wide_resnet28", {"width": 2.0})]
+CIFAR += [("sar_cifar_wide_resnet16", {"width": 4.0, "groups": 4})]
 CIFAR += [("cifar_resnext29_8x32", {}), ("sar_cifar_resnext29_8x32", {"alpha": 1})]
 
 

@@ -8,7 +8,7 @@ from dynbackbones.backbones.base import FeatureInfo
 from dynbackbones.backbones.cifar_resnet import (
     BOTTLENECKS,
     PAPER_DEPTHS,
-    WIDE,
+    WIDE_DEPTHS,
     cifar_layout,
     cifar_title,
 )
@@ -32,11 +32,12 @@ class SARCifarResNet(SARBackbone):
     in its tables II, III and XI (see the tests). The fusion is eq. 5's; the authors' code for CIFAR
     adds the branches up.
 
-    Depth 28 with ``width=10`` is SAR-WRN-28-10, depth 29 with ``width=1, cardinality=8,
-    width_per_group=32`` SAR-ResNeXt-29 (table IV), with 256, 512 and 1024 channels.
+    Depths 16, 22, 28 and 40 are those of wide ResNets: 28 with ``width=10`` is SAR-WRN-28-10.
+    Depth 29 with ``width=1, cardinality=8, width_per_group=32`` is SAR-ResNeXt-29, with 256, 512
+    and 1024 channels (both table IV).
 
     Args:
-        depth: 20, 32, 56 or 110; 28 or 29.
+        depth: 20, 32, 56 or 110; 16, 22, 28 or 40; 29.
         in_channels: channels of the images.
         width: factor of all channels but the stem's.
         cardinality, width_per_group: of depth 29; see `ResNet`. ``groups`` divides the cardinality.
@@ -76,7 +77,7 @@ class SARCifarResNet(SARBackbone):
         selection: "str | Mapping[str, Tensor] | RegionSelection | None" = None,
     ) -> None:
         super().__init__(in_channels, options, execution, selection)
-        check_choice("depth", depth, (*PAPER_DEPTHS, WIDE, BOTTLENECKS))
+        check_choice("depth", depth, (*PAPER_DEPTHS, *WIDE_DEPTHS, BOTTLENECKS))
         check_choice("branches", branches, BRANCHES)
         self.title = f"SAR-{cifar_title(depth, width, cardinality, width_per_group)}"
         layout, make_norm = cifar_layout(depth), norm_layer(norm)

@@ -169,7 +169,8 @@ def find_architecture(
     candidates = [_candidate(known, options) for known in names]
     fitting = [arch for arch in candidates if arch and not _differences(arch, state)]
     if name is None and fitting:
-        return fitting[0]
+        # The name that says most.
+        return min(fitting, key=lambda arch: len(arch.options))
     for arch in fitting:
         if arch.name == name:
             return arch
