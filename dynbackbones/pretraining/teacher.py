@@ -37,7 +37,9 @@ class Teacher:
         source: str = "",
         sha256: str = "",
     ) -> None:
-        self.network = network.eval().requires_grad_(False)
+        # Not in one line: OpenMMLab's networks return nothing from train and eval.
+        network.eval()
+        self.network = network.requires_grad_(False)
         self.pixels = pixels or PixelFormat()
         self.source, self.sha256 = source, sha256
 

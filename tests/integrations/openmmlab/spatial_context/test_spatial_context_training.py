@@ -112,6 +112,34 @@ def test_its_file_starts_a_backbone_by_every_door(train, tmp_path, caplog):
     assert "pyramid and heads start from scratch; left out neck." in caplog.text
 
 
+def test_a_student_and_teacher_of_mmpretrains(images, boxes, tool, tmp_path):
+    from mmengine.config import Config
+    from mmpretrain.models import VGG
+
+    cfg = Config.fromfile(CONFIGS / "pretrain" / "scn_vgg19_voc12.py")
+    start = {f"backbone.{key}": value for key, value in VGG(11).state_dict().items()}
+    weights = tmp_path / "vgg11.pth"
+    checkpoints.save(weights, start, {}, "state_dict")
+    cfg.model.backbone.update(depth=11, init_cfg=None)
+    cfg.model.target_generator.backbone.depth = 11
+    cfg.model.target_generator.pretrained = str(weights)
+    cfg.load_from = str(weights)
+    for part in (cfg.train_dataloader, cfg.val_dataloader):
+        part.update(batch_size=4, num_workers=0, persistent_workers=False)
+        dataset = part.dataset.get("dataset", part.dataset)
+        dataset.update(data_root=str(images), proposals=str(boxes), patch_size=32)
+    cfg.train_cfg.update(max_iters=2, val_interval=2)
+    cfg.vis_backends = cfg.visualizer.vis_backends = []
+    path = tmp_path / "config.py"
+    cfg.dump(path)
+    tool("train", path, "--work-dir", tmp_path / "run")
+    trained = state(tmp_path / "run" / "iter_2.pth")
+    assert trained["neck.target.weight"].shape == (512, 512)
+    # conv5 is what trains.
+    moved = {key for key, value in start.items() if not torch.equal(trained[key], value)}
+    assert moved == {key for key in start if int(key.split(".")[2]) >= 10}
+
+
 def test_a_dynamic_student_keeps_the_loss_of_its_rate(train):
     student = {"type": "SARResNet", "depth": 18, "out_indices": (3,), "target_rate": 0.5}
     folder = train("run", model__backbone={"_delete_": True, **student})
