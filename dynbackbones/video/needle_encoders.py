@@ -1,9 +1,10 @@
-"""Fixed encoders of the demo's needle videos, and features of each frame by them."""
+"""Fixed encoders of the demo's needle videos, and how they learn from single frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,24 @@ def build_encoders(seed: int = 0) -> dict[str, FrameEncoder]:
         name: FrameEncoder(nn.Sequential(net, nn.AdaptiveMaxPool2d(1)), edge)
         for name, net, edge in (("coarse", coarse, COARSE_EDGE), ("fine", fine, EDGE))
     }
+
+
+def encoders_to_train(
+    plan: FeaturePlan,
+) -> Iterator[tuple[str, FrameEncoder, Callable[[], dict[str, Any]]]]:
+    """Each of `build_encoders`, and what trains it and returns what it can (see `train_encoder`).
+
+    The frames are drawn for the first one that is trained.
+    """
+
+    @cache
+    def frames() -> tuple[tuple[Tensor, Tensor], ...]:
+        return tuple(single_frames(split, plan) for split in ("encoder", "val"))
+
+    for name, encoder in build_encoders().items():
+        yield name, encoder, lambda name=name, encoder=encoder: train_encoder(
+            encoder, *frames(), plan, name
+        )
 
 
 def _layer(inputs: int, outputs: int, stride: int) -> nn.Sequential:
@@ -129,14 +148,3 @@ def train_encoder(
         "class_accuracy": float(right[shown].float().mean()),
         "presence_accuracy": float(presence[shown].mean() + presence[~shown].mean()) / 2,
     }
-
-
-def encoded(video: NeedleVideo, encoders: Mapping[str, FrameEncoder]) -> tuple[Tensor, Tensor]:
-    """Coarse and fine features (FRAMES, channels) of a video."""
-    frames = torch.from_numpy(video.frames).permute(0, 3, 1, 2)
-    return encoders["coarse"](frames), encoders["fine"](frames)
-
-
-def scale_of(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread (D,) of features (N, T, D) of training videos, which all are scaled by."""
-    return features.mean(dim=(0, 1)), features.std(dim=(0, 1)) + 1e-3

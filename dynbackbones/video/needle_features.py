@@ -13,24 +13,15 @@ import logging
 import os
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from dynbackbones import checkpoints
-from dynbackbones.data.video_features import features_file, write_features
+from dynbackbones.data.video_features import COARSE, FINE, features_file, write_features
 from dynbackbones.demo import coco_folder, digits
 from dynbackbones.demo.needle_videos import SPLITS
 from dynbackbones.video.encoder import FrameEncoder
-from dynbackbones.video.needle_encoders import (
-    FeaturePlan,
-    build_encoders,
-    drawn_videos,
-    encoded,
-    scale_of,
-    single_frames,
-    train_encoder,
-)
+from dynbackbones.video.needle_encoders import FeaturePlan, encoders_to_train
+from dynbackbones.video.needle_split import Videos, encoded
 
 FOLDER = "needle_features"
 FIRST = "first"
@@ -67,42 +58,27 @@ def ensure_needle_features(root: str | os.PathLike, plan: FeaturePlan | None = N
             checkpoints.save(temporary / f"{name}.pth", encoder.state_dict(), {})
         scales = None
         for split in SPLITS:
-            scales = _write_split(temporary, split, encoders, plan, scales)
+            videos = encoded(split, plan, encoders)
+            scales = scales or videos.scales()
+            _write_split(temporary, split, videos.scaled(scales))
 
     coco_folder.write_whole(folder, meta, write, _TITLE)
     return folder
 
 
 def _trained(plan: FeaturePlan) -> dict[str, FrameEncoder]:
-    encoders = build_encoders()
-    frames = [single_frames(split, plan) for split in ("encoder", "val")]
-    for name, encoder in encoders.items():
-        train_encoder(encoder, *frames, plan, name)
+    encoders = {}
+    for name, encoder, train in encoders_to_train(plan):
+        train()
+        encoders[name] = encoder
     return encoders
 
 
-def _write_split(
-    folder: Path,
-    split: str,
-    encoders: dict[str, FrameEncoder],
-    plan: FeaturePlan,
-    scales: list[tuple[Tensor, Tensor]] | None,
-) -> list[tuple[Tensor, Tensor]]:
-    """Writes a split's features, scaled as the training split's, whose scales it returns."""
-    videos, features = [], []
-    for video in drawn_videos(split, plan, "encoding"):
-        videos.append((video.label, video.first))
-        features.append(encoded(video, encoders))
-    columns = [torch.stack(values) for values in zip(*features, strict=True)]
-    scales = scales or [scale_of(values) for values in columns]
-    coarse, fine = (
-        ((values - mean) / std).numpy() for values, (mean, std) in zip(columns, scales, strict=True)
-    )
+def _write_split(folder: Path, split: str, videos: Videos) -> None:
     lines = []
-    for number, (label, first) in enumerate(videos):
+    for number, (coarse, fine, label, first) in enumerate(zip(*videos, strict=True)):
         name = f"{split}/{number:04d}"
-        arrays = {"coarse": coarse[number], "fine": fine[number], FIRST: np.array(first)}
+        arrays = {COARSE: coarse.numpy(), FINE: fine.numpy(), FIRST: first.numpy()}
         write_features(features_file(folder, name), **arrays)
-        lines.append(f"{name} {label}\n")
+        lines.append(f"{name} {int(label)}\n")
     (folder / f"{split}.txt").write_text("".join(lines), encoding="utf-8")
-    return scales
