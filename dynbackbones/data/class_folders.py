@@ -7,9 +7,9 @@ found before training starts.
 import os
 from pathlib import Path
 
+from dynbackbones.data.images import is_hidden, is_image
 from dynbackbones.errors import UserError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 _SHOWN = 3
 
 
@@ -34,20 +34,6 @@ def find_classes(root: str | os.PathLike, split: str) -> tuple[str, ...]:
             "images for each class, at least two"
         )
     return tuple(names)
-
-
-def is_hidden(path: str) -> bool:
-    """Whether a file or folder is a tool's own, such as ``.ipynb_checkpoints`` and ``__MACOSX``.
-
-    Args:
-        path: relative to the images' folder; a hidden folder hides what is in it.
-    """
-    return any(part.startswith(".") or part == "__MACOSX" for part in Path(path).parts)
-
-
-def is_image(path: str) -> bool:
-    """Whether a file, relative to the images' folder, is an image by its name."""
-    return path.lower().endswith(EXTENSIONS) and not is_hidden(path)
 
 
 def check_classes(root: str | os.PathLike, split: str, classes: tuple[str, ...]) -> None:

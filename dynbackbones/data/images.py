@@ -13,6 +13,9 @@ from dynbackbones.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Of the files in a folder that are taken for images."""
+
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
 # Readers that start programs, or hand the file to whatever the user's process has registered.
@@ -121,26 +124,35 @@ def image_size(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def image_files(folder: str | os.PathLike) -> list[str]:
-    """Names of the images in a folder and those in it, relative to it, in order.
+    """Names of the images in a folder and those in it (see `is_image`), relative to it, in order.
 
     Raises:
         UserError: there is no such folder, or no image in it.
     """
-    from PIL import Image
-
-    Image.init()
     root = Path(folder)
     if not root.is_dir():
         raise UserError(f"image folder {folder} does not exist; name one that does")
-    known = {end for end, form in Image.EXTENSION.items() if form in _formats()}
-    names = sorted(
-        path.relative_to(root).as_posix()
-        for path in root.rglob("*")
-        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
-    )
+    found = {path.relative_to(root).as_posix(): path for path in root.rglob("*")}
+    names = sorted(name for name, path in found.items() if is_image(name) and path.is_file())
     if not names:
-        raise UserError(f"image folder {folder} holds no image; name another one")
+        raise UserError(
+            f"image folder {folder} holds no image ({', '.join(EXTENSIONS)}); name another one"
+        )
     return names
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file or folder is a tool's own, such as ``.ipynb_checkpoints`` and ``__MACOSX``.
+
+    Args:
+        path: relative to the images' folder; a hidden folder hides what is in it.
+    """
+    return any(part.startswith(".") or part == "__MACOSX" for part in Path(path).parts)
+
+
+def is_image(path: str) -> bool:
+    """Whether a file, relative to the images' folder, is an image by its name."""
+    return path.lower().endswith(EXTENSIONS) and not is_hidden(path)
 
 
 def turned_size(path: str | os.PathLike) -> tuple[int, int] | None:

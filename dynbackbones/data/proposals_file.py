@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,9 @@ def write_proposals(path: str | os.PathLike, proposals: Mapping[str, Proposals])
     write_json(path, entries)
 
 
-def read_proposals(path: str | os.PathLike, root: str | os.PathLike) -> dict[str, Proposals]:
+def read_proposals(
+    path: str | os.PathLike, root: str | os.PathLike, names: Sequence[str] | None = None
+) -> dict[str, Proposals]:
     """Reads boxes of the images in a folder.
 
     Boxes are cut at the image's border; what is empty then is left out, with a warning.
@@ -57,6 +59,7 @@ def read_proposals(path: str | os.PathLike, root: str | os.PathLike) -> dict[str
             or the number that this is; ``score`` is 1 where it is absent. Or a file of COCO's
             instances, whose boxes are taken and whose labels are not.
         root: the folder.
+        names: of the images in it, if they are known; as `image_files` finds them.
 
     Returns:
         For each image's name, relative to the folder, its boxes, the best first.
@@ -67,12 +70,12 @@ def read_proposals(path: str | os.PathLike, root: str | os.PathLike) -> dict[str
     """
     entries = _entries(Path(path))
     root = Path(root)
-    names = _Names(Path(path), root)
+    known = _Names(Path(path), root, image_files(root) if names is None else names)
     boxes: dict[str, list[list[float]]] = {}
     absent = []
     for index, entry in enumerate(entries):
         box, score = _read(entry, f"proposals {path}: entry {index}")
-        name = names.of(entry, index)
+        name = known.of(entry, index)
         if name is None:
             absent.append(entry)
             continue
@@ -80,7 +83,7 @@ def read_proposals(path: str | os.PathLike, root: str | os.PathLike) -> dict[str
     if not boxes:
         raise UserError(
             f"proposals {path} are of none of the images in {root}: the first is of "
-            f"{_called(entries[0])}, and the first image is {names.first}; name the folder that "
+            f"{_called(entries[0])}, and the first image is {known.first}; name the folder that "
             "they were made for"
         )
     if absent:
@@ -137,13 +140,12 @@ def _read(entry: Mapping[str, Any], where: str) -> tuple[list[float], float]:
 class _Names:
     """The images of a folder, by all that a file may call them."""
 
-    def __init__(self, path: Path, root: Path) -> None:
+    def __init__(self, path: Path, root: Path, names: Sequence[str]) -> None:
         self._path, self._root = path, root
-        self._names = image_files(root)
-        self.first = next(iter(self._names))
-        self._known = set(self._names)
+        self.first = names[0]
+        self._known = set(names)
         self._by_stem: dict[Any, str | None] = {}
-        for name in self._names:
+        for name in names:
             stem = Path(name).stem
             for key in {stem, int(stem) if stem.isdecimal() else stem}:
                 # Two files with one stem: nothing says which.

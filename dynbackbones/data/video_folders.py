@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from dynbackbones.data.class_folders import find_classes, is_hidden, is_image
+from dynbackbones.data.class_folders import find_classes
+from dynbackbones.data.images import is_hidden, is_image
 from dynbackbones.errors import UserError
 
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".avi", ".mkv", ".mov", ".webm", ".mpg", ".mpeg", ".wmv", ".flv",

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dynbackbones.data.images import check_header, read_image, turned_size
+from dynbackbones.data.images import check_header, image_files, read_image, turned_size
 from dynbackbones.errors import UserError
 from tests.fuzzing import fuzz
 from tests.messages import naming
@@ -213,3 +213,16 @@ def test_any_bytes_are_an_image_or_refused_by_name(tmp_path, data):
     assert read.mode == "RGB"
     with Image.open(path) as plain:
         assert read.size == ImageOps.exif_transpose(plain).size
+
+
+def test_images_of_a_folder_are_found_by_the_rule_of_class_folders(tmp_path):
+    names = ("b/2.PNG", "a.jpg", "notes.txt", "c.pdf", ".d.jpg", ".git/e.jpg", "__MACOSX/f.jpg")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "g.jpg").mkdir()
+    assert image_files(tmp_path) == ["a.jpg", "b/2.PNG"]
+    with pytest.raises(UserError, match=naming(tmp_path / ".git/none", "exist")):
+        image_files(tmp_path / ".git/none")
+    with pytest.raises(UserError, match=naming(tmp_path / "g.jpg", ".png")):
+        image_files(tmp_path / "g.jpg")

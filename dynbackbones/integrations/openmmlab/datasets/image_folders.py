@@ -20,7 +20,7 @@ from mmengine.runner import Runner
 from mmpretrain.datasets import CustomDataset
 from mmpretrain.datasets.custom import get_samples
 
-from dynbackbones.data import class_folders, read_image
+from dynbackbones.data import class_folders, images, read_image
 from dynbackbones.errors import UserError
 
 ON_CORRUPT = ("skip", "error")
@@ -119,7 +119,7 @@ class ImageFolders(CustomDataset):
             data_root=data_root,
             data_prefix=split,
             pipeline=pipeline,
-            extensions=class_folders.EXTENSIONS,
+            extensions=images.EXTENSIONS,
             indices=indices,
             test_mode=test_mode,
             metainfo={**(metainfo or {}), "classes": classes},
@@ -128,7 +128,7 @@ class ImageFolders(CustomDataset):
 
     def is_valid_file(self, filename: str) -> bool:
         """Whether a file, given relative to its class folder, is an image by its name."""
-        return class_folders.is_image(filename)
+        return images.is_image(filename)
 
     def _find_samples(self) -> list[tuple[str, int]]:
         # mmpretrain takes every folder for a class.

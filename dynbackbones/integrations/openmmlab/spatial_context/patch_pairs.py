@@ -96,9 +96,8 @@ class PatchPairs(torch.utils.data.Dataset):
         self.on_corrupt, self.test_mode, self.seed = on_corrupt, test_mode, seed
         self._cached_images, self._images = cached_images, {}
         self._proposals: dict[str, np.ndarray] | None = None
-        if proposals is None:
-            self.names = image_files(data_root)
-        else:
+        self.names = image_files(data_root)
+        if proposals is not None:
             limits = {"min_score": min_score, "max_aspect": max_aspect, "min_size": min_size}
             self._proposals = self._read(proposals, limits)
             self.names = list(self._proposals)
@@ -107,7 +106,7 @@ class PatchPairs(torch.utils.data.Dataset):
     def _read(self, path: str, limits: Mapping[str, float]) -> dict[str, np.ndarray]:
         """Boxes of the images that have a pair of them."""
         kept, pairs, apart = {}, 0, 0
-        found = read_proposals(path, self.data_root)
+        found = read_proposals(path, self.data_root, self.names)
         for name, (boxes, scores) in found.items():
             chosen = boxes[keep_boxes(boxes, scores, **limits)[: self.boxes]]
             all_pairs, good = len(pair_boxes(chosen)), len(pair_boxes(chosen, self.max_iou))
@@ -120,9 +119,8 @@ class PatchPairs(torch.utils.data.Dataset):
                 f"and apart enough; change PatchPairs' max_iou={self.max_iou:g} or "
                 + ", ".join(f"{name}={value:g}" for name, value in limits.items())
             )
-        total = len(image_files(self.data_root))
         print_log(
-            f"PatchPairs: {len(kept)} of {total} images in {self.data_root} have pairs; "
+            f"PatchPairs: {len(kept)} of {len(self.names)} images in {self.data_root} have pairs; "
             f"{pairs - apart} of {pairs} pairs overlap by more than {self.max_iou:g} and are left "
             "out",
             logger="current",
