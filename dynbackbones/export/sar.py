@@ -73,9 +73,9 @@ def _both_branches(
     for block in stage.base:
         base = layer(block, graph, base)
         outputs.append(base)
+    read = outputs[-len(bounds) :] if bounds else []
     masks = [
-        _decide(graph, grid, *each)
-        for each in zip(stage.selectors, outputs, bounds, strict=False)
+        _decide(graph, grid, *each) for each in zip(stage.selectors, read, bounds, strict=True)
     ]
     return fused(stage.fusion, graph, grid, base, _refined(graph, grid, x, stage, masks)), masks
 
@@ -88,15 +88,16 @@ def _refined(graph: Graph, grid: Grid, x: str, stage: SARStage, masks: list[str]
     if isinstance(stage, ResNetStage):
         # What a ResNet makes of padding reaches into the image.
         masks = [grid.spread(mask) for mask in masks]
+    of_blocks = stage.for_blocks(masks)
 
     def masked(branch: Graph) -> str:
         out = x
-        for block, mask in zip(blocks, masks, strict=True):
+        for block, mask in zip(blocks, of_blocks, strict=True):
             out = _masked(branch, grid.on(branch), out, block, mask)
         return out
 
     def rows(branch: Graph) -> str:
-        return sar_rows.refine(branch, x, grid.on(branch), blocks, masks)
+        return sar_rows.refine(branch, x, grid.on(branch), blocks, of_blocks)
 
     if not sar_rows.can_run(blocks):
         return masked(graph)

@@ -233,3 +233,13 @@ def test_a_network_around_a_resnet_is_known_and_gives_its_resnet_back(tmp_path, 
     plain = convert(file, "dynbackbones", backbone="resnet18")
     assert plain.architecture.plain
     assert plain.state().keys() == net.state_dict().keys() - net.decision_keys()
+
+
+@pytest.mark.parametrize("options", [{}, {"layout": "resnet", "alpha": 2}])
+def test_selectors_of_whole_stages_are_known(tmp_path, options):
+    for shown in ({}, {"regions_per": "stage"}):
+        net = dynbackbones.SARResNet(34, **options, **shown)
+        torch.save(net.state_dict(), tmp_path / "net.pth")
+        found = convert(tmp_path / "net.pth", "dynbackbones").architecture
+        assert found.name == "sar_resnet34"
+        assert found.options.get("regions_per") == shown.get("regions_per")

@@ -23,6 +23,7 @@ NETWORKS = {
     "dilated base": lambda: dynbackbones.SARResNet(18, base="dilated"),
     "grid": lambda: dynbackbones.SARResNet(18, grid_size=3),
     "resnet": lambda: dynbackbones.SARResNet(18, layout="resnet", base_scale=4, deep_stem=True),
+    "one mask a stage": lambda: dynbackbones.SARResNet(34, regions_per="stage"),
     "more groups than masks": lambda: dynbackbones.build_backbone("sar_resnext50_32x4d"),
     "inverted residuals": lambda: dynbackbones.SARMobileNetV2(alpha=2),
     "base alone": lambda: dynbackbones.SARCifarResNet(20, branches="base"),
@@ -62,7 +63,9 @@ def test_a_file_refines_what_the_network_does(kind, tmp_path):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ["paper", "paper of bottlenecks", "dilated", "resnet"])
+@pytest.mark.parametrize(
+    "kind", ["paper", "paper of bottlenecks", "dilated", "resnet", "one mask a stage"]
+)
 def test_few_regions_are_computed_alone(kind, tmp_path):
     """In every stage, whose masked branch is spoilt: nothing of it may be computed."""
     net, images = decided(NETWORKS[kind]()), torch.randn(2, 3, 90, 75)

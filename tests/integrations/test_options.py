@@ -22,7 +22,7 @@ KEYS = {
         "LAYOUT": "paper", "ADDED_NORM": "BN", "STRIDE_IN_1X1": False, "CARDINALITY": 1,
         "BASE": "strided", "WIDTH_PER_GROUP": 64, "LOSS_RATE": "sampled",
         "DEEP_STEM": False, "TRACK_TARGET": False, "GUIDANCE": "none", "GUIDANCE_WEIGHT": 0.25,
-        "GUIDANCE_CLASSES": [],
+        "GUIDANCE_CLASSES": [], "REGIONS_PER": "block",
     },
     "blockdrop_resnet": {
         "POLICY_SIZE": 224, "POLICY_TRAINING": "frozen", "SELECTION": "", "SELECTION_RATE": 0.5,

@@ -44,9 +44,9 @@ class SARCifarResNet(SARBackbone):
         beta: the refinement branch has beta times a stage's channels, in all stages.
         branches: ``"both"``, or for ablations (SAR, table I) ``"base"`` or ``"refinement"``; see
             `PaperStage`.
-        groups, base, base_scale, alpha, cell_size, grid_size, target_rate, target_schedule,
-            temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
-            guidance_classes, guidance_weight, selector_margin, norm, freeze_at,
+        groups, base, base_scale, alpha, cell_size, grid_size, regions_per, target_rate,
+            target_schedule, temperature, loss_weight, loss_reduction, loss_rate, track_target,
+            guidance, guidance_classes, guidance_weight, selector_margin, norm, freeze_at,
             activation_checkpointing, execution, selection: see `SARResNet`.
 
     Raises:

@@ -46,10 +46,10 @@ class SARMobileNetV2(SARBackbone):
         cell_size: edge of a region in feature pixels, for the four stages.
         output_stride: of res5: 32; 16 and 8 dilate what follows, and regions have as many more
             feature pixels on a side.
-        groups, base, grid_size, target_rate, target_schedule, temperature, loss_weight,
-            loss_reduction, loss_rate, track_target, guidance, guidance_classes, guidance_weight,
-            selector_margin, norm, freeze_at, activation_checkpointing, execution, selection: see
-            `SARResNet`.
+        groups, base, grid_size, regions_per, target_rate, target_schedule, temperature,
+            loss_weight, loss_reduction, loss_rate, track_target, guidance, guidance_classes,
+            guidance_weight, selector_margin, norm, freeze_at, activation_checkpointing, execution,
+            selection: see `SARResNet`.
 
     Raises:
         ValueError: an option has a wrong value, or ``groups`` does not divide the channels.
@@ -119,6 +119,7 @@ class SARMobileNetV2(SARBackbone):
                     transition_stride=1 if dilates else last_stride,
                     pooled_transition=False,
                     dilation=dilation,
+                    regions_per=options.regions_per,
                     selector_margin=options.selector_margin,
                     norm=norm,
                     refined_block=ProjectedInvertedResidual,

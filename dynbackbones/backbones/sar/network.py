@@ -117,6 +117,7 @@ class SARBackbone(DynamicBackbone):
                     transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
                     pooled_transition=index < 2,
                     dilation=2 if dilated else 1,
+                    regions_per=options.regions_per,
                     selector_margin=options.selector_margin,
                     norm=norm,
                     branches=branches,

@@ -12,6 +12,7 @@ from dynbackbones.backbones.sar.schedules import TARGET_SCHEDULES
 BASES = ("strided", "dilated")
 LOSS_REDUCTIONS = ("batch", "sample", "group")
 LOSS_RATES = ("sampled", "expected")
+REGIONS_PER = ("block", "stage")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +20,9 @@ class SAROptions:
     """What a SAR network is made of and how its selectors are trained.
 
     Attributes:
-        groups, base, base_scale, alpha, beta, cell_size, grid_size, target_rate, target_schedule,
-            temperature, loss_weight, loss_reduction, loss_rate, track_target, guidance,
-            guidance_classes, guidance_weight, selector_margin: see `SARResNet`.
+        groups, base, base_scale, alpha, beta, cell_size, grid_size, regions_per, target_rate,
+            target_schedule, temperature, loss_weight, loss_reduction, loss_rate, track_target,
+            guidance, guidance_classes, guidance_weight, selector_margin: see `SARResNet`.
 
     Raises:
         ValueError: one of them has a wrong value.
@@ -34,6 +35,7 @@ class SAROptions:
     beta: float = 1
     cell_size: Sequence[int] = (4, 4, 7)
     grid_size: int | None = None
+    regions_per: str = "block"
     target_rate: float = 0.5
     target_schedule: str = "ramp"
     temperature: tuple[float, float] = (1.0, 0.01)
@@ -49,6 +51,7 @@ class SAROptions:
     def __post_init__(self) -> None:
         check_choice("base", self.base, BASES)
         check_choice("base_scale", self.base_scale, (2, 4))
+        check_choice("regions_per", self.regions_per, REGIONS_PER)
         check_choice("target_schedule", self.target_schedule, TARGET_SCHEDULES)
         check_choice("loss_reduction", self.loss_reduction, LOSS_REDUCTIONS)
         check_choice("loss_rate", self.loss_rate, LOSS_RATES)

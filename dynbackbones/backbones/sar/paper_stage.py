@@ -27,6 +27,7 @@ class PaperStage(SARStage):
         alpha, beta: the base branch has C / alpha channels, the refinement branch beta * C.
         cell_size: edge of a region in feature pixels; or
         grid_size: K for K x K regions.
+        regions_per: see `SARStage`.
         transition_stride: of the last block, 1 or 2.
         pooled_transition: see ``pooled_shortcut`` of `ResidualBlock`.
         dilation: of all 3x3 convolutions.
@@ -51,6 +52,7 @@ class PaperStage(SARStage):
         beta: float,
         cell_size: int | None,
         grid_size: int | None,
+        regions_per: str,
         transition_stride: int,
         pooled_transition: bool,
         dilation: int,
@@ -61,7 +63,13 @@ class PaperStage(SARStage):
     ) -> None:
         dilated = base == "dilated"
         scale = 1 if dilated else base_scale
-        super().__init__(groups=groups, base_scale=scale, cell_size=cell_size, grid_size=grid_size)
+        super().__init__(
+            groups=groups,
+            base_scale=scale,
+            cell_size=cell_size,
+            grid_size=grid_size,
+            regions_per=regions_per,
+        )
         base_channels, refinement_channels = channels // alpha, int(channels * beta)
         last = blocks - 2
         refined_blocks = 0 if branches == "base" else blocks - 1
@@ -81,7 +89,7 @@ class PaperStage(SARStage):
         )
         self.selectors = nn.ModuleList(
             RegionSelector(base_channels, groups, selector_margin, norm)
-            for _ in range(refined_blocks)
+            for _ in range(self.selector_count(refined_blocks))
         )
         self.refinement = nn.ModuleList(
             (refined_block or block)(

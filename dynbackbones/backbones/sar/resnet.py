@@ -68,6 +68,9 @@ class SARResNet(SARBackbone):
         cell_size: edge of a region in feature pixels, for the stages of res2, res3 and res4.
         grid_size: K for the paper's K x K regions per image, whatever its size; None for regions
             of ``cell_size``.
+        regions_per: whose regions a selector chooses: every ``"block"`` of a refinement branch has
+            regions of its own, or those of a ``"stage"`` have the same, chosen by one selector that
+            reads the last block of the base branch.
         target_rate: t, the share of the regions to refine that training aims at, in (0, 1].
         target_schedule: ``"ramp"`` goes from 1 down to t in three steps over the first half of
             training, for training from scratch, ``"jump"`` in one after a quarter of it (SAR, table
@@ -214,6 +217,7 @@ class SARResNet(SARBackbone):
                 alpha=options.alpha,
                 cell_size=cells if options.grid_size is None else None,
                 grid_size=options.grid_size,
+                regions_per=options.regions_per,
                 selector_margin=options.selector_margin,
                 norm=norm,
             )

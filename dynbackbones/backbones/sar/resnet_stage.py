@@ -24,6 +24,7 @@ class ResNetStage(SARStage):
         alpha: the base branch has C / alpha channels.
         cell_size: edge of a region in feature pixels; or
         grid_size: K for K x K regions.
+        regions_per: see `SARStage`.
         selector_margin: see `RegionSelector`.
         norm: constructor of the norm layers of the base branch, the selectors and the fusion.
     """
@@ -38,11 +39,16 @@ class ResNetStage(SARStage):
         alpha: int,
         cell_size: int | None,
         grid_size: int | None,
+        regions_per: str,
         selector_margin: float,
         norm: NormLayer,
     ) -> None:
         super().__init__(
-            groups=1, base_scale=base_scale, cell_size=cell_size, grid_size=grid_size
+            groups=1,
+            base_scale=base_scale,
+            cell_size=cell_size,
+            grid_size=grid_size,
+            regions_per=regions_per,
         )
         for index, block in enumerate(blocks):
             self.add_module(str(index), block)
@@ -65,7 +71,8 @@ class ResNetStage(SARStage):
             for index in range(len(blocks) - 1)
         )
         self.selectors = nn.ModuleList(
-            RegionSelector(base_channels, 1, selector_margin, norm) for _ in self.base
+            RegionSelector(base_channels, 1, selector_margin, norm)
+            for _ in range(self.selector_count(len(self.base)))
         )
         self.fusion = AddedBase(base_channels, channels, base_scale, norm)
 

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,15 +22,17 @@ SPARSE_PIXELS = 10_000
 """Pixels of an image's feature map from which it does so at any rate."""
 
 Size = tuple[int, int]
+T = TypeVar("T")
 
 
 class Choice(NamedTuple):
     """What the selectors of a stage chose.
 
     Attributes:
-        logits: (N, blocks, G, R, S) "select" minus "skip", with their gradient.
-        argmax: (N, blocks, G, R, S) bool, what is chosen in evaluation, inside the images.
-        sampled: (N, blocks, G, R, S) of 0 and 1 with gradient, in training; else None.
+        logits: (N, B, G, R, S) "select" minus "skip", with their gradient, for each of B blocks, or
+            for all of them where B is 1.
+        argmax: (N, B, G, R, S) bool, what is chosen in evaluation, inside the images.
+        sampled: (N, B, G, R, S) of 0 and 1 with gradient, in training; else None.
     """
 
     logits: Tensor
@@ -44,7 +46,7 @@ class StageOutput(NamedTuple):
     Attributes:
         fused: (N, C, H, W), the fusion of both branches.
         out: what goes into the next stage.
-        masks: (N, blocks, G, R, S) bool, the regions refined.
+        masks: (N, B, G, R, S) bool, the regions refined.
         choice: of the selectors, which an override leaves aside.
         overridden: whether one did.
         grid: the region grid.
@@ -78,11 +80,14 @@ class SARStage(nn.Module):
         base_scale: s, pixels of the refinement branch per pixel of the base branch, on each axis.
         cell_size: edge of a region in feature pixels; or
         grid_size: K for K x K regions.
+        regions_per: whose regions a selector chooses, each ``"block"``'s or those of the whole
+            ``"stage"``.
 
     Attributes:
         base_pool: what shrinks the base branch's input besides its first block.
         base: its blocks.
-        selectors: one for each block of the refinement branch, reading the base block beside it.
+        selectors: one for each block of the refinement branch, reading the base block beside it, or
+            one for all of them, reading the last base block.
         fusion: of both branches' outputs.
         first_stride, last_stride: of what stands before and behind both branches.
         whole_name: what `whole_blocks` are called where their time is shown.
@@ -93,16 +98,24 @@ class SARStage(nn.Module):
     selectors: nn.ModuleList
     fusion: nn.Module
     first_stride = last_stride = 1
+    regions_per = "block"  # of networks that were pickled before there was another
     whole_name = "transition"
 
     def __init__(
-        self, *, groups: int, base_scale: int, cell_size: int | None, grid_size: int | None
+        self,
+        *,
+        groups: int,
+        base_scale: int,
+        cell_size: int | None,
+        grid_size: int | None,
+        regions_per: str,
     ) -> None:
         super().__init__()
         self.groups = groups
         self.base_scale = base_scale
         self.cell_size = cell_size
         self.grid_size = grid_size
+        self.regions_per = regions_per
 
     @abstractmethod
     def refined_blocks(self) -> Sequence[ResidualBlock]:
@@ -111,6 +124,18 @@ class SARStage(nn.Module):
     @abstractmethod
     def whole_blocks(self) -> Sequence[ResidualBlock]:
         """The blocks before or behind both branches, which run everywhere."""
+
+    def selector_count(self, refined_blocks: int) -> int:
+        """How many selectors a refinement branch of so many blocks has."""
+        return refined_blocks if self.regions_per == "block" else min(refined_blocks, 1)
+
+    def for_blocks(self, chosen: Sequence[T]) -> list[T]:
+        """For each block of the refinement branch what belongs to the selector that decides for it.
+
+        Args:
+            chosen: what belongs to each selector.
+        """
+        return [*chosen] * (len(self.refined_blocks()) // len(chosen))
 
     def frozen_parts(self) -> list[nn.Module]:
         """What `Backbone.freeze` freezes of it."""
@@ -148,8 +173,8 @@ class SARStage(nn.Module):
         Args:
             x: (N, in_channels, H * first_stride, W * first_stride).
             valid_sizes: (N, 2), (h, w) of each image in pixels of the (H, W), without padding.
-            override: from (blocks, groups, grid) to masks (N, blocks, G, R, S) that replace the
-                selectors' decisions.
+            override: from (selectors, groups, grid) to masks (N, selectors, G, R, S) that replace
+                the selectors' decisions.
             temperature: of the Gumbel-softmax in training.
             execution: see `DynamicBackbone`.
         """
@@ -167,7 +192,7 @@ class SARStage(nn.Module):
             if choice.sampled is not None:
                 # Selectors without any gradient would stop DDP.
                 base = base + 0 * masks.sum()
-            masks = override(len(self.refined_blocks()), self.groups, grid)
+            masks = override(len(self.selectors), self.groups, grid)
         fused = self.fusion(base, self._refine(x, masks, grid, execution), grid)
         out = self._leave(fused)
         return StageOutput(fused, out, masks.detach().bool(), choice, override is not None, grid)
@@ -177,7 +202,8 @@ class SARStage(nn.Module):
             shape = len(base_outputs[0]), 0, self.groups, *grid.shape
             return Choice(base_outputs[0].new_zeros(shape), grid.valid.new_zeros(shape), None)
         logits, argmax, sampled = [], [], []
-        for selector, base in zip(self.selectors, base_outputs, strict=True):
+        read = base_outputs[-len(self.selectors) :]
+        for selector, base in zip(self.selectors, read, strict=True):
             both = selector(base, grid, self.base_scale)
             logits.append(both[..., 1] - both[..., 0])
             argmax.append(selector.decide(both.detach()) & grid.valid[:, None])
@@ -195,7 +221,7 @@ class SARStage(nn.Module):
             return x
         masks = self._on_padding(masks, grid)
         if self._runs_kernels(x, execution):
-            tables = SelectedCells.from_masks(masks, self.cell_size)
+            tables = self.for_blocks(SelectedCells.from_masks(masks, self.cell_size))
             x = x.contiguous(memory_format=torch.channels_last)
             for index, (block, cells) in enumerate(zip(blocks, tables, strict=True)):
                 out = x if index else _shortcut(block, x, cells)
@@ -204,10 +230,10 @@ class SARStage(nn.Module):
             return x
         pixels = grid.expand(masks)
         if not self._runs_sparse(pixels, execution):
-            for block, mask in zip(blocks, pixels.unbind(dim=1), strict=True):
+            for block, mask in zip(blocks, self.for_blocks(pixels.unbind(dim=1)), strict=True):
                 x = block(x, mask)
             return x
-        tables = SelectedPixels.for_blocks(blocks, pixels)
+        tables = self.for_blocks(SelectedPixels.for_blocks(blocks, pixels))
         for index, (block, table) in enumerate(zip(blocks, tables, strict=True)):
             x = sparse_forward(block, x, table, in_place=index > 0)
         return x
@@ -255,11 +281,11 @@ class SARStage(nn.Module):
         return total + self.fusion.macs(height, width)
 
     def macs_per_refined_pixel(self) -> Tensor:
-        """(blocks,) float64 multiply-accumulates for one refined pixel of one group."""
-        return torch.tensor(
-            [block.macs_per_refined_pixel() for block in self.refined_blocks()],
-            dtype=torch.float64,
-        )
+        """(selectors,) float64 multiply-accumulates for one refined pixel of one group."""
+        costs = [block.macs_per_refined_pixel() for block in self.refined_blocks()]
+        if self.regions_per == "stage" and costs:
+            costs = [sum(costs)]
+        return torch.tensor(costs, dtype=torch.float64)
 
 
 def _shortcut(block: ResidualBlock, x: Tensor, cells: SelectedCells) -> Tensor:

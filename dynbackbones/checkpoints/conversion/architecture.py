@@ -259,7 +259,16 @@ def _around_resnet(state: Mapping[str, Tensor]) -> dict[str, Any]:
         options["alpha"] = projection.shape[0] // projection.shape[1]
     if "layer1.selectors.0.bn.running_mean" not in state:
         options["added_norm"] = "GN"
-    return options
+    return options | _shared_regions(state)
+
+
+def _shared_regions(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Whether stages have one selector for several blocks; all of them do, or none."""
+    keys = {"base.1.": False, "selectors.0.": False, "selectors.1.": False}
+    for key in keys:
+        keys[key] = any(name.startswith(f"layer1.{key}") for name in state)
+    several, one, more = keys.values()
+    return {"regions_per": "stage"} if several and one and not more else {}
 
 
 def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -286,7 +295,7 @@ def _sar_options(state: Mapping[str, Tensor]) -> dict[str, Any]:
         options["beta"] = refined / out2
     if "layer1.transition.bn2.weight" in state:
         options["width"] = _width(state, "layer1.transition")
-    return options
+    return options | _shared_regions(state)
 
 
 def _differences(arch: Architecture, state: Mapping[str, Tensor]) -> list[str]:

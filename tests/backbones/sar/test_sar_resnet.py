@@ -423,6 +423,7 @@ def test_figures_have_sampled_and_argmax_rates_of_every_selector():
         {"cell_size": 4},
         {"target_schedule": "step"},
         {"loss_reduction": "sum"},
+        {"regions_per": "image"},
         {"loss_weight": -1},
         {"norm": "LN"},
         {"freeze_at": 6},

@@ -23,7 +23,7 @@ LARGE = {
 SMALL = {"out_indices": (2,)}
 SAR = {
     "groups": 2, "guidance": "none", "guidance_weight": 0.25, "loss_rate": "sampled",
-    "guidance_classes": (),
+    "guidance_classes": (), "regions_per": "block",
     "track_target": False, "base_scale": 2, "alpha": 2, "beta": 1, "grid_size": None,
     "base": "strided", "target_rate": 0.5,
     "target_schedule": "ramp", "temperature": (1.0, 0.01), "loss_weight": 1.0,
