@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dynbackbones.checkpoints.whole_file import whole_file
+from dynbackbones.data.array_files import read_arrays
 from dynbackbones.data.images import leaves
 from dynbackbones.errors import UserError
 
@@ -102,14 +103,7 @@ def read_features(
         UserError: it cannot be read, lacks one, or one has another form or values that are not
             finite; names the file and the array.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except Exception as error:  # damaged archives raise anything
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"video features {path} cannot be read as .npz without pickles: {reason}"
-        ) from error
+    arrays = read_arrays(path, "video features")
     for name, channels in ((COARSE, coarse_channels), (FINE, fine_channels)):
         _check(path, name, channels, arrays)
         arrays[name] = arrays[name].astype(np.float32)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dynbackbones.data.array_files import read_arrays
 from dynbackbones.demo.digit_tiles import EDGE, make_tiles
 from dynbackbones.errors import UserError
 
@@ -83,8 +84,8 @@ def digits_anywhere(
         part = file.with_suffix(".part.npz")
         np.savez(part, **arrays)
         part.replace(file)
-    with np.load(file) as arrays:
-        tensors = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    arrays = read_arrays(file, "scenes")
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
     return tuple(
         Split(tensors[f"{s}_images"].permute(0, 3, 1, 2), tensors[f"{s}_labels"].long(),
               tensors[f"{s}_boxes"])
@@ -102,11 +103,11 @@ def packed(path: str | os.PathLike, *, augment: bool = False) -> Split:
 
     if not Path(path).is_file():
         raise UserError(f"image file {path} does not exist; name the folder that has it")
-    with np.load(path, allow_pickle=False) as arrays:
-        if not {"data", "offsets", "labels"} <= set(arrays.files):
-            raise UserError(f"image file {path} must hold labels, data and offsets")
-        data, offsets = arrays["data"].tobytes(), arrays["offsets"].tolist()
-        labels = torch.from_numpy(arrays["labels"]).long()
+    arrays = read_arrays(path, "image file")
+    if not {"data", "offsets", "labels"} <= arrays.keys():
+        raise UserError(f"image file {path} must hold labels, data and offsets")
+    data, offsets = arrays["data"].tobytes(), arrays["offsets"].tolist()
+    labels = torch.from_numpy(arrays["labels"]).long()
     images = np.stack(
         [
             np.asarray(Image.open(io.BytesIO(data[start:end])).convert("RGB"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,16 @@ import numpy as np
 from mmengine.registry import DATASETS
 from mmpretrain.datasets import BaseDataset
 
+from dynbackbones.data.array_files import read_arrays
 from dynbackbones.errors import UserError
+
+# What arrays must be, where there are such.
+_FORMS = {
+    "labels": (("N",), np.integer),
+    "images": (("N", "H", "W", 3), np.uint8),
+    "data": (("bytes",), np.uint8),
+    "offsets": (("N + 1",), np.integer),
+}
 
 
 @DATASETS.register_module()
@@ -105,13 +113,7 @@ class PackedImages(BaseDataset):
 def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if not Path(path).is_file():
         raise UserError(f"image file {path} does not exist; put it there, or change data_root")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, AttributeError, zipfile.BadZipFile) as error:
-        raise UserError(
-            f"image file {path} cannot be read as .npz without pickles: {error}"
-        ) from error
+    arrays = read_arrays(path, "image file")
     if "labels" not in arrays or not (
         {"images"} <= arrays.keys() or {"data", "offsets"} <= arrays.keys()
     ):
@@ -119,4 +121,20 @@ def _read(path: str | os.PathLike) -> dict[str, np.ndarray]:
             f"image file {path} must hold labels and images, or labels, data and offsets; it holds "
             f"{', '.join(sorted(arrays)) or 'nothing'}"
         )
+    for name, (shape, kinds) in _FORMS.items():
+        _check(path, name, arrays.get(name), shape, kinds)
     return arrays
+
+
+def _check(
+    path: str | os.PathLike, name: str, values: np.ndarray | None, shape: tuple, kinds: type
+) -> None:
+    if values is None:
+        return
+    fits = values.ndim == len(shape) and shape[3:] == values.shape[3:]
+    if not fits or not np.issubdtype(values.dtype, kinds):
+        wanted = ", ".join(map(str, shape))
+        raise UserError(
+            f"image file {path}: {name} must be ({wanted}) of {kinds.__name__}, got "
+            f"{values.shape} of {values.dtype}; make it anew"
+        )

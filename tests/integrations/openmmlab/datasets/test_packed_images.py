@@ -43,6 +43,12 @@ def test_first_and_last_images(tmp_path):
         ({"labels": None}, ("labels", "images", "data, offsets")),
         ({"data": None}, ("images", "data", "labels, offsets")),
         ({"labels": LABELS[:2]}, ("3 images", "2 labels")),
+        ({"labels": LABELS.astype(np.float32)}, ("labels", "(N)", "integer", "float32")),
+        ({"labels": LABELS[:, None]}, ("labels", "(N)", "(3, 1)")),
+        ({"offsets": np.array(["0", "1", "2", "3"])}, ("offsets", "integer")),
+        ({"data": np.zeros(9)}, ("data", "uint8", "float64")),
+        ({"images": IMAGES / 255}, ("images", "(N, H, W, 3)", "uint8", "float64")),
+        ({"images": IMAGES.transpose(0, 3, 1, 2)}, ("images", "(N, H, W, 3)", "(3, 3, 8, 6)")),
         ({"offsets": np.array([0, 50, 20, 60])}, ("offsets", 0, "bytes")),
         ({"offsets": np.array([0, 1, 2, 10**6])}, ("offsets", 0, "bytes")),
     ],
@@ -65,6 +71,12 @@ def test_broken_images_and_files_are_named(tmp_path):
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(UserError, match=naming(tmp_path / "text.npz", "pickles")):
         PackedImages("text.npz", data_root=str(tmp_path))
+    path = tmp_path / "cut.npz"
+    np.savez_compressed(path, **arrays)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100] + bytes([whole[100] ^ 255]) + whole[101:])
+    with pytest.raises(UserError, match=naming(path, "copy", "anew")):
+        PackedImages("cut.npz", data_root=str(tmp_path))
     np.savez(tmp_path / "pickle.npz", labels=np.array([object()]))
     with pytest.raises(UserError, match=naming(tmp_path / "pickle.npz", "pickles")):
         PackedImages("pickle.npz", data_root=str(tmp_path))
