@@ -1,6 +1,8 @@
 """Training hooks: schedules of the backbones, and what they chose in the logs."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from detectron2.checkpoint import Checkpointer
@@ -48,8 +50,9 @@ class DynamicBackboneHook(HookBase):
 class StopHook(HookBase):
     """Ends a training after the step in which a signal came to any of its processes.
 
-    Register it last: the checkpoint that it writes has what all other hooks did. An evaluation
-    goes on to its end.
+    Register it last: the checkpoint that it writes has what all other hooks did. A signal ends the
+    evaluation of a single process, too, within `ends_evaluations`; several, whose shares of the
+    data may differ, evaluate to the end.
 
     Args:
         request: notes the signals of this process.
@@ -59,14 +62,42 @@ class StopHook(HookBase):
     def __init__(self, request: StopRequest, checkpointer: Checkpointer) -> None:
         self._request = request
         self._checkpointer = checkpointer
+        self._saved = -1
+
+    @contextmanager
+    def ends_evaluations(self, model: nn.Module) -> Iterator[None]:
+        """Has a signal end evaluations of a model of detectron2 before their next image."""
+
+        def before_image(backbone: nn.Module, inputs: tuple) -> None:
+            # Not the training flag of the backbone, which may be frozen.
+            if self._request.number and not model.training:
+                self._stop(self._request.number)
+
+        if comm.get_world_size() > 1:
+            yield
+            return
+        # Its backbone and not the model: a zoom calls the parts of a model.
+        part = getattr(model, "backbone", model)
+        handle = part.register_forward_pre_hook(before_image)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def after_step(self) -> None:
         number = max(comm.all_gather(self._request.number))
         if number:
-            done = self.trainer.iter
+            self._stop(number)
+
+    def _stop(self, number: int) -> None:
+        done = self.trainer.iter
+        # After the last step there is model_final, and detectron2 evaluates once more even where
+        # the last step was stopped.
+        if done < self.trainer.max_iter and done != self._saved:
             self._checkpointer.save(f"model_{done:07d}", iteration=done)
-            comm.synchronize()  # or a process that ends could end the one that writes
-            raise Stopped(number, self._checkpointer.save_dir)
+            self._saved = done
+        comm.synchronize()  # or a process that ends could end the one that writes
+        raise Stopped(number, self._checkpointer.save_dir)
 
 
 def decision_scalars(model: nn.Module) -> dict[str, float]:

@@ -108,8 +108,10 @@ class Trainer(DefaultTrainer):
         """
         folder = self.cfg.OUTPUT_DIR
         with StopRequest(folder) as request, named_faults(folder):
-            self.register_hooks([StopHook(request, self.checkpointer)])
-            return super().train()
+            stop = StopHook(request, self.checkpointer)
+            self.register_hooks([stop])
+            with stop.ends_evaluations(self.model):
+                return super().train()
 
     def resume_or_load(self, resume: bool = True) -> None:
         # A run's own checkpoint fits exactly; only weights to start from may have other heads.

@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +21,8 @@ from dynbackbones.integrations.detectron2.trainer import Trainer  # noqa: E402
 from dynbackbones.integrations.engine import Launch  # noqa: E402
 from dynbackbones.training.auxiliary import find_backbones  # noqa: E402
 from dynbackbones.training.results import write_results  # noqa: E402
-from tests.messages import naming
+from dynbackbones.training.stopping import Stopped  # noqa: E402
+from tests.messages import names, naming
 
 pytestmark = pytest.mark.detectron2
 
@@ -137,6 +141,64 @@ def test_resuming_continues_where_the_run_was_killed(a_run):
     assert list(again.progress) == [10, 11]
     assert again.progress == {i: record.progress[i] for i in (10, 11)} == {10: 0.5, 11: 0.55}
     assert again.lr == pytest.approx({i: record.lr[i] for i in (10, 11)})
+
+
+@pytest.fixture
+def signalled(a_run, monkeypatch):
+    """Makes a trainer of 4 iterations that gets SIGTERM at an image of its evaluations.
+
+    It has the number of images that it looked at, ``looks``.
+    """
+
+    def make(at, *, resume=False):
+        opts = ("SOLVER.MAX_ITER", 4, "SOLVER.CHECKPOINT_PERIOD", 100, "TEST.EVAL_PERIOD", 2)
+        trainer = Trainer(a_run(*opts).setup())
+        trainer.resume_or_load(resume=resume)
+        trainer.looks = 0
+
+        def look(module, inputs):
+            if not trainer.model.training:
+                trainer.looks += 1
+                if trainer.looks == at:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        # Within the part that looks for signals: an image that has begun is finished.
+        find_backbones(trainer.model)[0].register_forward_pre_hook(look)
+        return trainer
+
+    return make
+
+
+def test_a_signal_ends_an_evaluation_with_a_checkpoint(signalled):
+    trainer = signalled(at=2)
+    with pytest.raises(Stopped) as stopped:
+        trainer.train()
+    assert stopped.value.code == 143 and trainer.looks == 2
+    last = Path(trainer.cfg.OUTPUT_DIR, "model_0000001.pth")
+    assert names(stopped.value.message, "SIGTERM", last, "--resume")
+    assert not Path(trainer.cfg.OUTPUT_DIR, "results.json").exists()
+
+    resumed = signalled(at=0, resume=True)
+    assert resumed.start_iter == 2
+    state = resumed.model.state_dict()
+    assert all(torch.equal(state[key], one) for key, one in trainer.model.state_dict().items())
+    resumed.train()
+    assert resumed.looks == 4
+    with torch.no_grad():  # and what was stopped is a model as any other
+        trainer.model.eval()([{"image": torch.zeros(3, 64, 64)}])
+
+
+def test_a_signal_in_the_last_evaluation_keeps_the_final_model(signalled):
+    trainer = signalled(at=6)
+    with pytest.raises(Stopped) as stopped:
+        trainer.train()
+    folder = Path(trainer.cfg.OUTPUT_DIR)
+    assert trainer.looks == 6
+    assert [path.name for path in folder.glob("*.pth")] == ["model_final.pth"]
+    assert names(stopped.value.message, folder / "model_final.pth", "--resume")
+    resumed = signalled(at=0, resume=True)
+    resumed.train()
+    assert resumed.looks == 4 and resumed.start_iter == 4
 
 
 def test_resuming_a_finished_run_evaluates_it(trained, a_run, tmp_path):
