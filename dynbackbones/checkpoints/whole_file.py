@@ -7,7 +7,7 @@ import json
 import os
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +27,14 @@ _REFUSALS = {
     errno.EPERM: "name another folder, or allow writing there",
     errno.EIO: "the disk is damaged or gone: name another folder",
 }
+# What it says of a path that names no file; elsewhere such errors are defects, too.
+_NO_FILES = {
+    errno.ENOTDIR: "a folder in it is a file: name another one",
+    errno.EEXIST: "a folder in it is a file: name another one",
+    errno.EISDIR: "name a file in it",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ELOOP: "a link in it leads to itself: name another file",
+}
 
 
 @contextmanager
@@ -39,7 +47,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         path: where to; missing folders are made.
 
     Raises:
-        UserError: there is no room, or writing is not allowed.
+        UserError: there is no room, writing is not allowed, or the path can be no file's.
     """
     path = Path(path)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{_PARTIAL}")
@@ -52,7 +60,7 @@ def whole_file(path: str | os.PathLike) -> Iterator[BinaryIO]:
         os.replace(partial, path)
         _sync_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        mistake = refused(error, path)
+        mistake = refused(error, path, _REFUSALS | _NO_FILES)
         if mistake is None:
             raise
         raise mistake from error
@@ -67,18 +75,21 @@ def write_json(path: str | os.PathLike, content: Any, indent: int | None = None)
         file.write(f"{json.dumps(content, indent=indent)}\n".encode())
 
 
-def refused(error: BaseException, path: str | os.PathLike) -> UserError | None:
+def refused(
+    error: BaseException, path: str | os.PathLike, remedies: Mapping[int, str] = _REFUSALS
+) -> UserError | None:
     """What to tell of a file that could not be written; None if something else is at fault.
 
     Args:
         error: `OSError`, or one that was raised because of one, as torch does.
         path: of the file or its folder.
+        remedies: for the system's numbers of errors that are nobody's defect.
     """
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _REFUSALS:
+        if isinstance(cause, OSError) and cause.errno in remedies:
             return UserError(
-                f"{path} cannot be written: {os.strerror(cause.errno)}; {_REFUSALS[cause.errno]}"
+                f"{path} cannot be written: {os.strerror(cause.errno)}; {remedies[cause.errno]}"
             )
         cause = cause.__cause__ or cause.__context__
     return None

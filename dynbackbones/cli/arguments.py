@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -75,10 +76,30 @@ def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
     """
     if path.suffix not in suffixes:
         raise UserError(f"output {path}: the file's name must end in {', '.join(suffixes)}")
+    check_folder(path)
     if path.is_dir():
         raise UserError(f"output {path} is a folder; name a file in it")
     if path.exists() and not overwrite:
         raise UserError(f"output {path} exists; name another file, or add --overwrite")
+
+
+def check_folder(path: Path) -> None:
+    """Makes sure that the folder of an output is one, or can be made: now, not after the work.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        above = next(parent for parent in path.absolute().parents if parent.exists())
+        path.exists()
+    except OSError as error:
+        raise UserError(f"output {path}: {error.strerror}; name another one") from error
+    if not above.is_dir():
+        raise UserError(f"output {path}: {above} is no folder; name another one")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UserError(
+            f"output {path}: {above} may not be written; name another folder, or allow it"
+        )
 
 
 def check_backbone(option: str, name: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dynbackbones.checkpoints.whole_file import whole_file
 from dynbackbones.cli.arguments import check_output, parse, positive
 from dynbackbones.data.edge_boxes import edge_boxes
 from dynbackbones.data.images import image_files, read_image
@@ -139,5 +140,5 @@ def _draw(path: Path, folder: Path, found: Mapping[str, Proposals]) -> None:
         for box in found[name].boxes:
             pen.rectangle([float(value * scale) for value in box], outline="red", width=2)
         sheet.paste(image, (number % _COLUMNS * width, number // _COLUMNS * height))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path)
+    with whole_file(path) as file:
+        sheet.save(file, "PNG")

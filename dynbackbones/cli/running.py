@@ -1,5 +1,6 @@
 """How a command ends: a mistake of the user in one line."""
 
+import io
 import signal
 import sys
 from collections.abc import Callable
@@ -27,13 +28,23 @@ _OPTIONAL = {
 def run(main: Callable[[], None]) -> None:
     """Call ``main``; a mistake of the user ends in one line and exit code 2.
 
-    So does an optional package that is missing, and a training that a signal stopped, with the code
-    that shells have for it. Errors of the program itself keep their traceback.
+    So do an optional package that is missing, what may not be read or written, a folder where a
+    file should be, and a training that a signal stopped, with the code that shells have for it.
+    Errors of the program itself keep their traceback.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may be no text, which the stream of errors can print already.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         main()
     except UserError as error:
         print(f"error: {_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        if error.filename is None:
+            raise
+        problem = UserError(f"{error.filename}: {error.strerror}; allow it, or name another path")
+        print(f"error: {_message(problem)}", file=sys.stderr)
         sys.exit(2)
     except ImportError as error:
         missing = _missing(error)
@@ -53,9 +64,9 @@ def run(main: Callable[[], None]) -> None:
 
 def _message(error: UserError) -> str:
     """The one line of an error; data loader workers put their traceback before it."""
-    lines = str(error).strip().splitlines() or [""]
-    kind = type(error)
-    return lines[-1].removeprefix(f"{kind.__module__}.{kind.__qualname__}: ")
+    text, kind = str(error).strip(), type(error)
+    _, _, last = text.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")
+    return "\\n".join(last.splitlines())  # of names with line breaks, say
 
 
 def _missing(error: BaseException | None) -> str | None:

@@ -19,7 +19,13 @@ from dynbackbones.backbones import build_backbone, list_backbones
 from dynbackbones.checkpoints.digest import sha256_of
 from dynbackbones.checkpoints.whole_file import whole_file, write_json
 from dynbackbones.cli.arguments import parse, positive
-from dynbackbones.data.video_features import COARSE, FINE, features_file, write_features
+from dynbackbones.data.video_features import (
+    COARSE,
+    FINE,
+    features_file,
+    list_line,
+    write_features,
+)
 from dynbackbones.data.video_folders import FolderVideo, find_videos
 from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_time_left
@@ -118,6 +124,8 @@ def _find(folders: Sequence[Path]) -> tuple[dict[str, list[FolderVideo]], tuple[
         if split in splits:
             raise UserError(f"folder {folder}: another one is called {split} too; rename it")
         splits[split], classes = find_videos(folder, classes)
+        for video in splits[split]:
+            list_line(f"{split}/{video.name}", video.label)  # refused now, before the work
     return splits, classes
 
 
@@ -219,7 +227,7 @@ def _encode(
                 continue
             write_features(file, **{kind: values.numpy() for kind, values in features.items()})
             made += 1
-        lines.append(f"{name} {video.label}\n")
+        lines.append(list_line(name, video.label))
     if not lines:
         raise UserError(f"none of the {len(videos)} videos in {split} can be read; {left_out[0]}")
     with whole_file(args.output / f"{split}.txt") as listed:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dynbackbones.checkpoints.whole_file import write_json
-from dynbackbones.cli.arguments import parse, positive, shares
+from dynbackbones.cli.arguments import check_output, parse, positive, shares
 from dynbackbones.cli.engines import add_config_options, open_engine
 from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
@@ -22,6 +22,7 @@ _ACTIONS = {
     "table": "evaluate on DATASETS.TEST, beside everything that one could do instead",
     "predict": "draw what was looked at, and what was found",
 }
+_WRITES = {"train": ".pth", "predict": ".png"}
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -100,6 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault.
     """
     args = parse_args(arguments)
+    if args.action in _WRITES and args.output is not None:
+        # Such files are made anew in each run, but not instead of other things.
+        check_output(args.output, [_WRITES[args.action]], overwrite=True)
     _, engine, cfg = open_engine(
         args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
     )
@@ -258,7 +262,10 @@ def _read_gains(args: argparse.Namespace, cfg) -> tuple[list, dict]:
 
     folder = _gains_folder(args, cfg)
     expected = {**settings_of(cfg), "weights": digest(cfg.MODEL.WEIGHTS)}
-    return read_all(folder, expected, "measure them with dynbackbones zoom gains")
+    found, settings = read_all(folder, expected, "measure them with dynbackbones zoom gains")
+    if not isinstance(settings.get("dataset"), str):
+        raise UserError(f"{folder} does not say of which dataset it is; measure it anew")
+    return found, settings
 
 
 def _gains_folder(args: argparse.Namespace, cfg) -> Path:

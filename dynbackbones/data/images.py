@@ -84,6 +84,20 @@ def import_cv2() -> ModuleType:
     return cv2
 
 
+def cv2_name(path: str | os.PathLike) -> str:
+    """A path as OpenCV takes it, which ends the process at names that are no text.
+
+    Raises:
+        UserError: so it is.
+    """
+    name = os.fspath(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"OpenCV cannot open {name!r}, which is no UTF-8; rename it") from error
+    return name
+
+
 def check_header(path: str | os.PathLike) -> None:
     """Refuses what `read_image` would, as far as a file's header tells, or would scale.
 

@@ -65,6 +65,29 @@ def read_list(path: str | os.PathLike, root: str | os.PathLike, num_classes: int
     return videos
 
 
+def list_line(name: str, label: int) -> str:
+    """The line of a video in a list.
+
+    Raises:
+        UserError: `read_list` would not read the name from it.
+    """
+    line = f"{name} {label}"
+    read, _, _ = line.strip().rpartition(" ")
+    if line.splitlines() != [line] or read.strip() != name or not _is_text(name):
+        raise UserError(
+            f"video {name!r}: a list cannot hold line breaks, blanks at the ends of a name, or "
+            "what is no UTF-8; rename it"
+        )
+    return f"{line}\n"
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
+
+
 def _listed(line: str, where: str, root: str | os.PathLike, num_classes: int) -> ListedVideo:
     name, _, text = line.strip().rpartition(" ")
     if not name or not text.lstrip("-").isdigit():

@@ -114,6 +114,12 @@ def _load_yaml(node: type[CfgNode], config_file: str) -> tuple[dict[str, Any], b
             f"{config_file}{place}: not a plain YAML config ({problem}); "
             f"tags that run Python are not allowed"
         ) from error
+    except ValueError as error:  # bytes that are no text, dates that are none
+        raise UserError(f"{config_file}: not a plain YAML config ({error})") from error
+    except RecursionError as error:
+        raise UserError(
+            f"{config_file}: its _BASE_ leads back to itself, or it is nested too deeply; mend that"
+        ) from error
     except FileNotFoundError as error:
         raise UserError(f"{config_file}: its _BASE_ {error.filename} does not exist") from error
     except (TypeError, AttributeError):  # fvcore expects a mapping in every file

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dynbackbones.data.images import cv2_name
 from dynbackbones.errors import UserError
 from dynbackbones.video.flow import import_cv2
 
@@ -72,7 +73,7 @@ def frames(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -> Ite
         raise UserError(f"video {path} does not exist; give a video file or a folder of pictures")
     if path.suffix.lower() in PICTURES:
         return _pictures([path], f"picture {path}")
-    return _decoded(str(path), f"video {path}")
+    return _decoded(cv2_name(path), f"video {path}")
 
 
 def _numbers(path: Path) -> tuple[Any, ...]:
@@ -93,7 +94,10 @@ def _pictures(paths: Sequence[Path], title: str) -> Iterator[Frame]:
 def _picture(path: Path) -> np.ndarray | None:
     cv2 = import_cv2()
     # By way of bytes, since OpenCV cannot open every name.
-    data = np.frombuffer(path.read_bytes(), np.uint8)
+    try:
+        data = np.frombuffer(path.read_bytes(), np.uint8)
+    except OSError:
+        return None
     image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
     return None if image is None else image[:, :, ::-1]
 
@@ -161,7 +165,7 @@ def frame_rate(source: str | os.PathLike | int | Sequence[str | os.PathLike]) ->
     """Frames in a second, as a video file says; 25 where nothing does."""
     if isinstance(source, str | os.PathLike) and Path(source).is_file():
         cv2 = import_cv2()
-        capture = cv2.VideoCapture(str(source))
+        capture = cv2.VideoCapture(cv2_name(source))
         rate = capture.get(cv2.CAP_PROP_FPS)
         capture.release()
         if 1 <= rate <= 240:
@@ -181,7 +185,7 @@ def frame_count(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -
     if path.suffix.lower() in PICTURES:
         return 1
     cv2 = import_cv2()
-    capture = cv2.VideoCapture(str(path))
+    capture = cv2.VideoCapture(cv2_name(path))
     count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) if capture.isOpened() else 0
     capture.release()
     return count if count > 0 else None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from dynbackbones.checkpoints.whole_file import refused
+from dynbackbones.data.images import cv2_name
 from dynbackbones.errors import UserError
 from dynbackbones.video.flow import import_cv2
 from dynbackbones.video.pictures import fitted
@@ -106,7 +107,7 @@ class VideoFile:
     def _open(self, size: tuple[int, int]) -> None:
         cv2 = import_cv2()
         codec = cv2.VideoWriter_fourcc(*CODECS[self._path.suffix])
-        self._writer = cv2.VideoWriter(str(self._path), codec, self._rate, size[::-1])
+        self._writer = cv2.VideoWriter(cv2_name(self._path), codec, self._rate, size[::-1])
         if not self._writer.isOpened():
             raise UserError(
                 f"{self._title} cannot be written: name a file in a folder that can be written, or "

@@ -25,6 +25,7 @@ from dynbackbones.zoom.merge_boxes import MergeRules, merge_boxes
 from dynbackbones.zoom.policies import POLICIES
 
 _SETTINGS = "settings.json"
+_ANEW = "remove its folder, and measure anew with dynbackbones zoom gains"
 
 
 @dataclass(frozen=True)
@@ -125,8 +126,7 @@ def read_all(
     files = sorted(folder.glob("*.pth"))
     if not files:
         raise UserError(f"{folder} has no measured gains yet; {remedy}")
-    settings = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
-    return [_load(file) for file in files], settings
+    return [_load(file) for file in files], _settings(folder / _SETTINGS)
 
 
 def digest(path: str | os.PathLike) -> str:
@@ -141,7 +141,7 @@ def digest(path: str | os.PathLike) -> str:
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     path = folder / _SETTINGS
     if path.is_file():
-        there = json.loads(path.read_text(encoding="utf-8"))
+        there = _settings(path)
         for name, value in settings.items():
             if there.get(name) != value:
                 raise UserError(
@@ -150,6 +150,16 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
                 )
         return
     write_json(path, settings, indent=2)
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}); {_ANEW}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} holds no settings of what was measured; {_ANEW}")
+    return content
 
 
 def _file(folder: Path, number: int) -> Path:
@@ -174,7 +184,16 @@ def _named(fine: Mapping[int, Boxes]) -> Iterator[tuple[str, Boxes]]:
 
 def _load(path: Path) -> Measured:
     content = checkpoints.load(path)
-    tensors, meta = content["model"], content["meta"]
+    try:
+        return _measured(content["model"], content["meta"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{path} is not what both passes found in an image (it lacks or has {error}); remove "
+            "it, and measure anew with dynbackbones zoom gains"
+        ) from error
+
+
+def _measured(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Measured:
     size, edge, halo = meta["grid"]
     grid = PatchGrid(tuple(size), edge, halo)
 

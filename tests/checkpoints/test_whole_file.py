@@ -98,3 +98,15 @@ def test_what_was_half_written_is_removed(tmp_path):
     (tmp_path / ".partial-notes").touch()
     remove_partial(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"file.pth", ".partial-notes"}
+
+
+def test_a_path_that_no_file_can_have_is_named(tmp_path):
+    (tmp_path / "file").write_bytes(b"first")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "link")
+    for path in ("file/new.json", "file/deep/new.json", "folder", "link/new.json", 300 * "x"):
+        refusal = pytest.raises(UserError, match=naming(tmp_path / path, "name"))
+        with refusal, whole_file(tmp_path / path) as file:
+            file.write(b"second")
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder", "link"]

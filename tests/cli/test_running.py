@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from dynbackbones.cli import running
@@ -25,6 +27,43 @@ def test_user_errors_of_data_loader_workers_are_one_line(capsys):
     with pytest.raises(SystemExit):
         running.run(main)
     assert capsys.readouterr().err == "error: image a.jpg is truncated\n"
+
+
+def test_names_with_line_breaks_stay_one_line(capsys):
+    worker = "Caught it\nTraceback\ndynbackbones.errors.UserError: "
+
+    def main(message):
+        raise UserError(message)
+
+    for before in ("", worker):
+        with pytest.raises(SystemExit):
+            running.run(lambda before=before: main(f"{before}image a\nb.jpg is truncated"))
+        assert capsys.readouterr().err == "error: image a\\nb.jpg is truncated\n"
+
+
+@pytest.mark.parametrize("kind", [PermissionError, IsADirectoryError, NotADirectoryError])
+def test_what_the_system_refuses_to_open_is_one_line(capsys, kind):
+    def main():
+        raise kind(1, "Not that", "/x/a\nb")
+
+    with pytest.raises(SystemExit) as exit_:
+        running.run(main)
+    assert exit_.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and names(error, "/x/a\\nb", "Not that", "name")
+
+
+def test_names_that_are_no_text_are_printed(capfdbinary):
+    running.run(lambda: print(os.fsdecode(b"/x/\xff.jpg")))
+    assert b"/x/" in capfdbinary.readouterr().out
+
+
+def test_errors_of_the_system_without_a_file_are_defects():
+    def main():
+        raise PermissionError("of a socket")
+
+    with pytest.raises(PermissionError, match="socket"):
+        running.run(main)
 
 
 def test_defects_keep_their_traceback():

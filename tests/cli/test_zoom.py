@@ -72,6 +72,14 @@ def test_a_picture_that_is_not_there_is_named(run):
         run("predict", "--images", "no.jpg", "--output", "out.png")
 
 
+def test_outputs_that_cannot_be_written_are_refused_first(run, tmp_path):
+    for action, name in (("train", "policy.txt"), ("predict", "picture.jpg"), ("predict", "a/b")):
+        with pytest.raises(UserError, match=naming(tmp_path / name, "end")):
+            run(action, "--output", str(tmp_path / name))
+    with pytest.raises(UserError, match=naming(tmp_path / "model_final.pth/a.png")):
+        run("predict", "--output", str(tmp_path / "model_final.pth/a.png"))
+
+
 @pytest.mark.parametrize("flags", [["--rates", "0,0.5"], ["--timed", "0"], ["--seeds", "a"]])
 def test_wrong_flags_end_in_a_line(run, flags, capsys):
     with pytest.raises(SystemExit):

@@ -1,5 +1,6 @@
 """Images of any depth, turned, damaged, huge or none."""
 
+import os
 import struct
 import zlib
 
@@ -9,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from dynbackbones.data.images import check_header, image_files, read_image, turned_size
+from dynbackbones.data.images import (
+    check_header,
+    cv2_name,
+    image_files,
+    read_image,
+    turned_size,
+)
 from dynbackbones.errors import UserError
 from tests.fuzzing import fuzz
 from tests.messages import naming
@@ -226,3 +233,10 @@ def test_images_of_a_folder_are_found_by_the_rule_of_class_folders(tmp_path):
         image_files(tmp_path / ".git/none")
     with pytest.raises(UserError, match=naming(tmp_path / "g.jpg", ".png")):
         image_files(tmp_path / "g.jpg")
+
+
+def test_names_at_which_opencv_ends_the_process_are_refused(tmp_path):
+    assert cv2_name(tmp_path / "\u00fc.png") == str(tmp_path / "\u00fc.png")
+    name = os.fsdecode(b"a\xff.png")
+    with pytest.raises(UserError, match=naming(repr(str(tmp_path / name)), "UTF-8", "rename")):
+        cv2_name(tmp_path / name)

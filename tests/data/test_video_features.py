@@ -2,9 +2,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynbackbones.data import video_features
 from dynbackbones.errors import UserError
+from tests.fuzzing import fuzz
 from tests.messages import naming
 
 
@@ -55,6 +58,25 @@ def test_a_list_that_is_not_there_or_no_text(root):
     (root / "list.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match=naming("list.txt")):
         video_features.read_list(root / "list.txt", root, 2)
+
+
+NAMES = st.text(st.sampled_from("ab/ \n\r\t\x0b\x85\u2028\xa0\udcff0-"), min_size=1, max_size=6)
+
+
+@fuzz(examples=200)
+@given(name=NAMES)
+def test_a_line_gives_back_its_name_or_is_refused(tmp_path, name):
+    try:
+        line = video_features.list_line(name, 1)
+    except UserError as error:
+        assert repr(name) in str(error) and name.isascii() <= any(map(str.isspace, name))
+        return
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(line.encode())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(video_features, "leaves", lambda root, name: False)
+        patch.setattr(video_features.Path, "is_file", lambda path: True)
+        assert video_features.read_list(listed, tmp_path, 2) == [(name, 1)]
 
 
 def test_what_was_written_is_read(tmp_path):

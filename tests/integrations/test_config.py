@@ -92,12 +92,21 @@ def test_data_sets_are_free_to_name(cfg, tmp_path):
             ("config.yaml", "line 1", "YAML", "python/name:os.system"),
         ),
         ("_BASE_: none.yaml", (), ("config.yaml", "_BASE_", "none.yaml")),
+        ("_BASE_: config.yaml", (), ("config.yaml", "_BASE_", "back to itself")),
+        ("SEED: " + 9999 * "[", (), ("config.yaml", "nested too deeply")),
+        ("SEED: 2001-99-99", (), ("config.yaml", "YAML", "month")),
     ],
 )
 def test_mistakes_are_named_in_one_line(cfg, tmp_path, text, opts, words):
     with pytest.raises(UserError, match=naming(*words)) as caught:
         merged(cfg, tmp_path, text or "VERSION: 2", *opts)
     assert "\n" not in str(caught.value)
+
+
+def test_a_config_that_is_no_text_is_named(cfg, tmp_path):
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe\0")
+    with pytest.raises(UserError, match=naming(tmp_path / "config.yaml", "YAML", "decode")):
+        merge_config(cfg, str(tmp_path / "config.yaml"))
 
 
 def test_a_python_config_is_sent_to_its_tools(cfg):

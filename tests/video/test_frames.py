@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from PIL import Image
 
 from dynbackbones import video
 from dynbackbones.errors import UserError
-from dynbackbones.video.frames import Frame, frame_rate, sampled
+from dynbackbones.video.frames import Frame, frame_count, frame_rate, sampled
 from tests.messages import naming
 from tests.video.toy_clip import panned
 
@@ -60,6 +61,28 @@ def test_a_picture_that_cannot_be_read_is_a_frame_without_an_image(tmp_path):
     (tmp_path / "a2.png").write_bytes(b"no picture")
     (tmp_path / "a3.png").write_bytes(b"")
     assert [f.image is None for f in video.frames(tmp_path)] == [False, True, True]
+
+
+def test_a_picture_that_may_not_be_read_is_a_frame_without_an_image(tmp_path, monkeypatch):
+    for number in range(2):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{number}.png")
+    read = Path.read_bytes
+
+    def refuse(path):
+        if path.name == "1.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert [frame.image is None for frame in video.frames(tmp_path)] == [False, True]
+
+
+def test_a_name_at_which_opencv_ends_the_process_is_refused(tmp_path):
+    path = tmp_path / os.fsdecode(b"\xff.avi")
+    path.write_bytes(b"RIFF")
+    for read in (video.frames, frame_rate, frame_count):
+        with pytest.raises(UserError, match=naming("UTF-8", "rename")):
+            read(path)
 
 
 def test_grey_and_transparent_pictures_have_three_channels(tmp_path):

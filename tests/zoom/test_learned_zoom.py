@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.zoom.boxes import Boxes
 from dynbackbones.zoom.learned import LearnedPolicy, load_policy
@@ -106,6 +107,27 @@ def test_other_settings_are_refused(zoom, measured, tmp_path):
         read_all(tmp_path / "gains", {"patch": 64}, "measure")
     with pytest.raises(UserError, match=naming("none", "measure them")):
         read_all(tmp_path / "none", {}, "measure them")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "3"])
+def test_damaged_settings_are_named(measured, tmp_path, text):
+    file = tmp_path / "gains" / "settings.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=naming(file, "remove", "dynbackbones zoom gains")):
+        read_all(tmp_path / "gains", SETTINGS, "measure")
+
+
+def test_files_that_are_no_measured_images_are_named(measured, tmp_path):
+    file = sorted((tmp_path / "gains").glob("*.pth"))[0]
+    content = checkpoints.load(file)
+    grid = content["meta"]["grid"]
+    for change in (
+        {"meta": {}}, {"meta": {"number": 1, "grid": 3}}, {"meta": {"number": 1, "grid": [[0, 0]]}},
+        {"model": {}}, {"meta": {"number": 1, "grid": [[10**4, 10**4], *grid[1:]]}},
+    ):  # fmt: skip
+        torch.save({**content, **change}, file)
+        with pytest.raises(UserError, match=naming(file, "remove")):
+            read_all(tmp_path / "gains", SETTINGS, "measure")
 
 
 def test_a_policy_survives_its_file(measured, tmp_path):

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dynbackbones.analysis.pictures import dimmed, region_brightness, share_in_image
 from dynbackbones.backbones.base import find_backbones
+from dynbackbones.data.images import cv2_name
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 
 COLUMNS = 3
@@ -70,7 +71,7 @@ class RegionPictureHook(Hook):
 
 def _segmented(runner: Runner, data_batch: Any, index: int, output: Any) -> np.ndarray | None:
     """The picture of a segmented image; None where it cannot be read."""
-    image = cv2.imread(output.img_path)
+    image = cv2.imread(cv2_name(output.img_path))
     if image is None:
         runner.logger.warning(f"no picture of {output.img_path}: it cannot be read")
         return None
