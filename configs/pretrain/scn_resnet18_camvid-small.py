@@ -10,12 +10,14 @@ model = dict(
     ),
     cached_targets=10000,
 )
+data_root = "data/camvid/img_dir/train"
+proposals = "data/camvid/boxes.json"
 pairs = dict(
-    data_root="data/camvid/img_dir/train",
+    data_root=data_root,
     patch_size=64,
     boxes=8,
     max_iou=0.2,
-    proposals="data/camvid/boxes.json",
+    proposals=proposals,
     cached_images=400,
 )
 train_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(dataset=pairs))

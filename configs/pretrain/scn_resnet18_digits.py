@@ -14,10 +14,12 @@ model = dict(
         pretrained="work_dirs/spatial_context/teacher/digits.pth",
     ),
 )
+data_root = "datasets/digits/train"
+proposals = "datasets/digits/boxes.json"
 pairs = dict(
-    data_root="datasets/digits/train",
+    data_root=data_root,
     patch_size=32,
-    proposals="datasets/digits/boxes.json",
+    proposals=proposals,
     cached_images=1000,
 )
 train_dataloader = dict(dataset=dict(dataset=pairs))

@@ -2,9 +2,7 @@
 # stage trains, as what gained most in the dissertation's table 5.3. Not measured at this size.
 #   dynbackbones make-proposals my/images -o boxes.json
 #   dynbackbones train configs/pretrain/scn_resnet50_images.py --cfg-options \
-#       train_dataloader.dataset.dataset.data_root=my/images \
-#       train_dataloader.dataset.dataset.proposals=boxes.json \
-#       val_dataloader.dataset.data_root=my/images val_dataloader.dataset.proposals=boxes.json
+#       data_root=my/images proposals=boxes.json
 _base_ = "_base_/spatial_context.py"
 weights = "torchvision://resnet50"
 model = dict(

@@ -26,9 +26,11 @@ model = dict(
     neck=dict(channels=512),
     target_norm="none",
 )
+data_root = "data/VOCdevkit/VOC2012/JPEGImages"
+proposals = "data/voc12_boxes.json"
 pairs = dict(
-    data_root="data/VOCdevkit/VOC2012/JPEGImages",
-    proposals="data/voc12_boxes.json",
+    data_root=data_root,
+    proposals=proposals,
     patch_size=224,
     boxes=8,
     max_iou=1.0,

@@ -22,6 +22,7 @@ from dynbackbones.integrations.mmengine.checkpoint_loader import (
 )
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
+from dynbackbones.integrations.mmengine.shared_paths import share_paths
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook, checks
 from dynbackbones.integrations.openmmlab.class_agreement import ClassAgreementHook
 
@@ -69,6 +70,7 @@ def read_config(args: argparse.Namespace) -> Config:
     with contextlib.nullcontext() if args.verbose else quiet_imports():
         cfg = checks.load_config(args.config)
         _import_scope(cfg.get("default_scope"), args.config)
+    share_paths(cfg, args.cfg_options or {})
     try:
         cfg.merge_from_dict(args.cfg_options or {})
     except (KeyError, TypeError) as error:

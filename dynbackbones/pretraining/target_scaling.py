@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 
 NORMS = ("standardise", "none")
-# Of a channel's standard deviation, relative to the largest: below, a channel counts as constant.
+# Of a channel's standard deviation, relative to the median of those that vary at all.
+_LEAST = 0.05
+# The same relative to the largest: below, a channel counts as constant.
 _CONSTANT = 1e-6
 
 
@@ -46,7 +48,8 @@ class TargetScaling(nn.Module):
     def fit(self, targets: Tensor) -> None:
         """Takes mean and deviation of targets (N, channels), unless the norm is ``"none"``.
 
-        A channel that does not vary is left at its scale.
+        A channel that hardly varies gets a twentieth of the median deviation: behind a ReLU some
+        channels are 0 in nearly all patches, and those where they are not would make up the loss.
 
         Raises:
             ValueError: targets have another shape, are less than two, or are not finite.
@@ -62,9 +65,10 @@ class TargetScaling(nn.Module):
             raise ValueError("targets are not all finite: the teacher's weights are damaged")
         values = targets.double()
         std = values.std(dim=0, correction=0)
-        constant = std <= _CONSTANT * std.max()
+        varying = std[std > _CONSTANT * std.max()]
         self.mean.copy_(values.mean(dim=0))
-        self.std.copy_(torch.where(constant, torch.ones_like(std), std))
+        # Where all targets are the same, they are left at their scale.
+        self.std.copy_(std.clamp(min=_LEAST * varying.median()) if len(varying) else 1.0)
         self.fitted.fill_(True)
 
     def forward(self, targets: Tensor) -> Tensor:

@@ -23,6 +23,24 @@ def test_a_channel_that_does_not_vary_stays_finite():
     assert scaling(targets).tolist() == [[-1.0, 0.0], [1.0, 0.0]]
 
 
+def test_a_channel_that_hardly_varies_does_not_make_up_the_loss():
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(400, 5, generator=generator)
+    targets[:, 4] = 0.0
+    targets[:3, 4] = 1e-4
+    scaling = TargetScaling(5)
+    scaling.fit(targets)
+    # A patch such as none of those that the scale is of.
+    assert scaling(torch.tensor([[0.0, 0, 0, 0, 1]]))[0, 4] == pytest.approx(20, rel=0.1)
+    torch.testing.assert_close(scaling.std[:4], targets.std(dim=0, correction=0)[:4])
+
+
+def test_targets_that_are_all_the_same_are_left_at_their_scale():
+    scaling = TargetScaling(2)
+    scaling.fit(torch.tensor([[1.0, 7.0], [1.0, 7.0]]))
+    assert scaling(torch.tensor([[2.0, 7.0]])).tolist() == [[1.0, 0.0]]
+
+
 def test_none_leaves_targets():
     scaling = TargetScaling(2, "none")
     scaling.fit(torch.tensor([[0.0, 1.0], [4.0, 9.0]]))

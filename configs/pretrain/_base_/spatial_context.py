@@ -19,7 +19,10 @@ model = dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
     ),
 )
-pairs = dict(type="PatchPairs", data_root="data/images")
+# dynbackbones train ... --cfg-options data_root=my/images proposals=boxes.json
+data_root = "data/images"
+proposals = None
+pairs = dict(type="PatchPairs", data_root=data_root, proposals=proposals)
 train_dataloader = dict(
     batch_size=64,
     num_workers=4,
