@@ -22,7 +22,8 @@ class RateSpread:
     Attributes:
         name: of the rate, such as ``"activation_rate"``.
         rates: (N,) of each image, in [0, 1].
-        gmacs: (N,) 10^9 multiply-accumulates of each image.
+        gmacs: (N,) 10^9 multiply-accumulates of each image; None where nobody knows them.
+        what: an image is called, such as ``"video"``.
 
     Raises:
         ValueError: there are no images, or the lengths differ.
@@ -30,13 +31,15 @@ class RateSpread:
 
     name: str
     rates: Tensor
-    gmacs: Tensor
+    gmacs: Tensor | None
+    what: str = "image"
 
     def __post_init__(self) -> None:
-        if not len(self.rates) or len(self.rates) != len(self.gmacs):
+        costs = len(self.rates if self.gmacs is None else self.gmacs)
+        if not len(self.rates) or len(self.rates) != costs:
             raise ValueError(
-                f"rates and gmacs must be of the same images, at least one, got "
-                f"{len(self.rates)} and {len(self.gmacs)}"
+                f"rates and gmacs must be of the same {self.what}s, at least one, got "
+                f"{len(self.rates)} and {costs}"
             )
 
     @classmethod
@@ -55,15 +58,18 @@ class RateSpread:
 
     def to_dict(self) -> dict:
         """All figures, for JSON."""
+        costs = {}
+        if self.gmacs is not None:
+            mean, std = self.gmacs.mean(), self.gmacs.std(correction=0)
+            costs = {"gmacs": float(mean), "gmacs_std": float(std)}
         return {
             "rate": self.name,
-            "images": len(self.rates),
+            f"{self.what}s": len(self.rates),
             "mean": float(self.rates.mean()),
             "std": float(self.rates.std(correction=0)),
             "min": float(self.rates.min()),
             "max": float(self.rates.max()),
-            "gmacs": float(self.gmacs.mean()),
-            "gmacs_std": float(self.gmacs.std(correction=0)),
+            **costs,
             "share_under": {
                 f"{tenth / 10:g}": self.share_under(tenth / 10) for tenth in range(1, 11)
             },
@@ -73,19 +79,20 @@ class RateSpread:
     def table(self) -> str:
         """The histogram as text, a bar for each tenth that has images."""
         figures = self.to_dict()
+        one = f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what}"
         lines = [
-            f"{self.name.replace('_', ' ')} of an image {figures['mean']:.3f} +- "
+            f"{self.name.replace('_', ' ')} of {one} {figures['mean']:.3f} +- "
             f"{figures['std']:.3f} ({figures['min']:.3f} to {figures['max']:.3f})",
-            f"{'rate':<12}{'images':>7}{'up to here':>12}",
+            f"{'rate':<12}{self.what + 's':>7}{'up to here':>12}",
         ]
         below = 0
         for tenth, count in enumerate(self.counts(10)):
             below += count
             if count:
-                share = count / figures["images"]
+                share = count / len(self.rates)
                 lines.append(
                     f"{tenth / 10:.1f} to {(tenth + 1) / 10:.1f}  {share:>7.1%}"
-                    f"{below / figures['images']:>12.1%}  {'#' * round(40 * share)}"
+                    f"{below / len(self.rates):>12.1%}  {'#' * round(40 * share)}"
                 )
         return "\n".join(lines)
 
@@ -106,15 +113,17 @@ def save_spread_picture(path: str | Path, spread: RateSpread) -> Path:
     figure = import_matplotlib("matplotlib.figure").Figure(
         figsize=(8, 3), dpi=DPI, facecolor="white", layout="constrained"
     )
-    left, right = figure.subplots(1, 2)
+    left, *right = figure.subplots(1, 1 if spread.gmacs is None else 2, squeeze=False)[0]
     left.bar([(i + 0.5) / BINS for i in range(BINS)], spread.counts(), width=0.9 / BINS)
     left.axvline(float(spread.rates.mean()), color="black", linewidth=1)
-    left.set(xlim=(0, 1), xlabel=spread.name.replace("_", " "), ylabel="images")
-    left.set_title(f"{spread.share_under(0.4):.1%} of the images under 0.4", fontsize=9)
-    right.hist(spread.gmacs.numpy(), bins=BINS, rwidth=0.9)
-    right.axvline(float(spread.gmacs.mean()), color="black", linewidth=1)
-    right.set(xlabel="10^9 multiply-accumulates", ylabel="images")
-    right.set_title(f"{float(spread.gmacs.mean()):.3g} on average", fontsize=9)
+    left.set(xlim=(0, 1), xlabel=spread.name.replace("_", " "), ylabel=f"{spread.what}s")
+    under = f"{spread.share_under(0.4):.1%} of the {spread.what}s under 0.4"
+    left.set_title(under, fontsize=9)
+    for axes in right:
+        axes.hist(spread.gmacs.numpy(), bins=BINS, rwidth=0.9)
+        axes.axvline(float(spread.gmacs.mean()), color="black", linewidth=1)
+        axes.set(xlabel="10^9 multiply-accumulates", ylabel=f"{spread.what}s")
+        axes.set_title(f"{float(spread.gmacs.mean()):.3g} on average", fontsize=9)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="png")

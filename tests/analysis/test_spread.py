@@ -56,6 +56,14 @@ def test_figures_of_no_or_other_images_are_refused(figures):
         RateSpread.of("activation_rate", *figures)
 
 
+def test_what_nobody_counted_is_left_out(tmp_path):
+    spread = RateSpread("share_of_frames", torch.tensor([0.25, 0.75]), None, what="video")
+    figures = spread.to_dict()
+    assert figures["videos"] == 2 and "gmacs" not in figures and "images" not in figures
+    assert "share of frames of a video 0.500" in spread.table() and "videos" in spread.table()
+    assert save_spread_picture(tmp_path / "rates.png", spread).is_file()
+
+
 def test_correlation():
     x = torch.tensor([0.1, 0.2, 0.4])
     assert correlation(x, 3 * x + 1) == pytest.approx(1)

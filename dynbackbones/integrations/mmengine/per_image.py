@@ -31,7 +31,8 @@ class PerImageHook(DecisionMeterHook):
     ``per_image.json`` has the spread of their rates (SAR, figure 5), for classifiers with its
     correlation with the loss and the confidence (BlockDrop, figure 2.4), and ``rates.png`` the
     histograms; of networks that choose blocks ``policies.png`` shows images that share a policy
-    (figure 2.3).
+    (figure 2.3). Of recognizers of videos the rate is the share of a video's frames that they
+    looked at closely (``looked`` of their samples).
 
     Attributes:
         lines: for people, after the test.
@@ -45,6 +46,7 @@ class PerImageHook(DecisionMeterHook):
     def _forget(self) -> None:
         self._hardness: list[tuple[float, float]] = []  # loss and confidence of each image
         self._images_of: list[tuple[Tensor, np.ndarray]] = []  # policy and pixels of some
+        self._videos: list[tuple[float, float | None]] = []  # share of frames, and MACs, of each
         self._kept: Counter[bytes] = Counter()
         self._policies: Tensor | None = None  # of the last forward pass
 
@@ -73,6 +75,7 @@ class PerImageHook(DecisionMeterHook):
         if mode != "test":
             return
         self._hardness += [_hardness(sample) for sample in outputs if _is_classified(sample)]
+        self._videos += [_looked(sample) for sample in outputs if hasattr(sample, "looked")]
         policies, self._policies = self._policies, None
         if policies is None or len(policies) != len(outputs):
             return
@@ -91,19 +94,21 @@ class PerImageHook(DecisionMeterHook):
     def _report(self, runner: Runner, mode: str, metrics: dict[str, float] | None) -> None:
         if mode != "test":
             return
-        parts = all_gather_object((self._images, self._meter, self._hardness, self._images_of))
+        own = (self._images, self._meter, self._hardness, self._images_of, self._videos)
+        parts = all_gather_object(own)
         total = DecisionMeter()
-        total.merge([meter for _, meter, _, _ in parts])
+        total.merge([part[1] for part in parts])
         if not is_main_process():
             return
-        spread = total.spread()
+        videos = [video for part in parts for video in part[4]]
+        spread = _of_videos(videos) if videos else total.spread()
         if spread is None:
             self.lines = ["no image was given more than another: the network decided nothing"]
             return
         folder = Path(runner.work_dir)
         figures: dict[str, Any] = spread.to_dict()
         self.lines = [spread.table()]
-        if total.passes != (images := sum(part[0] for part in parts)):
+        if not videos and total.passes != (images := sum(part[0] for part in parts)):
             figures["passes"] = figures.pop("images")
             self.lines.append(f"of {total.passes} passes (windows, scales) of {images} images")
         figures |= self._with_hardness(spread, [pair for part in parts for pair in part[2]])
@@ -131,6 +136,17 @@ class PerImageHook(DecisionMeterHook):
         texts = ["none, as one is constant" if c is None else f"{c:+.3f}" for c in found.values()]
         self.lines.append(f"correlation with the loss {texts[0]}, with the confidence {texts[1]}")
         return found
+
+
+def _looked(sample: Any) -> tuple[float, float | None]:
+    return float(sample.looked.double().mean()), sample.get("macs")
+
+
+def _of_videos(videos: Sequence[tuple[float, float | None]]) -> RateSpread:
+    shares, macs = (list(column) for column in zip(*videos, strict=True))
+    gmacs = None if None in macs else torch.tensor(macs, dtype=torch.float64) / 1e9
+    rates = torch.tensor(shares, dtype=torch.float64)
+    return RateSpread("share_of_frames", rates, gmacs, what="video")
 
 
 def _is_classified(sample: Any) -> bool:

@@ -48,10 +48,16 @@ def test_a_config_trains_and_tests(config, root, tool, tmp_path):
     small = tmp_path / "small.py"
     small.write_text(SMALL.format(config=config, root=root, plan=PLAN))
     tool("train", small, "--work-dir", tmp_path / "run")
-    tool("test", small, tmp_path / "run/iter_2.pth", "--work-dir", tmp_path / "tested")
+    last = tmp_path / "run/iter_2.pth"
+    tool("test", small, last, "--work-dir", tmp_path / "tested", "--per-image")
     results = json.loads((tmp_path / "tested/test_results.json").read_text())
     assert results == json.loads((tmp_path / "run/results.json").read_text())
     assert 0 <= results["top1"] <= 100 and results["gmacs"] > 0
+    spread = json.loads((tmp_path / "tested/per_image.json").read_text())
+    assert (spread["rate"], spread["videos"]) == ("share_of_frames", PLAN["val"])
+    assert spread["mean"] == pytest.approx(results["fine_share"], rel=1e-6)
+    assert spread["gmacs"] == pytest.approx(results["gmacs"])
+    assert (tmp_path / "tested/rates.png").is_file()
     if "adaframe" in config.stem:
         assert 1 <= results["frames"] <= 3
 
