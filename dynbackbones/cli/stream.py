@@ -26,7 +26,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import classes_of_weights
 from dynbackbones.video.pictures import Look
-from dynbackbones.video.propagation import WAYS
+from dynbackbones.video.propagation import MOVES, WAYS
 from dynbackbones.video.video_file import CODECS
 
 _DESCRIPTION = """\
@@ -94,6 +94,13 @@ def _add_schedule_options(options: argparse.ArgumentParser) -> None:
     )
     options.add_argument(
         "--propagation", choices=WAYS, default="warp", help="how results are moved (default warp)"
+    )
+    options.add_argument(
+        "--moves",
+        choices=MOVES,
+        default="result",
+        help="what is moved: the result (default), or the backbone's features, which the model's "
+        "heads look at in every frame",
     )
     options.add_argument("--max-age", type=int, metavar="N", help="frames a result may be old")
 

@@ -177,13 +177,15 @@ def record(
         "video": str(source),
         "schedule": repr(stream.schedule),
         "propagation": args.propagation,
+        "moves": args.moves,
         "max_age": args.max_age,
         **figures(recording.decisions),
         "unreadable": recording.unreadable,
         "agreement": None if stopped else _agreement(recording, adapter, shown, args),
     }
     write_json(outputs.json, content, indent=2)
-    print(f"\n{stream.schedule!r}, {args.propagation}\n{table(content)}\n")
+    way = f"{args.propagation} of the {args.moves}"
+    print(f"\n{stream.schedule!r}, {way}\n{table(content)}\n")
     if recording.unreadable:
         names = ", ".join(recording.unreadable[:5])
         print(f"{len(recording.unreadable)} frames cannot be read: {names}")

@@ -19,6 +19,7 @@ from dynbackbones.video.agreement import (
     save_agreement,
     train_agreement,
 )
+from dynbackbones.video.features import FeatureAdapter
 from dynbackbones.video.frames import Frame, frames
 from dynbackbones.video.schedules import Difference, Every, Random, Schedule
 from dynbackbones.video.stream import Stream
@@ -68,6 +69,7 @@ def build_stream(
         model,
         schedule=_schedule(args, model, adapter, source),
         propagation=args.propagation,
+        moves=args.moves,
         max_age=args.max_age,
         adapter=adapter,
     )
@@ -107,10 +109,9 @@ def _network(args: argparse.Namespace, model: Any, adapter: Adapter, source: str
     clip = [frame.image for frame in islice(_readable(args, source), _MOST_LEARNED)]
     clip = [image for image in clip if image.shape == clip[0].shape]
     print(f"learning the schedule: the model runs on {len(clip)} frames", flush=True)
-    samples = measure_agreement(
-        model, show_time_left(clip, len(clip), "frame"), adapter=adapter
-    )
-    samples = list(samples)
+    adapter = FeatureAdapter(adapter) if args.moves == "features" else adapter
+    shown = show_time_left(clip, len(clip), "frame")
+    samples = list(measure_agreement(model, shown, adapter=adapter))
     if not samples:
         raise UserError(f"video {source} has too few frames to learn from; give another --schedule")
     network = train_agreement(samples)

@@ -3,7 +3,7 @@
 The images of the config's test set are taken for the frames of one video, in the order of their
 ids (YAML) or names (mmseg). Every k-th frame, random ones, those that differ, those that a learned
 schedule asks for, an oracle, and half the resolution on every frame; copied and warped by optical
-flow; by age; milliseconds of real streams in turn.
+flow, features too if asked for; by age; milliseconds of real streams in turn.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from dynbackbones.cli.engines import add_engine_option
 from dynbackbones.cli.trained_models import is_yaml, open_detector, open_mmengine_model
 from dynbackbones.experiments import stream_table
 from dynbackbones.experiments.stream_data import Subject, detection, segmentation
-from dynbackbones.experiments.stream_measured import measure
+from dynbackbones.experiments.stream_measured import FEATURES, measure
 from dynbackbones.experiments.stream_table import Row
 from dynbackbones.integrations.engine import import_engine
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video import Every, Stream
-from dynbackbones.video.propagation import WAYS
+from dynbackbones.video.adapters import Adapter
+from dynbackbones.video.features import FeatureAdapter
+from dynbackbones.video.propagation import MOVES, WAYS
 
 HALF = "half resolution"
 
@@ -59,6 +61,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--timed", type=positive, default=60, metavar="N", help="frames to time (default 60)"
     )
+    options.add_argument(
+        "--moves",
+        choices=MOVES,
+        default="result",
+        help="features: beside moved results those of the heads on moved features of the backbone",
+    )
     options.add_argument("-o", "--output", type=Path, metavar="FILE.json", help="figures as JSON")
     options.add_argument(
         "opts",
@@ -77,11 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     args = parse(parser(), arguments)
     subject = _subject(args)
-    measured = measure(subject.adapter, subject.clip, max_age=args.max_age)
+    adapter = FeatureAdapter(subject.adapter) if args.moves == FEATURES else subject.adapter
+    measured = measure(adapter, subject.clip, max_age=args.max_age)
     table = stream_table.rows(measured, args.shares)
     table.insert(1, _half_resolution(subject))
-    ages, times = stream_table.by_age(measured), _times(subject, args.timed)
-    _print(subject, table, ages, times)
+    ages, times = stream_table.by_age(measured), _times(subject, adapter, args.timed)
+    _print(subject, adapter, table, ages, times)
     if args.output is not None:
         args.output.parent.mkdir(parents=True, exist_ok=True)
         write_json(args.output, stream_table.to_dict(table, ages, times))
@@ -102,14 +111,19 @@ def _half_resolution(subject: Subject) -> Row:
     return Row(f"{HALF}, every frame", "", 1.0, subject.clip.score(outcomes))
 
 
-def _times(subject: Subject, count: int) -> dict[str, dict[str, float]]:
+def _times(subject: Subject, adapter: Adapter, count: int) -> dict[str, dict[str, float]]:
     """Of real streams; 60 frames are whole periods of each."""
     frames = subject.clip.frames[:count]
     runs = {"every frame": subject.adapter.run, HALF: lambda image: subject.half(0, image)}
-    for way in WAYS:
+    ways = [(way, way, "result") for way in WAYS]
+    if isinstance(adapter, FeatureAdapter):
+        ways.append((FEATURES, "warp", FEATURES))
+    for name, way, moves in ways:
         for k in (2, 3, 5, 10):
-            stream = Stream(None, schedule=Every(k), propagation=way, adapter=subject.adapter)
-            runs[f"every {k}, {way}"] = stream
+            stream = Stream(
+                None, schedule=Every(k), propagation=way, moves=moves, adapter=subject.adapter
+            )
+            runs[f"every {k}, {name}"] = stream
             for image in frames[:2]:  # what only a first call does
                 stream(image)
             stream.reset()
@@ -118,13 +132,15 @@ def _times(subject: Subject, count: int) -> dict[str, dict[str, float]]:
 
 def _print(
     subject: Subject,
+    adapter: Adapter,
     table: Sequence[Row],
     ages: dict[str, dict[int, float]],
     times: dict[str, dict[str, float]],
 ) -> None:
     height, width = subject.clip.frames[0].shape[:2]
-    macs = subject.adapter.macs((height, width))
-    print(f"{len(subject.clip.frames)} frames of {height} x {width}, {macs / 1e9:.2f} GMACs each\n")
+    macs, heads = (count((height, width)) / 1e9 for count in (adapter.macs, adapter.moved_macs))
+    said = f"{macs:.2f} GMACs each" + (f", {heads:.2f} of them in the heads" if heads else "")
+    print(f"{len(subject.clip.frames)} frames of {height} x {width}, {said}\n")
     print(stream_table.markdown(table, subject.clip.metric))
     print(f"\n{subject.clip.metric} by age of the result:\n")
     columns = list(ages["copy"])

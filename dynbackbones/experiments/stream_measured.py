@@ -18,9 +18,12 @@ from dynbackbones.experiments.stream_clips import LabelledClip
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.video.adapters import Adapter
 from dynbackbones.video.agreement import Sample, agreement_of, describe
+from dynbackbones.video.features import FeatureAdapter, Features
 from dynbackbones.video.pairs import Pair, Seen
 from dynbackbones.video.propagation import WAYS, Kept
 from dynbackbones.video.schedules import closest
+
+FEATURES = "features"  # warped, for the heads to look at again
 
 
 @dataclass
@@ -74,38 +77,48 @@ class MeasuredClip:
 
 @torch.no_grad()
 def measure(
-    adapter: Adapter, clip: LabelledClip, *, max_age: int = 24, preset: str = "fast"
+    adapter: Adapter | FeatureAdapter,
+    clip: LabelledClip,
+    *,
+    max_age: int = 24,
+    preset: str = "fast",
 ) -> MeasuredClip:
     """Runs a model on every frame, and moves each result to all later ones up to an age.
 
     Args:
-        adapter: how the model is called.
+        adapter: how the model is called; a `FeatureAdapter` has its features moved as well.
         clip: to measure on.
         max_age: frames that a result may be old.
         preset: of the optical flow.
     """
     count, shape = len(clip.frames), (len(clip.frames), max_age + 1)
+    features = adapter if isinstance(adapter, FeatureAdapter) else None
+    adapter, ways = (adapter, WAYS) if features is None else (features.whole, (*WAYS, FEATURES))
     result = MeasuredClip(
         clip,
         max_age,
-        {way: [[] for _ in range(count)] for way in WAYS},
-        {way: np.full(shape, np.inf) for way in WAYS},
+        {way: [[] for _ in range(count)] for way in ways},
+        {way: np.full(shape, np.inf) for way in ways},
         np.zeros(shape),
     )
-    earlier: list[tuple[Seen, Kept]] = []
+    earlier: list[tuple[Seen, Kept, Features | None]] = []
     for t, image in enumerate(show_time_left(clip.frames, count, "frame")):
-        frame, (own, kept) = Seen(image), adapter.run(image)
+        frame, (own, kept) = Seen(image), (features or adapter).run(image)
+        read, kept = (None, kept) if features is None else (kept, kept.own)
         outcome = clip.outcome(t, own)
-        for way in WAYS:
+        for way in ways:
             _add(result, way, t, 0, outcome)
-        for age, (key, before) in enumerate(reversed(earlier), start=1):
+        for age, (key, before, its) in enumerate(reversed(earlier), start=1):
             pair = Pair(key, frame, age, t, preset)
             moved = before.moved(pair)
             result.differences[t, age] = pair.difference
             _add(result, "copy", t, age, clip.outcome(t, adapter.result(before)))
             _add(result, "warp", t, age, clip.outcome(t, adapter.result(moved)))
+            if features is not None:
+                seen_again = features.result(its.moved(pair))
+                _add(result, FEATURES, t, age, clip.outcome(t, seen_again))
             result.samples.append(Sample(t, age, describe(pair), agreement_of(moved, kept)))
-        earlier = [*earlier, (frame, kept)][-max_age:]
+        earlier = [*earlier, (frame, kept, read)][-max_age:]
     return result
 
 

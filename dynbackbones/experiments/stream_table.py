@@ -14,7 +14,6 @@ import torch
 from dynbackbones.analysis.frame_schedules import best_keys, headroom_captured
 from dynbackbones.experiments.stream_measured import MeasuredClip, met
 from dynbackbones.video.agreement import Sample, train_agreement
-from dynbackbones.video.propagation import WAYS
 from dynbackbones.video.report import spread_of
 
 SHARES = (1 / 2, 1 / 3, 1 / 5, 1 / 10)
@@ -57,7 +56,7 @@ def rows(
     every = [Row("every frame", "", 1.0, measured.score("copy", range(measured.frames)))]
     # Less has no frame to learn from in its first half.
     learned = [_expected(measured, seed) for seed in seeds if measured.frames >= 4]
-    for way in WAYS:
+    for way in measured.outcomes:
         for share in shares:
             every += _at(measured, way, share, learned if way == "warp" else [])
     return every
@@ -122,7 +121,8 @@ def _expected(measured: MeasuredClip, seed: int) -> np.ndarray:
 def by_age(measured: MeasuredClip) -> dict[str, dict[int, float]]:
     """The metric of results that are so many frames old, by way of propagation."""
     ages = [age for age in AGES if age <= measured.max_age and age < measured.frames]
-    return {way: {age: measured.score_at_age(way, age) for age in ages} for way in WAYS}
+    ways = measured.outcomes
+    return {way: {age: measured.score_at_age(way, age) for age in ages} for way in ways}
 
 
 def timed(

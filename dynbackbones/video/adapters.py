@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from dynbackbones.analysis.prediction import Prediction
 from dynbackbones.errors import UserError
+from dynbackbones.video.cuts import Cut
 from dynbackbones.video.propagation import Instances, Kept, Maps, Opaque
 from dynbackbones.zoom.costs import Costs
 from dynbackbones.zoom.wrapper import Zoom
@@ -39,6 +41,9 @@ class Adapter(Protocol):
 
     def macs(self, size: tuple[int, int]) -> float | None:
         """Multiply-accumulates for a frame of a size; None where they cannot be counted."""
+
+    def moved_macs(self, size: tuple[int, int]) -> float | None:
+        """The same of ``result``, which runs no part of most models."""
 
 
 def adapter_of(model: Any) -> Adapter:
@@ -70,17 +75,43 @@ def unzoomed(model: Any) -> Any:
     return model.model if isinstance(model, Zoom) else model
 
 
+def check_plain(model: Any) -> None:
+    """Refuses a zoom, which looks at parts of a frame one by one, where features are to move.
+
+    Raises:
+        UserError: it is one.
+    """
+    if isinstance(model, Zoom):
+        raise UserError(
+            f"moves='features' needs a model that sees a frame once, and a {type(model).__name__} "
+            "looks again at parts of it; give the model inside, or set moves='result'"
+        )
+
+
 class CountsMacs:
     """Counts a model once for each size of frame, for noise."""
 
     def __init__(self) -> None:
-        self._costs = Costs(lambda noise: self.run(noise.permute(1, 2, 0).cpu().numpy()))
+        self._costs = Costs(lambda noise: self.run(self.pixels(noise)))
 
     def macs(self, size: tuple[int, int]) -> float | None:
+        return self.counted(self._costs, size)
+
+    def moved_macs(self, size: tuple[int, int]) -> float | None:
+        return 0.0
+
+    @staticmethod
+    def pixels(noise: Tensor) -> np.ndarray:
+        """(H, W, 3) of the (3, H, W) that is counted for."""
+        return noise.permute(1, 2, 0).cpu().numpy()
+
+    @staticmethod
+    def counted(costs: Costs, size: tuple[int, int]) -> float:
+        """Multiply-accumulates for a frame of a size."""
         # A thread of its own leaves a dynamic backbone's decisions about the last frame alone.
         with ThreadPoolExecutor(1) as thread:
             like = torch.zeros(3, 1, 1, dtype=torch.uint8)
-            return thread.submit(self._costs.macs, size, like).result()
+            return thread.submit(costs.macs, size, like).result()
 
 
 class FunctionAdapter:
@@ -113,6 +144,9 @@ class FunctionAdapter:
     def macs(self, size: tuple[int, int]) -> float | None:
         return None
 
+    def moved_macs(self, size: tuple[int, int]) -> float | None:
+        return 0.0
+
 
 class PredictorAdapter(CountsMacs, FunctionAdapter):
     """A predictor of one of this package's engines, which gives a `Prediction`."""
@@ -120,3 +154,22 @@ class PredictorAdapter(CountsMacs, FunctionAdapter):
     def __init__(self, predictor: Any) -> None:
         FunctionAdapter.__init__(self, predictor.predict)
         CountsMacs.__init__(self)
+        self._predictor = predictor
+
+    def cut(self) -> Cut:
+        model = getattr(self._predictor, "model", None)
+        if not isinstance(model, torch.nn.Module):
+            raise UserError(
+                f"moves='features': a {type(self._predictor).__name__} without a model, whose "
+                "backbone and heads could run apart; set moves='result'"
+            )
+        quiet = ("transform",) if hasattr(model, "transform") else ()
+        return Cut(model, quiet=quiet)
+
+    def around(self, model: torch.nn.Module) -> Adapter:
+        predictor = copy.copy(self._predictor)
+        predictor.model = model
+        return PredictorAdapter(predictor)
+
+    def prepared(self, image: np.ndarray, result: Prediction) -> tuple[int, int]:
+        return result.input_size

@@ -19,6 +19,7 @@ from dynbackbones import checkpoints
 from dynbackbones.errors import UserError
 from dynbackbones.video.adapters import Adapter, adapter_of
 from dynbackbones.video.agreement_measure import box_agreement, pixel_agreement
+from dynbackbones.video.features import FeatureAdapter
 from dynbackbones.video.flow import warp
 from dynbackbones.video.pairs import Pair, Seen
 from dynbackbones.video.propagation import Instances, Kept, Maps
@@ -174,13 +175,16 @@ def measure_agreement(
         UserError: the model's results cannot be moved.
     """
     adapter = adapter or adapter_of(model)
+    shown = adapter.shown if isinstance(adapter, FeatureAdapter) else lambda kept: kept
     earlier: list[tuple[Seen, Kept]] = []
     for index, image in enumerate(clip):
         with torch.no_grad():
             frame, (_, kept) = Seen(image), adapter.run(image)
         for age, (key, result) in enumerate(reversed(earlier), start=1):
             pair = Pair(key, frame, age, index, preset)
-            yield Sample(index, age, describe(pair), agreement_of(result.moved(pair), kept))
+            with torch.no_grad():
+                agreement = agreement_of(shown(result.moved(pair)), shown(kept))
+            yield Sample(index, age, describe(pair), agreement)
         earlier = [*earlier, (frame, kept)][-max_age:]
 
 

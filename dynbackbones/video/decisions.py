@@ -34,7 +34,8 @@ class FrameDecision:
     def macs(self) -> float | None:
         """Multiply-accumulates of the model for this frame; optical flow has none.
 
+        Those of its heads where features are moved, and 0 of any other frame that is no key.
         Counted once for each size, for noise: those of a second stage, or of a dynamic backbone,
         are what noise costs. None of a model that is a plain function.
         """
-        return self.count() if self.key else 0.0
+        return self.count()

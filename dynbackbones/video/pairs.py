@@ -25,23 +25,24 @@ class Seen:
 
     Attributes:
         size: (height, width).
+        image: a copy of the pixels.
     """
 
     def __init__(self, image: np.ndarray) -> None:
         self.size: tuple[int, int] = image.shape[:2]
-        self._image = image.copy()  # a camera may write into it again
+        self.image = image.copy()  # a camera may write into it again
 
     @cached_property
     def grey(self) -> np.ndarray:
         """(H, W) uint8."""
         cv2 = import_cv2()
-        return cv2.cvtColor(self._image, cv2.COLOR_RGB2GRAY)
+        return cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY)
 
     @cached_property
     def small(self) -> Tensor:
         """(45, 60) grey in [0, 1]: means over equal parts of the frame."""
         step = max(1, min(n // (m * _SAMPLES) for n, m in zip(self.size, _SMALL, strict=True)))
-        thin = torch.from_numpy(np.ascontiguousarray(self._image[::step, ::step]))
+        thin = torch.from_numpy(np.ascontiguousarray(self.image[::step, ::step]))
         return (adaptive_avg_pool2d(thin.permute(2, 0, 1).float(), _SMALL) * _GREY).sum(0) / 255
 
 

@@ -13,6 +13,7 @@ from dynbackbones.video.flow import warp
 from dynbackbones.video.pairs import Pair
 
 WAYS = ("copy", "warp")
+MOVES = ("result", "features")
 
 
 class Kept(Protocol):

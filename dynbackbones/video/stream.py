@@ -16,10 +16,11 @@ from dynbackbones.video import choosing
 from dynbackbones.video.adapters import Adapter, adapter_of
 from dynbackbones.video.choosing import Choice, Limits, Place
 from dynbackbones.video.decisions import FrameDecision
+from dynbackbones.video.features import FeatureAdapter
 from dynbackbones.video.flow import PRESETS
 from dynbackbones.video.frames import Frame
 from dynbackbones.video.pairs import Seen
-from dynbackbones.video.propagation import WAYS, Kept, Opaque
+from dynbackbones.video.propagation import MOVES, WAYS, Kept, Opaque
 from dynbackbones.video.schedules import Every, Schedule, meet_rate
 
 FORMATS = ("RGB", "BGR")
@@ -40,6 +41,9 @@ class Stream:
         schedule: `Every`, `Difference`, `Agreement`, `Random` or `Keys`.
         propagation: ``"warp"`` moves the result by optical flow (OpenCV's DIS), logits before they
             are enlarged, boxes by the median flow inside; ``"copy"`` shows it again as it is.
+        moves: ``"result"``; or ``"features"``, of which the model's heads make a result for each
+            frame anew (Deep Feature Flow). For models of torchvision, mmseg and detectron2 whose
+            frames pass through the backbone once.
         max_age: frames that a result may be shown for after its own; None for any number.
         max_gap: seconds between two frames, where their times are known, beyond which the model
             runs; None for any.
@@ -75,6 +79,7 @@ class Stream:
         *,
         schedule: Schedule | None = None,
         propagation: str = "warp",
+        moves: str = "result",
         max_age: int | None = None,
         max_gap: float | None = 1.0,
         cut: float | None = 0.2,
@@ -85,6 +90,7 @@ class Stream:
     ) -> None:
         for name, value, known in (
             ("propagation", propagation, WAYS),
+            ("moves", moves, MOVES),
             ("flow", flow, PRESETS),
             ("format", format, FORMATS),
         ):
@@ -93,10 +99,12 @@ class Stream:
         if schedule is not None and not isinstance(schedule, Schedule):
             raise ValueError(f"schedule must be one like Every(5), got {schedule!r}")
         self.schedule = schedule or Every(5)
-        self.propagation, self.format, self.strict = propagation, format, strict
+        self.propagation, self.moves, self.format, self.strict = propagation, moves, format, strict
         self.limits = Limits(max_age, max_gap, cut, flow)
         self.decision: FrameDecision | None = None
         self._adapter = adapter or adapter_of(model)
+        if moves == "features":
+            self._adapter = FeatureAdapter(self._adapter)
         self._place: Place | None = None
         self._kept: Kept | None = None
 
@@ -170,16 +178,25 @@ class Stream:
             raise ValueError("a Stream is set for a target_rate or for target_macs; give one")
         clip = _clip(images, self.format)
         if target_rate is None:
-            whole = self._adapter.macs(clip[0][0].size)
-            if not whole:
-                raise ValueError("the MACs of this model cannot be counted; give a target_rate")
-            target_rate = min(1.0, target_macs / whole)
+            target_rate = self._rate_for(target_macs, clip[0][0].size)
         # A key and a frame that several of the thresholds pair are looked at once.
         return meet_rate(self.schedule, target_rate, partial(self._rate_on, clip, {}))
 
     def choices(self, images: Iterable[np.ndarray | Tensor | Frame]) -> list[str]:
         """The reasons that a video's frames would have, without running the model."""
         return self._reasons(_clip(images, self.format), {})
+
+    def _rate_for(self, macs: float, size: tuple[int, int]) -> float:
+        """The share of key frames at which a frame costs so much in the mean."""
+        whole, moved = self._adapter.macs(size), self._adapter.moved_macs(size)
+        if not whole:
+            raise ValueError("the MACs of this model cannot be counted; give a target_rate")
+        if not moved < macs:
+            raise ValueError(
+                f"target_macs must be above {moved:.4g}, which the model's heads cost on every "
+                f"frame, got {macs:.4g}"
+            )
+        return min(1.0, (macs - moved) / (whole - moved))
 
     def _reasons(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> list[str]:
         place, reasons = None, []
@@ -232,7 +249,7 @@ class Stream:
             place.age,
             reason,
             1000 * (time.perf_counter() - start),
-            partial(self._adapter.macs, place.key.size),
+            partial(self._adapter.moved_macs if place.age else self._adapter.macs, place.key.size),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,11 +22,15 @@ class Costs:
     noise.
 
     Args:
-        run: a pass of the model over a (C, height, width) tensor.
+        run: a pass of the model over a (C, height, width) tensor, or over what ``prepare`` makes
+            of it.
+        prepare: what comes before and does not count.
     """
 
-    def __init__(self, run: Callable[[Tensor], object]) -> None:
-        self._run = run
+    def __init__(
+        self, run: Callable[[Any], object], prepare: Callable[[Tensor], Any] | None = None
+    ) -> None:
+        self._run, self._prepare = run, prepare
         self._known: dict[tuple, float] = {}
 
     @torch.no_grad()
@@ -42,6 +47,8 @@ class Costs:
         noise = torch.rand(like.shape[0], *size, generator=torch.Generator().manual_seed(0))
         if not like.is_floating_point():
             noise = noise * 255
+        noise = noise.to(like)
+        given = noise if self._prepare is None else self._prepare(noise)
         with FlopCounterMode(display=False) as counter:
-            self._run(noise.to(like))
+            self._run(given)
         return counter.get_total_flops() / 2

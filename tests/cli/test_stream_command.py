@@ -101,6 +101,15 @@ def test_a_folder_becomes_a_video_a_picture_and_figures(run, clip, tmp_path, cap
         assert picture.width > 2 * picture.height
 
 
+def test_features_move_where_asked(run, clip, capsys):
+    figures = run(clip, "--every", "4", "--agreement-sample", "5", "--moves", "features")
+    assert (figures["moves"], figures["keys"]) == ("features", 3)
+    # The heads run on all nine frames, the backbone on three.
+    share = figures["macs_per_frame"] / figures["macs_of_the_model"]
+    assert 1 / 3 < share < 1
+    assert names(capsys.readouterr().out, "warp of the features")
+
+
 def test_the_video_has_all_frames_and_its_strip_the_keys(run, clip, tmp_path):
     run(clip, "--every", "4")
     frames = shown(tmp_path / "out.mp4")

@@ -48,6 +48,17 @@ def test_everything_is_in_the_tables_and_in_the_file(run, tmp_path, capsys):
         assert f"| {name} |" in printed
 
 
+def test_features_move_where_asked(run, tmp_path, capsys):
+    few = ["--max-age", "1", "--timed", "4", "--shares", "0.5", "--moves", "features"]
+    run("--weights", str(tmp_path / "own.pth"), *few, "-o", str(tmp_path / "t.json"))
+    printed = capsys.readouterr().out
+    assert "in the heads" in printed and "| every 2 | features |" in printed
+    found = json.loads((tmp_path / "t.json").read_text())
+    ways = [row["way"] for row in found["rows"]]
+    assert ways.count("features") == 4 and set(found["by_age"]) == {"copy", "warp", "features"}
+    assert found["milliseconds"]["every 2, features"]["mean"] > 0
+
+
 def test_wrong_input_ends_in_a_line(run, tmp_path, capsys):
     with pytest.raises(UserError, match=naming(tmp_path / "model_final.pth")):
         run()

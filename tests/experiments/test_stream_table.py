@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.models.segmentation import FCN
 
 from dynbackbones import video
 from dynbackbones.analysis.prediction import Prediction
@@ -8,6 +9,7 @@ from dynbackbones.experiments import stream_table
 from dynbackbones.experiments.stream_clips import DetectionClip, SegmentationClip
 from dynbackbones.experiments.stream_measured import measure
 from dynbackbones.video.adapters import adapter_of
+from dynbackbones.video.features import FeatureAdapter
 from tests.video.toy_clip import FindsBox, SeesColours, panned
 
 pytest.importorskip("cv2")
@@ -43,6 +45,33 @@ def test_the_table_is_what_streams_really_show(segmented):
             assert clip.score(outcomes) == pytest.approx(segmented.score(way, keys), abs=1e-9)
             if isinstance(schedule, video.Difference):
                 assert keys == segmented.keys_where(segmented.differences > 0.02)
+
+
+class Halves(torch.nn.Module):
+    """Its features are the pixels at half the resolution."""
+
+    def forward(self, pixels):
+        return {"out": torch.nn.functional.avg_pool2d(pixels, 2)}
+
+
+def test_moved_features_stand_beside_moved_results():
+    model = FCN(Halves(), torch.nn.MaxPool2d(3, 1, 1))
+    features = FeatureAdapter(adapter_of(model.eval().requires_grad_(False)))
+    model.register_parameter("none", torch.nn.Parameter(torch.zeros(1)))  # which says the device
+    labels = lambda result: labels_of(result["out"][0])  # noqa: E731
+    truth = [labels(features.run(frame)[0]) for frame in FRAMES[:9]]
+    clip = SegmentationClip(FRAMES[:9], truth, 3, labels)
+    found, plain = (measure(one, clip, max_age=4) for one in (features, features.whole))
+    assert set(found.outcomes) == {"copy", "warp", "features"}
+    for way in ("copy", "warp"):
+        for one, other in zip(found.outcomes[way], plain.outcomes[way], strict=True):
+            assert all(torch.equal(*pair) for pair in zip(one, other, strict=True))
+    stream = video.Stream(model, schedule=video.Every(3), moves="features", cut=None)
+    shown = {t: clip.outcome(t, stream(frame)) for t, frame in enumerate(clip.frames)}
+    assert clip.score(shown) == pytest.approx(found.score("features", [0, 3, 6]), abs=1e-9)
+    assert found.score("copy", [0, 3, 6]) < clip.score(shown) < 100
+    table = stream_table.rows(found, shares=[1 / 3], seeds=[0])
+    assert sum(row.way == "features" for row in table) == 4
 
 
 def test_a_class_that_is_only_predicted_counts_as_in_a_test():

@@ -11,7 +11,7 @@ from tests.messages import names
 
 def decided(index, reason, milliseconds, macs=2e9):
     key = reason != "propagated"
-    return FrameDecision(index, key, 0, reason, milliseconds, lambda: macs)
+    return FrameDecision(index, key, 0, reason, milliseconds, lambda: macs if key else 0.0)
 
 
 def test_figures_of_a_clip():

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
 from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from dynbackbones.errors import UserError
-from dynbackbones.video.adapters import CountsMacs
+from dynbackbones.video.adapters import CountsMacs, check_plain
+from dynbackbones.video.cuts import Cut
 from dynbackbones.video.propagation import Instances as Moved
 from dynbackbones.video.propagation import Kept, Maps, Opaque
 
@@ -50,6 +52,18 @@ class PredictorAdapter(CountsMacs):
         if set(result) == {"sem_seg"}:
             return result, Maps(result["sem_seg"].clone())
         return result, Opaque(result)
+
+    def cut(self) -> Cut:
+        check_plain(self._predictor.model)
+        return Cut(self._predictor.model)
+
+    def around(self, model: nn.Module) -> PredictorAdapter:
+        predictor = copy.copy(self._predictor)
+        predictor.model = model
+        return PredictorAdapter(predictor)
+
+    def prepared(self, image: np.ndarray, result: Any) -> tuple[int, int]:
+        return self._predictor.aug.get_transform(image).apply_image(image).shape[:2]
 
     def result(self, kept: Kept) -> dict[str, Any]:
         if isinstance(kept, Maps):

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
-from dynbackbones.video.adapters import CountsMacs, unzoomed
+from dynbackbones.video.adapters import CountsMacs, check_plain, unzoomed
+from dynbackbones.video.cuts import Cut
 from dynbackbones.video.propagation import Kept, Maps, Opaque
 from dynbackbones.zoom.wrapper import Zoom
 
@@ -127,6 +128,22 @@ class SegmentorAdapter(CountsMacs):
         if self._model.out_channels == 1:
             return _thresholded(kept.values, sample, self._model.decode_head.threshold)
         return self._model.postprocess_result(kept.values[None], [sample])[0]
+
+    def cut(self) -> Cut:
+        """Between backbone (and neck) and head."""
+        check_plain(self._whole)
+        with_neck = self._model.with_neck
+        return Cut(self._model, ("backbone", "neck") if with_neck else ("backbone",))
+
+    def around(self, model: nn.Module) -> SegmentorAdapter:
+        """The same with another model of the same class."""
+        other = copy.copy(self)
+        other._whole = other._model = model
+        return other
+
+    def prepared(self, image: np.ndarray, result: SegDataSample) -> tuple[int, int]:
+        """Size after the pipeline, which the preprocessor pads."""
+        return tuple(result.img_shape[:2])
 
     def _threshold(self, early: bool) -> float:
         """Of the logits of a head with one channel, or of the probabilities made of them."""

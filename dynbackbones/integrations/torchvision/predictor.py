@@ -53,10 +53,10 @@ class Predictor:
             return Prediction(found["boxes"], found["scores"], found["labels"], size, decisions)
         device = next(self.model.parameters()).device
         (found,) = predict(self.model, [tensor.to(device)], [original])
-        (backbone,) = find_backbones(self.model)
-        return Prediction(
-            found["boxes"], found["scores"], found["labels"], size, backbone.decisions
-        )
+        # None where a stream has the heads alone run.
+        deciding = find_backbones(self.model)
+        decisions = deciding[0].decisions if deciding else None
+        return Prediction(found["boxes"], found["scores"], found["labels"], size, decisions)
 
 
 def load_predictor(cfg: CfgNode) -> Predictor:

@@ -13,7 +13,8 @@ from torchvision.models.segmentation._utils import _SimpleSegmentationModel
 from torchvision.transforms.functional import normalize, to_tensor
 
 from dynbackbones.errors import UserError
-from dynbackbones.video.adapters import CountsMacs, unzoomed
+from dynbackbones.video.adapters import CountsMacs, check_plain, unzoomed
+from dynbackbones.video.cuts import Cut
 from dynbackbones.video.propagation import Instances, Kept, Maps
 
 # Of the weights that torchvision has.
@@ -59,6 +60,16 @@ class DetectorAdapter(CountsMacs):
             own["masks"] = own["masks"][:, 0]
         return result, Instances(**own, context=found)
 
+    def cut(self) -> Cut:
+        check_plain(self._model)
+        return Cut(self._model, quiet=("transform",))
+
+    def around(self, model: nn.Module) -> DetectorAdapter:
+        return DetectorAdapter(model)
+
+    def prepared(self, image: np.ndarray, result: Any) -> tuple[int, int]:
+        return self._model.transform.resize(to_tensor(image))[0].shape[-2:]
+
     def result(self, kept: Instances) -> list[dict[str, Tensor]]:
         found: dict[str, Any] = {}
         for name, values in kept.context.items():
@@ -82,6 +93,15 @@ class SegmentorAdapter(CountsMacs):
         pixels = normalize(to_tensor(image), _MEAN, _STD)[None].to(_device(self._model))
         result = self._model(pixels)
         return result, Maps(result["out"][0].clone())
+
+    def cut(self) -> Cut:
+        return Cut(self._model)
+
+    def around(self, model: nn.Module) -> SegmentorAdapter:
+        return SegmentorAdapter(model)
+
+    def prepared(self, image: np.ndarray, result: Any) -> tuple[int, int]:
+        return image.shape[:2]
 
     def result(self, kept: Maps) -> OrderedDict:
         return OrderedDict(out=kept.values[None].clone())

@@ -72,6 +72,49 @@ def test_a_zoom_in_the_predictor_multiplies_with_a_stream():
     assert zoom.decisions is decisions and len(moved) == len(found)
 
 
+def two_stages():
+    """Changes to Faster R-CNN."""
+    return {
+        "MODEL.META_ARCHITECTURE": "GeneralizedRCNN",
+        "MODEL.RESNETS.OUT_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.FPN.IN_FEATURES": ["res2", "res3", "res4", "res5"],
+        "MODEL.BACKBONE.NAME": "build_resnet_fpn_backbone",
+        "MODEL.RPN.IN_FEATURES": ["p2", "p3", "p4", "p5", "p6"],
+        "MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p3", "p4", "p5"],
+        "MODEL.ANCHOR_GENERATOR.SIZES": [[32], [64], [128], [256], [512]],
+        "MODEL.ROI_HEADS.NAME": "StandardROIHeads",
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.0,
+        "MODEL.ROI_BOX_HEAD.NAME": "FastRCNNConvFCHead",
+        "MODEL.ROI_BOX_HEAD.NUM_FC": 1,
+        "MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 7,
+    }
+
+
+@pytest.mark.parametrize("changes", [{}, two_stages()])
+def test_heads_look_again_at_moved_features(changes):
+    model, calls = predictor(**changes), []
+    model.model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    stream = video.Stream(model, schedule=video.Every(2), moves="features", cut=None)
+    frames = [frame[:90, :100] for frame in CLIP]  # padded to the stride
+    expected = model(np.ascontiguousarray(frames[0][:, :, ::-1]))["instances"]
+    calls.clear()
+    found = stream(frames[0])["instances"]
+    assert torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)
+    assert torch.equal(found.scores, expected.scores) and len(calls) == 1
+    moved = stream(frames[1])["instances"]
+    assert len(calls) == 1 and len(moved) and moved.image_size == found.image_size
+    assert not torch.equal(moved.pred_boxes.tensor, found.pred_boxes.tensor)
+    macs = stream.decision.macs
+    stream(frames[2])
+    assert 0 < macs < stream.decision.macs
+
+
+def test_a_zoom_has_no_features_of_the_whole_frame():
+    model = predictor(**{"INPUT.MIN_SIZE_TEST": 0})
+    model.model = ZoomDetector(model.model, patch=32, scale=2, halo=4, rate=0.25)
+    with pytest.raises(UserError, match=naming("ZoomDetector", "moves='result'")):
+        video.Stream(model, moves="features")
+
 
 @pytest.mark.parametrize("wanted", ["BGR", "RGB"])
 def test_a_red_square_arrives_red(wanted):

@@ -14,6 +14,7 @@ from tests.video.toy_clip import panned
 
 CLIP = panned([(0, 0), (4, 2), (8, 4)])
 PLAIN = "demo/semantic_fpn.py"
+PSPNET = "mmseg/r18_pspnet_1xb4-3k_camvid-240x320.py"
 
 
 @pytest.fixture
@@ -71,6 +72,34 @@ def test_warped_logits_are_enlarged_afterwards(segmentor):
     assert found.seg_logits.data.isfinite().all()
     moved = found.pred_sem_seg.data[:, 8:-8, 8:-8] == first[:, 10:-6, 12:-4]
     assert moved.float().mean() > 0.8
+
+
+@pytest.mark.parametrize("name", [PLAIN, PSPNET])
+def test_heads_look_again_at_moved_features(segmentor, name):
+    """A segmentor with a neck, and one without."""
+    model, calls = segmentor(name), []
+    model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    stream = video.Stream(model, schedule=video.Every(3), moves="features", cut=None)
+    expected = inference_model(model, np.ascontiguousarray(CLIP[0][:, :, ::-1]))
+    calls.clear()
+    same(stream(CLIP[0]), expected)
+    still, moved = (stream(frame).seg_logits.data for frame in CLIP[:2])
+    assert len(calls) == 1
+    assert torch.allclose(still, expected.seg_logits.data, atol=1e-2)
+    assert moved.shape == still.shape and not torch.allclose(moved, still, atol=0.1)
+    macs = stream.decision.macs
+    stream(CLIP[2])
+    assert 0 < macs < stream.decision.macs
+
+
+def test_of_windows_no_features_move(segmentor):
+    window = {"mode": "slide", "crop_size": (64, 64), "stride": (48, 48)}
+    stream = video.Stream(segmentor(**{"model.test_cfg": window}), moves="features")
+    with pytest.raises(UserError, match=naming("neck", "times", "moves='result'")):
+        stream(CLIP[0])
+    with pytest.raises(UserError, match=naming("ZoomSegmentor", "moves='result'")):
+        zoom = ZoomSegmentor(segmentor(), patch=32, scale=2, halo=8, rate=0.25)
+        video.Stream(zoom, moves="features")
 
 
 def test_a_red_square_arrives_red(segmentor):

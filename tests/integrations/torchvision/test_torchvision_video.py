@@ -103,8 +103,9 @@ def test_a_stream_multiplies_with_zoom():
     assert torch.equal(moved["scores"], found["scores"])
 
 
+@pytest.mark.parametrize("moves", ["result", "features"])
 @pytest.mark.parametrize("name", ["sar_resnet18", "blockdrop_resnet18"])
-def test_a_stream_multiplies_with_dynamic_backbones(name):
+def test_a_stream_multiplies_with_dynamic_backbones(name, moves):
     torch.manual_seed(0)
     net = dynbackbones.build_backbone(name)
     levels = [f"p{level}" for level in range(3, 8)]
@@ -112,7 +113,7 @@ def test_a_stream_multiplies_with_dynamic_backbones(name):
     model = detection.RetinaNet(body, num_classes=3, min_size=64, max_size=96)
     model.score_thresh, model.detections_per_img = 0.0, 5
     dynbackbones.attach(model.eval())
-    stream = video.Stream(model, schedule=video.Every(2), cut=None)
+    stream = video.Stream(model, schedule=video.Every(2), moves=moves, cut=None)
     with torch.no_grad():
         (expected,) = model([to_tensor(CLIP[0].copy())])
     (found,) = stream(CLIP[0])
@@ -121,7 +122,71 @@ def test_a_stream_multiplies_with_dynamic_backbones(name):
     assert decisions.rate is not None and stream.decision.macs > 1e7
     (moved,) = stream(CLIP[1])
     assert net.decisions is decisions  # it did not run
-    assert torch.equal(moved["scores"], found["scores"])
+    assert torch.equal(moved["scores"], found["scores"]) == (moves == "result")
+    net(torch.rand(3, 3, 32, 32))  # no sizes are left over from the frame
+
+
+def same(one, other):
+    assert list(one) == list(other)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def noted(model):
+    """How often the backbone runs."""
+    calls = []
+    model.backbone.register_forward_hook(lambda *_: calls.append(1))
+    return calls
+
+
+@pytest.mark.parametrize(
+    "build, options",
+    [
+        (detection.retinanet_resnet50_fpn, {}),
+        (detection.fcos_resnet50_fpn, {}),
+        (detection.maskrcnn_resnet50_fpn, {"box_detections_per_img": 3}),
+    ],
+)
+def test_detectors_look_again_at_moved_features(build, options):
+    model = detector(build, **options)
+    calls = noted(model)
+    stream = video.Stream(model, schedule=video.Every(2), moves="features", cut=None)
+    with torch.no_grad():
+        (expected,) = model([to_tensor(CLIP[0].copy())])
+    (found,) = stream(CLIP[0])
+    same(found, expected)
+    (moved,) = stream(CLIP[1])
+    assert len(calls) == 2 and list(moved) == list(found)
+    macs = stream.decision.macs
+    stream(CLIP[2])
+    assert 0 < macs < stream.decision.macs
+
+
+def test_ssd_has_features_too():
+    torch.manual_seed(0)
+    model = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None)
+    calls = noted(model.eval())
+    stream = video.Stream(model, schedule=video.Every(2), moves="features", cut=None)
+    (found,), (moved,) = stream(CLIP[0]), stream(CLIP[0])
+    assert len(calls) == 1 and not stream.decision.key
+    for name in found:  # nothing moved
+        assert torch.allclose(found[name].float(), moved[name].float(), atol=1e-3)
+
+
+def test_segmentors_look_again_at_moved_features():
+    model = make(segmentation.fcn_resnet50, num_classes=3, aux_loss=True)
+    calls = noted(model)
+    stream = video.Stream(model, schedule=video.Every(2), moves="features", cut=None)
+    plain = video.Stream(model, schedule=video.Every(1))
+    same(stream(CLIP[0]), plain(CLIP[0]))
+    found = stream(CLIP[1])
+    assert len(calls) == 2 and found["out"].shape == (1, 3, *CLIP[0].shape[:2])
+    assert not torch.equal(found["out"], plain(CLIP[0])["out"])
+
+
+def test_a_zoom_has_no_features_of_the_whole_frame():
+    zoom = ZoomDetector(detector(), patch=32, scale=2, halo=4, rate=0.25)
+    with pytest.raises(UserError, match=naming("ZoomDetector", "moves='result'")):
+        video.Stream(zoom, moves="features")
 
 
 def test_a_red_square_arrives_red():
