@@ -14,6 +14,8 @@ OPENMMLAB = [*MMENGINE, "onedl-mmcv", "onedl-mmsegmentation", "onedl-mmpretrain"
 DETECTION = [*MMENGINE, "pycocotools", "tensorboard", "pillow"]
 DEMO = [*DETECTION, "scikit-learn", "matplotlib"]
 EXPORT = ["onnx>=1.15", "onnxruntime>=1.17"]
+# What else could run a plain network, for the benchmark alone.
+OPPONENTS = [*EXPORT, "openvino", "nncf"]
 # To build the C++ extension for CPUs, which a C++ compiler must be there for.
 NATIVE = ["ninja"]
 TESTING = ["pytest>=7", "pytest-xdist", "hypothesis", "safetensors", "ruff"]
@@ -49,6 +51,7 @@ setup(
         "demo": DEMO,
         "export": EXPORT,
         "native": NATIVE,
+        "opponents": OPPONENTS,
         "dev": DEV,
         "all": sorted({*DEMO, *DEV}),
     },

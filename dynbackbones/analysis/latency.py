@@ -58,12 +58,20 @@ class Timing:
             "first_quartile_ms": 1e3 * first,
             "third_quartile_ms": 1e3 * third,
             "median_cpu_ms": self.cpu_seconds and 1e3 * statistics.median(self.cpu_seconds),
+            "cpu_ratio": self._cpu_ratio(reference),
             "repeats": len(self.seconds),
             "ratio": self.median / reference.median,
             "macs": self.macs,
             "mac_ratio": self.macs / reference.macs,
             "blocks": self.blocks,
         }
+
+    def _cpu_ratio(self, reference: Timing) -> float | None:
+        """Median over the rounds of the ratio of processor times, which waiting does not enter."""
+        if not (self.cpu_seconds and reference.cpu_seconds):
+            return None
+        pairs = zip(self.cpu_seconds, reference.cpu_seconds, strict=True)
+        return statistics.median(own / other for own, other in pairs)
 
 
 def measure(

@@ -83,7 +83,8 @@ def latency_table(timings: Sequence[Timing]) -> str:
     width = max(25, *(len(timing.candidate.backbone) + 1 for timing in timings))
     lines = [
         f"{'backbone':<{width}}{'execution':>10}{'rate':>6}{'median ms':>11}{'quartiles':>17}"
-        f"{'ratio':>7}{'CPU ms' if measured else '':>{9 * measured}}{'GMACs':>9}{'MAC ratio':>11}"
+        f"{'ratio':>7}{'CPU ms    ratio' if measured else '':>{18 * measured}}{'GMACs':>9}"
+        f"{'MAC ratio':>11}"
     ]
     for timing in timings:
         row = timing.to_dict(timings[0])
@@ -91,7 +92,7 @@ def latency_table(timings: Sequence[Timing]) -> str:
         form = ".2f" if row["median_ms"] < 100 else ".1f"
         quartiles = f"{row['first_quartile_ms']:{form}} - {row['third_quartile_ms']:{form}}"
         rate = "-" if row["rate"] is None else f"{row['rate']:.2f}"
-        cpu = f"{row['median_cpu_ms']:>9{form}}" if measured else ""
+        cpu = f"{row['median_cpu_ms']:>9{form}}{row['cpu_ratio']:>9.2f}" if measured else ""
         lines.append(
             f"{row['backbone']:<{width}}{row['execution'] or '-':>10}{rate:>6}"
             f"{row['median_ms']:>11{form}}{quartiles:>17}{row['ratio']:>7.2f}{cpu}"

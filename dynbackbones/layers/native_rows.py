@@ -44,13 +44,13 @@ def extension() -> ModuleType | None:
         flags = ["-O3", "-march=native", "-fopenmp"]
         with _ninja_in_path():
             built = load("dynbackbones_rows", [str(SOURCE)], extra_cflags=flags)
-        _check(built)
+        computed_types(built)
     except Exception as error:  # whatever a machine lacks
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         logging.getLogger("dynbackbones").warning(
             "selected pixels are computed without the C++ extension, which could not be built or "
             f"does not run here ({type(error).__name__}: {lines[0] if lines else ''}); it needs a "
-            "C++ compiler, ninja (pip install ninja) and AVX-512"
+            "C++ compiler, ninja (pip install ninja) and AVX2"
         )
         return None
     return built
@@ -68,15 +68,31 @@ def _ninja_in_path() -> Iterator[None]:
         os.environ["PATH"] = before
 
 
-def _check(built: ModuleType) -> None:
-    """Runs it once in each type: oneDNN refuses processors that it has no kernels for."""
-    for dtype in DTYPES:
-        source, index = torch.ones(1, 16, dtype=dtype), torch.zeros(1, 1, dtype=torch.long)
-        target = torch.zeros(1, 16, dtype=dtype)
-        weight = packed_weight(torch.ones(16, 16, dtype=dtype))
+@cache
+def computed_types(built: ModuleType) -> tuple[torch.dtype, ...]:
+    """The types that the extension computes on this processor, float32 among them.
+
+    Runs it once in each: oneDNN has no kernels in bfloat16 for processors without AVX-512.
+
+    Raises:
+        RuntimeError: it does not run in float32, or computes wrongly.
+    """
+    return tuple(dtype for dtype in DTYPES if _computes(built, dtype))
+
+
+def _computes(built: ModuleType, dtype: torch.dtype) -> bool:
+    source, index = torch.ones(1, 16, dtype=dtype), torch.zeros(1, 1, dtype=torch.long)
+    target = torch.zeros(1, 16, dtype=dtype)
+    weight = packed_weight(torch.ones(16, 16, dtype=dtype))
+    try:
         built.rows(source, index, [weight], [torch.zeros(16)], [16], target, None, 0, True)
-        if not (target == 16).all():
-            raise RuntimeError(f"it computes wrongly in {dtype}")
+    except RuntimeError:
+        if dtype == torch.float32:
+            raise
+        return False
+    if not (target == 16).all():
+        raise RuntimeError(f"it computes wrongly in {dtype}")
+    return True
 
 
 def packed_weight(weight: Tensor) -> Tensor:
@@ -155,10 +171,15 @@ class NativeRows:
         return {**self.__dict__, "_steps": {}}
 
     def fits(self, x: Tensor) -> bool:
-        """Whether the extension computes this input: on a CPU, in its types, without gradients."""
+        """Whether the extension computes this input: on a CPU, in its types, without gradients.
+
+        Others are computed by PyTorch's operators.
+        """
         plain = not (torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_traced())
-        fits = x.device.type == "cpu" and x.dtype in DTYPES and can_compute(self._block)
-        return plain and fits and extension() is not None
+        if not plain or x.device.type != "cpu" or not can_compute(self._block):
+            return False
+        built = extension()
+        return built is not None and x.dtype in computed_types(built)
 
     def add(
         self, flat: Tensor, out: Tensor, pixels: SelectedPixels, *, relu: bool

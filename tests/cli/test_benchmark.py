@@ -12,7 +12,7 @@ import torch
 
 import dynbackbones
 from dynbackbones.cli import benchmark
-from dynbackbones.cli.benchmark import opponents, options
+from dynbackbones.cli.benchmark import networks, opponents, options
 from dynbackbones.errors import UserError
 from tests.messages import names, naming
 
@@ -163,6 +163,9 @@ def test_benchmark_names_a_wrong_option(capsys, arguments, words):
             ("torchvision:resnet18", "--treatment packed"),
         ),
         ("--backbones sar_resnet18 --selection first", ("--selection", "first")),
+        ("--backbones sar_resnet18,alpha=0", ("--backbones sar_resnet18,alpha=0", "alpha", 0)),
+        ("--backbones sar_resnet18,alhpa=2", ("--backbones", "'alhpa'", "'alpha'")),
+        ("--backbones sar_resnet18,alpha", ("--backbones", "'alpha'", "NAME=VALUE")),
         ("--backbones sar_resnet18 --opponents compiled", ("--opponents", "sar_resnet18")),
     ],
 )
@@ -185,6 +188,8 @@ def test_opponents_run_beside_our_networks_in_processes_of_their_own(tmp_path):
     assert report["results"][0]["ratio"] == 1
     assert report["results"][0]["median_ms"] == min(row["median_ms"] for row in static)
     assert all(row["median_cpu_ms"] > 0 for row in rows.values())
+    assert report["results"][0]["cpu_ratio"] == 1
+    assert all(row["cpu_ratio"] > 0 for row in rows.values())
     assert "CPU ms" in result.stdout
 
 
@@ -203,10 +208,63 @@ def test_an_opponent_computes_what_the_network_does():
     with torch.inference_mode():
         wanted = list(net(images).values())
         for name, opponent in opponents.OPPONENTS.items():
-            if opponents.missing(name):
+            if opponents.missing(name) or not opponent.same_type:
                 continue
             found = opponent.prepare(net, images)()
             if not isinstance(found, list):
                 found = list(found.values()) if isinstance(found, dict) else found.to_tuple()
             for one, other in zip(found, wanted, strict=True):
                 torch.testing.assert_close(torch.as_tensor(one), other, atol=1e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime-int8", "openvino-int8"])
+def test_int8_is_near_what_the_network_computes_and_is_int8(name):
+    if missing := opponents.missing(name):
+        pytest.skip(f"{missing} is not installed")
+    torch.manual_seed(0)
+    net = dynbackbones.optimize_for_inference(
+        dynbackbones.build_backbone("resnet18").eval(), pack=False
+    )
+    images = torch.randn(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        wanted = list(net(images).values())
+        found = opponents.OPPONENTS[name].prepare(net, images)()
+    found = found if isinstance(found, list) else found.to_tuple()
+    errors = [
+        float((torch.as_tensor(one) - other).norm() / other.norm())
+        for one, other in zip(found, wanted, strict=True)
+    ]
+    assert 1e-4 < max(errors) < 0.2
+
+
+def test_ratios_are_to_no_int8_network(tmp_path):
+    pytest.importorskip("onnxruntime")
+    arguments = "--backbones resnet18 --opponents onnxruntime-int8 --size 64 64 --repeats 2"
+    arguments += " --warmup 1 --json"
+    result = run(*arguments.split(), str(tmp_path / "out.json"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    report = json.loads((tmp_path / "out.json").read_text())
+    first, second = report["results"]
+    assert (first["backbone"], second["backbone"]) == ("resnet18", "resnet18, onnxruntime-int8")
+    assert first["ratio"] == 1
+
+
+def test_options_stand_behind_a_name():
+    net = networks.build_named("sar_resnet18,layout=resnet,alpha=4,norm=GN")
+    assert net.layout == "resnet"
+    assert net.layer1.base[0].out_channels == 16
+    assert isinstance(net.layer1.get_submodule("0").bn1, torch.nn.GroupNorm)
+
+
+def test_whole_segmentors_are_timed(capsys):
+    pytest.importorskip("mmseg")
+    folder = ROOT / "configs/mmseg"
+    configs = sorted(map(str, folder.glob("*r18_pspnet_1xb4-3k_camvid-240x320.py")))
+    options = "--size 64 96 --repeats 1 --warmup 0 --execution auto --rates 0.3 --treatment packed"
+    benchmark.main(["--detectors", *configs, *options.split()])
+    found = capsys.readouterr().out
+    assert len(configs) == 2 and all(Path(config).stem in found for config in configs)
+    net = networks.build_whole(configs[0]).eval()
+    images = torch.rand(2, 3, 64, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(net(list(images)), net.model(images, mode="tensor"))

@@ -6,12 +6,12 @@ import pickle
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import dynbackbones
-from dynbackbones.layers import Bottleneck, SelectedPixels, native_rows, sparse_forward
-from dynbackbones.layers.native_rows import NativeRows, extension
+from dynbackbones.layers import Bottleneck, SelectedPixels, sparse_forward
+from dynbackbones.layers.native_rows import NativeRows, computed_types, extension
 from tests.layers.test_sparse import BLOCKS_AND_MASKS, perturb
 
 
@@ -24,6 +24,7 @@ from tests.layers.test_sparse import BLOCKS_AND_MASKS, perturb
 def test_it_equals_masked(
     block, images, height, width, groups, dilation, widens, final_relu, rate, dtype, in_place, seed
 ):
+    assume(dtype in computed_types(extension()))
     generator = torch.Generator().manual_seed(seed)
     module = block(
         32, 64 if widens else 32, groups=groups, dilation=dilation, final_relu=final_relu
@@ -110,4 +111,23 @@ def test_a_machine_that_cannot_build_it_is_told_and_computes_eagerly(monkeypatch
 def test_an_extension_that_computes_wrongly_is_not_taken(monkeypatch):
     wrong = type("Wrong", (), {"rows": staticmethod(lambda *args: None)})
     with pytest.raises(RuntimeError, match="wrongly"):
-        native_rows._check(wrong)
+        computed_types(wrong)
+
+
+class WithoutAVX512:
+    """As the extension is on processors with AVX2 alone."""
+
+    def rows(self, source, index, weights, biases, widths, target, place, offset, relu):
+        if source.dtype == torch.bfloat16:
+            raise RuntimeError("no kernel")
+        target.copy_(source @ weights[0] + biases[0])
+
+
+def test_types_without_kernels_run_eagerly(monkeypatch):
+    built = WithoutAVX512()
+    assert computed_types(built) == (torch.float32,)
+    monkeypatch.setattr("dynbackbones.layers.native_rows.extension", lambda: built)
+    rows = NativeRows(Bottleneck(32, 32).eval())
+    x = torch.rand(1, 32, 8, 8)
+    with torch.no_grad():
+        assert rows.fits(x) and not rows.fits(x.bfloat16())

@@ -65,7 +65,10 @@ def _here(nets, images, args: argparse.Namespace) -> list[Timing]:
 
 
 def _in_workers(nets, images, args: argparse.Namespace) -> list[Timing]:
-    """Each network and each opponent in a process of its own, the fastest static one first."""
+    """Each network and each opponent in a process of its own, the fastest static one first.
+
+    That is the fastest of those that compute in the same type.
+    """
     first = next(iter(nets))
     prepare = {
         name: partial(make_ready, name, net, images, **_choices(args))
@@ -73,7 +76,7 @@ def _in_workers(nets, images, args: argparse.Namespace) -> list[Timing]:
     }
     plain = networks.opponent_of(first, args)
     for name in args.opponents:
-        title = f"{first}, {name}"
+        title = _title(first, name)
         prepare[title] = partial(opponents.prepare_opponent, name, title, plain, images)
     timings, failures = compare_in_workers(
         prepare,
@@ -85,6 +88,17 @@ def _in_workers(nets, images, args: argparse.Namespace) -> list[Timing]:
         print(f"left out: {failure.name}: {failure.reason}")
     if not timings:
         raise UserError("nothing could be measured, see the lines above")
-    static = [timing for timing in timings if timing.candidate.rate is None]
+    context = {
+        _title(first, name) for name in args.opponents if not opponents.OPPONENTS[name].same_type
+    }
+    static = [
+        timing
+        for timing in timings
+        if timing.candidate.rate is None and timing.candidate.backbone not in context
+    ]
     strongest = min(static, key=lambda timing: timing.median)
     return [strongest, *(timing for timing in timings if timing is not strongest)]
+
+
+def _title(network: str, opponent: str) -> str:
+    return f"{network}, {opponent}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,7 @@ import dynbackbones
 from dynbackbones.analysis.candidates import backbone_of
 from dynbackbones.cli.arguments import check_backbone
 from dynbackbones.cli.benchmark.options import DTYPES
+from dynbackbones.cli.engines import check_installed
 from dynbackbones.errors import UserError
 
 
@@ -24,10 +27,7 @@ def build(args: argparse.Namespace) -> dict[str, nn.Module]:
             does not know this kind of choice.
     """
     if args.detectors:
-        from dynbackbones.integrations.torchvision.config import load_config
-        from dynbackbones.integrations.torchvision.detectors import build_detector
-
-        nets = {Path(file).stem: build_detector(load_config(file)) for file in args.detectors}
+        nets = {Path(file).stem: build_whole(file) for file in args.detectors}
     else:
         nets = {name: build_named(name) for name in args.backbones}
     for name, net in nets.items():
@@ -42,11 +42,45 @@ def build(args: argparse.Namespace) -> dict[str, nn.Module]:
     return nets
 
 
-def build_named(name: str) -> nn.Module:
-    """A network by its name.
+class Segmentor(nn.Module):
+    """A model of mmseg that takes a list of images, as detectors do.
+
+    Args:
+        model: an ``EncoderDecoder``.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: list[Tensor]) -> Tensor:
+        """The head's logits, which are not enlarged."""
+        batch = torch.stack(images)
+        return self.model(batch.contiguous(memory_format=torch.channels_last), mode="tensor")
+
+
+def build_whole(file: str) -> nn.Module:
+    """The detector of a YAML config or the segmentor of a Python config, with random weights.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the config is wrong, or what it needs is not installed.
+    """
+    if Path(file).suffix == ".py":
+        check_installed("openmmlab")
+        from dynbackbones.integrations.openmmlab import checks
+
+        return Segmentor(checks.build_model(checks.load_config(file)))
+    from dynbackbones.integrations.torchvision.config import load_config
+    from dynbackbones.integrations.torchvision.detectors import build_detector
+
+    return build_detector(load_config(file))
+
+
+def build_named(name: str) -> nn.Module:
+    """A network by its name, with the options behind it.
+
+    Raises:
+        UserError: there is none of that name, or an option is wrong.
     """
     library, _, model = name.rpartition(":")
     if library in ("torchvision", "timm"):
@@ -60,8 +94,23 @@ def build_named(name: str) -> nn.Module:
             return create(model)
         except (ValueError, RuntimeError) as error:
             raise UserError(f"--backbones: {library} has no model {model}") from error
+    name, *options = name.split(",")
     check_backbone("--backbones", name)
-    return dynbackbones.build_backbone(name)
+    try:
+        return dynbackbones.build_backbone(name, **dict(map(_option, options)))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--backbones {','.join([name, *options])}: {error}") from error
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """The name and the value of ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not (equals and name.isidentifier()):
+        raise ValueError(f"{text!r} is no option; write NAME=VALUE")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def treated(net: nn.Module, treatment: str) -> nn.Module:

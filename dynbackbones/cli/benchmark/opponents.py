@@ -12,8 +12,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,12 +32,15 @@ class Opponent(NamedTuple):
         needs: packages.
         dtypes: that it computes in.
         purpose: for the help.
+        same_type: whether it computes in the type that all do. Others are shown as context, and no
+            ratio is to them.
     """
 
     prepare: Callable[[nn.Module, Tensor], Run]
     needs: tuple[str, ...]
     dtypes: tuple[str, ...]
     purpose: str
+    same_type: bool = True
 
 
 class Features(nn.Module):
@@ -72,14 +76,73 @@ def onnxruntime(net: nn.Module, images: Tensor) -> Run:
     return lambda: opened.run(None, inputs)
 
 
+def onnxruntime_int8(net: nn.Module, images: Tensor) -> Run:
+    """ONNX Runtime with its post-training quantisation, a scale for each channel of weights."""
+    from onnxruntime.quantization import QuantType, quantize_static
+
+    from dynbackbones.export import to_onnx
+    from dynbackbones.export.running import session
+
+    inputs = {"images": images.contiguous().numpy()}
+    with TemporaryDirectory() as folder:
+        plain, file = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
+        to_onnx(net, plain)
+        quantize_static(
+            plain,
+            file,
+            Calibration(inputs),
+            per_channel=True,
+            # Sums of pairs of 8 by 8 bits overflow on processors without VNNI.
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
+        opened = session(file, torch.get_num_threads())
+    return lambda: opened.run(None, inputs)
+
+
+class Calibration:
+    """What ONNX Runtime asks for the inputs of a network that it quantises.
+
+    Args:
+        inputs: the only ones, since what a forward pass takes does not depend on the scales.
+    """
+
+    def __init__(self, inputs: dict[str, np.ndarray]) -> None:
+        self._left = [inputs]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The inputs of the next forward pass, once."""
+        return self._left.pop() if self._left else None
+
+
 def openvino(net: nn.Module, images: Tensor) -> Run:
     """OpenVINO, in the type of the images and in no other."""
+    return _compiled_by_openvino(_openvino_model(net, images), images)
+
+
+def openvino_int8(net: nn.Module, images: Tensor) -> Run:
+    """OpenVINO with NNCF's post-training quantisation; what stays is in the images' type."""
+    import nncf
+
+    data = nncf.Dataset([images.float().contiguous().numpy()])
+    model = nncf.quantize(_openvino_model(net, images), data, subset_size=1)
+    return _compiled_by_openvino(model, images)
+
+
+def _openvino_model(net: nn.Module, images: Tensor) -> Any:
     import openvino as ov
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing, which holds for one shape, as it should
         model = ov.convert_model(Features(net.float()), example_input=images.float())
     model.reshape(list(images.shape))
+    return model
+
+
+def _compiled_by_openvino(model: Any, images: Tensor) -> Run:
+    import openvino as ov
+
     hint = {torch.float32: "f32", torch.bfloat16: "bf16"}[images.dtype]
     config = {
         "INFERENCE_PRECISION_HINT": hint,
@@ -99,6 +162,20 @@ OPPONENTS = {
         onnxruntime, ("onnx", "onnxruntime"), ("float32",), "ONNX Runtime with an exported file"
     ),
     "openvino": Opponent(openvino, ("openvino",), ("float32", "bfloat16"), "OpenVINO"),
+    "onnxruntime-int8": Opponent(
+        onnxruntime_int8,
+        ("onnx", "onnxruntime"),
+        ("float32",),
+        "ONNX Runtime in int8, as context",
+        same_type=False,
+    ),
+    "openvino-int8": Opponent(
+        openvino_int8,
+        ("openvino", "nncf"),
+        ("float32", "bfloat16"),
+        "OpenVINO in int8, as context",
+        same_type=False,
+    ),
 }
 
 

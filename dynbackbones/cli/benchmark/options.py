@@ -52,15 +52,16 @@ def _add_networks(options: argparse._ArgumentGroup) -> None:
         nargs="+",
         default=["resnet50", "sar_resnet50"],
         metavar="NAME",
-        help="what to compare, of this package or torchvision:NAME or timm:NAME; the first is the "
-        "reference of all ratios",
+        help="what to compare, of this package or torchvision:NAME or timm:NAME, options behind "
+        "those of this package, as sar_resnet50,layout=resnet,alpha=4; the first is the reference "
+        "of all ratios",
     )
     options.add_argument(
         "--detectors",
         nargs="+",
         metavar="CONFIG",
-        help="in place of --backbones: whole detectors of the torchvision engine, with random "
-        "weights; MACs are those of their backbones",
+        help="in place of --backbones: whole detectors of the torchvision engine (YAML) and "
+        "segmentors of mmseg (Python), with random weights; MACs are those of their backbones",
     )
     options.add_argument(
         "--calibrate",
@@ -90,7 +91,7 @@ def _add_networks(options: argparse._ArgumentGroup) -> None:
         help="what else could run the first of --backbones, a static one: "
         + "; ".join(f"{name}, {one.purpose}" for name, one in OPPONENTS.items())
         + ". Each network then runs in a process of its own, pinned to cores, asked in turn, and "
-        "ratios are to the fastest static one",
+        "ratios are to the fastest static one that computes in --dtype",
     )
 
 
