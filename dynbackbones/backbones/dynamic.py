@@ -28,8 +28,8 @@ class DynamicBackbone(Selects, Scheduled, Backbone):
         execution: ``"auto"``, ``"sparse"`` (really skipping) or ``"masked"`` (computing densely
             and multiplying); what holds in training mode is each network's to say.
         guidance: what training may tell it of where details matter: ``"none"``, ``"objects"``
-            (boxes), ``"borders"`` (between classes) or ``"classes"`` (boxes or pixels of some); see
-            `set_guidance`.
+            (boxes), ``"borders"`` (between classes) or ``"classes"`` (boxes or pixels of some), see
+            `set_guidance`; or ``"gain"``, what it measures itself.
         guidance_classes: those, as targets number them.
         lr_factors: by the names of `own_parameters`, the factors of the learning rate that hold
             unless a config says otherwise.
@@ -132,7 +132,7 @@ class DynamicBackbone(Selects, Scheduled, Backbone):
         """Tells this thread's next training pass where details matter; it forgets that again.
 
         Passes that leave no auxiliary losses (`no_auxiliary`, evaluation) leave it for the next.
-        Networks whose `guidance` is ``"none"`` do not look at it.
+        Networks whose `guidance` is ``"none"`` or ``"gain"`` do not look at it.
 
         Args:
             boxes: for each image (n, 4), x1, y1, x2, y2 in pixels of the images that the backbone
@@ -162,7 +162,7 @@ class DynamicBackbone(Selects, Scheduled, Backbone):
             return None
         last = self._traces.mine
         guidance, last.guidance = last.guidance, None
-        if guidance is None or self.guidance == "none":
+        if guidance is None or self.guidance in ("none", "gain"):
             return None
         if len(guidance) != len(images):
             raise ValueError(f"guidance is for {len(guidance)} images, the batch has {len(images)}")

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KINDS = ("none", "objects", "borders", "classes")
-"""What may guide: nothing, boxes of objects, borders between classes, what is of some classes."""
+KINDS = ("none", "objects", "borders", "classes", "gain")
+"""What may guide: nothing, boxes of objects, borders between classes, what is of some classes, and
+what refining takes off the task's loss."""
 
 
 @dataclass(frozen=True)

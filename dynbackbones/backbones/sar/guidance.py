@@ -2,11 +2,9 @@
 
 from torch import Tensor
 
+from dynbackbones.backbones.sar.gain import MARGIN
 from dynbackbones.backbones.sar.loss import global_mean
 from dynbackbones.layers.regions import RegionGrid
-
-MARGIN = 1.0
-"""Logit difference at which the guide leaves a cell alone."""
 
 
 def guidance_loss(logits: Tensor, importance: Tensor, grid: RegionGrid) -> Tensor:

@@ -13,6 +13,7 @@ from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.guidance import Guidance
 from dynbackbones.backbones.resnet import feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
+from dynbackbones.backbones.sar.gain import EVERY, is_measured
 from dynbackbones.backbones.sar.guidance import guidance_loss
 from dynbackbones.backbones.sar.loss import activation_rate_loss, rates_of
 from dynbackbones.backbones.sar.options import SAROptions, check_cells
@@ -218,8 +219,9 @@ class SARBackbone(DynamicBackbone):
         guidance = self._take_guidance(images)
         x = run_stem(self, images)
         features, outputs = {}, {}
+        share = self._measured_share()
         for name, stage in self.stages().items():
-            outputs[name] = output = self._run_stage(name, stage, x, batch.sizes)
+            outputs[name] = output = self._run_stage(name, stage, x, batch.sizes, share)
             if name in self.feature_info:
                 features[name] = output.fused
             x = output.out
@@ -235,8 +237,19 @@ class SARBackbone(DynamicBackbone):
                 self._track(outputs)
         return features
 
+    def _measured_share(self) -> float | None:
+        """The share that selectors are to learn in this pass from the gains of refining."""
+        if self.guidance != "gain" or not self.training or not self.records_auxiliary:
+            return None
+        return self.scheduled_target_rate if is_measured() else None
+
     def _run_stage(
-        self, name: str, stage: SARStage, x: Tensor, sizes: list[tuple[int, int]] | None
+        self,
+        name: str,
+        stage: SARStage,
+        x: Tensor,
+        sizes: list[tuple[int, int]] | None,
+        measured_share: float | None,
     ) -> StageOutput:
         valid = None
         if sizes is not None:
@@ -249,6 +262,7 @@ class SARBackbone(DynamicBackbone):
             override=override,
             temperature=self.scheduled_temperature,
             execution=self.execution,
+            measured_share=measured_share,
         )
 
     def _losses(
@@ -269,6 +283,10 @@ class SARBackbone(DynamicBackbone):
                 for output, cells in zip(trained.values(), matters, strict=True)
             ]
             losses["loss_guidance"] = self.guidance_weight * torch.stack(guided).mean()
+        gains = [output.gain_loss for output in trained.values() if output.gain_loss is not None]
+        if gains:
+            # Only some passes measure: each counts for those that do not.
+            losses["loss_guidance"] = self.guidance_weight * EVERY * torch.stack(gains).mean()
         return losses
 
     def _track(self, outputs: dict[str, StageOutput]) -> None:

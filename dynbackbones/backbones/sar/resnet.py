@@ -87,8 +87,10 @@ class SARResNet(SARBackbone):
         track_target: move the selectors' thresholds in training, so that the rate in evaluation
             meets the target too; otherwise it is what comes out (see `calibrate`).
         guidance: what training may tell the selectors of where details matter, by `set_guidance`,
-            which the adapters call: ``"none"`` (the paper's training), ``"objects"`` (boxes) or
+            which the adapters call: ``"none"`` (the paper's training), ``"objects"`` (boxes),
             ``"borders"`` (between classes) or ``"classes"`` (boxes, or pixels, of some classes).
+            ``"gain"`` needs nobody who tells: one training pass in four refines everything, and
+            selectors learn where that lowered the loss most (`sar.gain`).
         guidance_classes: labels of these, as the targets number them.
         guidance_weight: of the loss that draws them there.
         selector_margin: how much a selector prefers "refine" at the start, as a difference of

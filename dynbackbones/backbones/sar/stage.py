@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor, nn
 
+from dynbackbones.backbones.sar.gain import measured_masks
 from dynbackbones.kernels.blocks import add_residual_, can_run
 from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.norm import has_affine_form
@@ -50,6 +51,7 @@ class StageOutput(NamedTuple):
         choice: of the selectors, which an override leaves aside.
         overridden: whether one did.
         grid: the region grid.
+        gain_loss: that of `measured_masks`, where gains were measured.
     """
 
     fused: Tensor
@@ -58,6 +60,7 @@ class StageOutput(NamedTuple):
     choice: Choice
     overridden: bool
     grid: RegionGrid
+    gain_loss: Tensor | None = None
 
     # Methods, since compilers of older torch know no properties of named tuples.
     def finite(self) -> Tensor:
@@ -167,6 +170,7 @@ class SARStage(nn.Module):
         override: Callable[[int, int, RegionGrid], Tensor] | None = None,
         temperature: float = 1.0,
         execution: str = "auto",
+        measured_share: float | None = None,
     ) -> StageOutput:
         """Runs the stage.
 
@@ -177,6 +181,8 @@ class SARStage(nn.Module):
                 the selectors' decisions.
             temperature: of the Gumbel-softmax in training.
             execution: see `DynamicBackbone`.
+            measured_share: everything is refined, and selectors learn in the backward pass which
+                share of the cells it paid for most; in training, without an override.
         """
         x = self._enter(x)
         grid = self.grid(x.shape[-2:], valid_sizes, x.device)
@@ -193,9 +199,13 @@ class SARStage(nn.Module):
                 # Selectors without any gradient would stop DDP.
                 base = base + 0 * masks.sum()
             masks = override(len(self.selectors), self.groups, grid)
+        gain_loss = None
+        if measured_share is not None and choice.sampled is not None and override is None:
+            masks, gain_loss = measured_masks(choice.logits, grid, measured_share)
         fused = self.fusion(base, self._refine(x, masks, grid, execution), grid)
         out = self._leave(fused)
-        return StageOutput(fused, out, masks.detach().bool(), choice, override is not None, grid)
+        chosen = masks.detach().bool()
+        return StageOutput(fused, out, chosen, choice, override is not None, grid, gain_loss)
 
     def _decide(self, base_outputs: list[Tensor], grid: RegionGrid, temperature: float) -> Choice:
         if not self.selectors:
