@@ -16,6 +16,7 @@ from dynbackbones.backbones.resnet import WIDTH_PER_GROUP, block_maker, check_ch
 from dynbackbones.backbones.sar.fusion import BRANCHES
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.options import SAROptions
+from dynbackbones.backbones.sar.paper_stage import add_paper_stages
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.signature import takes
 from dynbackbones.layers.norm import NormLayer, norm_layer
@@ -84,7 +85,8 @@ class SARCifarResNet(SARBackbone):
         kind = Bottleneck if depth == BOTTLENECKS else BasicBlock
         channels = layout.channels(width)
         add_cifar_stem(self, in_channels, make_norm, layout.stem_channels)
-        self._add_stages(
+        add_paper_stages(
+            self,
             block_maker(kind, cardinality, width_per_group),
             layout.stem_channels,
             channels,

@@ -60,6 +60,15 @@ class SARDecisions(Decisions):
         """Borders of a stage's rows and columns of cells, in input pixels of the batch."""
         return self.stages[name].row_edges, self.stages[name].col_edges
 
+    def refined_pixels(self) -> Tensor:
+        """(N, blocks) float64 on the host: pixels that each block refined, in all groups."""
+        pixels = [
+            (stage.masks * stage.areas[:, None, None]).sum(dim=(2, 3, 4))
+            for stage in self.stages.values()
+        ]
+        # One transfer from the device for all stages.
+        return torch.cat(pixels, dim=1).cpu().double()
+
     def figures(self) -> dict[str, Figure]:
         figures = super().figures()
         kinds = {"activation_rate": False} | ({"argmax_rate": True} if self.sampled else {})

@@ -50,8 +50,9 @@ class _MeasuredMasks(torch.autograd.Function):
         wanted = gain_signs(-mask_gradient, valid, ctx.share)
         short = (logits * wanted < MARGIN) & valid
         cells = valid.sum().clamp(min=1) * logits.shape[1] * logits.shape[2]
-        # The gradient of the mean hinge. That of the loss carries weights and scales on.
-        return -wanted * short * (loss_gradient / cells), None, None
+        # The gradient of the mean hinge; that of the loss carries weights and scales on. Each pass
+        # that measures counts for those that do not.
+        return -wanted * short * (EVERY * loss_gradient / cells), None, None
 
 
 def gain_signs(gains: Tensor, valid: Tensor, share: float) -> Tensor:

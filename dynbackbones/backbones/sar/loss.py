@@ -1,9 +1,12 @@
 """Activation-rate losses."""
 
+from collections.abc import Iterable
+
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from dynbackbones.backbones.sar.stage import StageOutput
+from dynbackbones.backbones.sar.stage_output import StageOutput
 from dynbackbones.layers.regions import activation_rates
 
 
@@ -37,6 +40,21 @@ def rates_of(output: StageOutput, kind: str = "sampled", by_group: bool = False)
     if by_group:
         masks = masks.flatten(1, 2).unsqueeze(2)
     return activation_rates(masks, output.grid.valid).transpose(0, 1)
+
+
+def stages_rate_loss(
+    outputs: Iterable[StageOutput], target_rate: float, kind: str, reduction: str
+) -> Tensor:
+    """The `activation_rate_loss` of all blocks of stages in training.
+
+    Args:
+        outputs: of the stages.
+        target_rate: t, in [0, 1].
+        kind: of the rates; see `rates_of`.
+        reduction: ``"batch"``, ``"group"`` or ``"sample"``.
+    """
+    rates = [rates_of(output, kind, reduction == "group") for output in outputs]
+    return activation_rate_loss(torch.cat(rates), target_rate, reduction)
 
 
 def activation_rate_loss(rates: Tensor, target_rate: float, reduction: str = "batch") -> Tensor:

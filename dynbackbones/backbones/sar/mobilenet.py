@@ -12,9 +12,9 @@ from dynbackbones.backbones.mobilenet import (
     rows_of_blocks,
 )
 from dynbackbones.backbones.resnet import OUTPUT_STRIDES, check_choice
-from dynbackbones.backbones.sar.network import SARBackbone, named_in_errors
+from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.options import SAROptions, check_cells
-from dynbackbones.backbones.sar.paper_stage import PaperStage
+from dynbackbones.backbones.sar.paper_stage import PaperStage, named_in_errors
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.sar.stage import SARStage
 from dynbackbones.backbones.signature import takes

@@ -1,7 +1,6 @@
 """What SAR networks have in common: schedules, decisions, losses and costs of their stages."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -13,21 +12,20 @@ from dynbackbones.backbones.dynamic import DynamicBackbone
 from dynbackbones.backbones.guidance import Guidance
 from dynbackbones.backbones.resnet import feature_size, init_weights
 from dynbackbones.backbones.sar.decisions import SARDecisions
-from dynbackbones.backbones.sar.gain import EVERY, is_measured
+from dynbackbones.backbones.sar.gain import is_measured
 from dynbackbones.backbones.sar.guidance import guidance_loss
-from dynbackbones.backbones.sar.loss import activation_rate_loss, rates_of
-from dynbackbones.backbones.sar.options import SAROptions, check_cells
-from dynbackbones.backbones.sar.paper_stage import PaperStage
+from dynbackbones.backbones.sar.loss import stages_rate_loss
+from dynbackbones.backbones.sar.options import SAROptions
 from dynbackbones.backbones.sar.schedules import (
     TARGET_WORDS,
     scheduled_target,
     scheduled_temperature,
 )
 from dynbackbones.backbones.sar.selection import RegionSelection
-from dynbackbones.backbones.sar.stage import SARStage, StageOutput
+from dynbackbones.backbones.sar.stage import SARStage
+from dynbackbones.backbones.sar.stage_output import StageOutput
 from dynbackbones.backbones.sar.tracking import follow_target
-from dynbackbones.layers.norm import NormLayer
-from dynbackbones.layers.residual import BlockMaker, ResidualBlock, chain_macs
+from dynbackbones.layers.residual import ResidualBlock, chain_macs
 from dynbackbones.layers.stem import run_stem, stem_macs
 
 
@@ -69,62 +67,6 @@ class SARBackbone(DynamicBackbone):
         self.guidance_classes = tuple(options.guidance_classes)
         self.guidance_weight = options.guidance_weight
         self._static_macs: dict[tuple[int, int], float] = {}
-
-    def _add_stages(
-        self,
-        block: BlockMaker,
-        in_channels: int,
-        channels: Sequence[int],
-        counts: Sequence[int],
-        options: SAROptions,
-        norm: NormLayer,
-        *,
-        first_beta: float,
-        dilates: bool = False,
-        branches: str = "both",
-    ) -> None:
-        """Adds ``layer1`` to ``layer3``.
-
-        Args:
-            block: of all branches.
-            in_channels: of the first stage.
-            channels, counts: C and n of each stage.
-            options: of the network.
-            norm: constructor of the norm layers.
-            first_beta: beta of the first stage.
-            dilates: the third stage keeps the second's resolution.
-            branches: see `PaperStage`.
-
-        Raises:
-            ValueError: the channels of a stage are not divisible as the options ask for.
-        """
-        check_cells(options, 3)
-        for index in range(3):
-            dilated = dilates and index == 2
-            cells = options.cell_size[index] * (2 if dilated else 1)
-            with named_in_errors(f"stage {index + 1} (res{index + 2})"):
-                stage = PaperStage(
-                    block,
-                    in_channels,
-                    channels[index],
-                    counts[index],
-                    groups=options.groups,
-                    base=options.base,
-                    base_scale=options.base_scale if index < 2 else 2,
-                    alpha=options.alpha,
-                    beta=options.beta if index else first_beta,
-                    cell_size=cells if options.grid_size is None else None,
-                    grid_size=options.grid_size,
-                    transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
-                    pooled_transition=index < 2,
-                    dilation=2 if dilated else 1,
-                    regions_per=options.regions_per,
-                    selector_margin=options.selector_margin,
-                    norm=norm,
-                    branches=branches,
-                )
-            self.add_module(f"layer{index + 1}", stage)
-            in_channels = channels[index]
 
     def _init_weights(self, shortcut_blocks: type[ResidualBlock]) -> None:
         """Initialises all layers.
@@ -272,21 +214,16 @@ class SARBackbone(DynamicBackbone):
         if not trained:
             return {}
         target = self.scheduled_target_rate
-        by_group = self.loss_reduction == "group"
-        rates = [rates_of(output, self.loss_rate, by_group) for output in trained.values()]
-        loss = activation_rate_loss(torch.cat(rates), target, self.loss_reduction)
+        loss = stages_rate_loss(trained.values(), target, self.loss_rate, self.loss_reduction)
         losses = {"loss_activation_rate": self.loss_weight * loss}
+        guided = []
         if guidance is not None and self.guidance_weight:
-            matters = [guidance.importance(*self._edges(n, out)) for n, out in trained.items()]
-            guided = [
-                guidance_loss(output.choice.logits, cells, output.grid)
-                for output, cells in zip(trained.values(), matters, strict=True)
-            ]
+            for name, out in trained.items():
+                matters = guidance.importance(*self._edges(name, out))
+                guided.append(guidance_loss(out.choice.logits, matters, out.grid))
+        guided += [out.gain_loss for out in trained.values() if out.gain_loss is not None]
+        if guided:
             losses["loss_guidance"] = self.guidance_weight * torch.stack(guided).mean()
-        gains = [output.gain_loss for output in trained.values() if output.gain_loss is not None]
-        if gains:
-            # Only some passes measure: each counts for those that do not.
-            losses["loss_guidance"] = self.guidance_weight * EVERY * torch.stack(gains).mean()
         return losses
 
     def _track(self, outputs: dict[str, StageOutput]) -> None:
@@ -323,14 +260,8 @@ class SARBackbone(DynamicBackbone):
         return torch.tensor(static, dtype=torch.float64)
 
     def _count_macs(self, decisions: SARDecisions) -> Tensor:
-        pixels = [
-            (stage.masks * stage.areas[:, None, None]).sum(dim=(2, 3, 4))
-            for stage in decisions.stages.values()
-        ]
         costs = [self.stages()[name].macs_per_refined_pixel() for name in decisions.stages]
-        # One transfer from the device for all stages.
-        refined = torch.cat(pixels, dim=1).cpu().double() @ torch.cat(costs)
-        return self._count_base(decisions) + refined
+        return self._count_base(decisions) + decisions.refined_pixels() @ torch.cat(costs)
 
     def _count_static(self, size: tuple[int, int]) -> float:
         return self.macs(*size, share=0)
@@ -351,15 +282,6 @@ class SARBackbone(DynamicBackbone):
             stride *= stage.last_stride
         size = feature_size((height, width), stride)
         return total + chain_macs(self._stages_behind(), *size)
-
-
-@contextmanager
-def named_in_errors(place: str) -> Iterator[None]:
-    """Values that are refused inside are said to be those of this place."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{place}: {error}") from None
 
 
 def _made_on(device: torch.device, sizes: Sequence[tuple[int, int]]) -> Tensor:

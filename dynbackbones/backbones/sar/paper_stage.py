@@ -1,10 +1,12 @@
-"""A stage as the paper lays it out: both branches on its input, a transition behind them."""
+"""Stages as the paper lays them out: both branches on the input, a transition behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from dynbackbones.backbones.sar.fusion import BaseAlone, Fusion, RefinementAlone
+from dynbackbones.backbones.sar.options import SAROptions, check_cells
 from dynbackbones.backbones.sar.stage import SARStage, Size
 from dynbackbones.layers.norm import NormLayer
 from dynbackbones.layers.pooling import PaddedAvgPool2d
@@ -130,3 +132,70 @@ class PaperStage(SARStage):
 
     def static_macs(self, size: Size, input_size: Size) -> int:
         return super().static_macs(size, input_size) + self.transition.macs(*size)
+
+
+def add_paper_stages(
+    net: nn.Module,
+    block: BlockMaker,
+    in_channels: int,
+    channels: Sequence[int],
+    counts: Sequence[int],
+    options: SAROptions,
+    norm: NormLayer,
+    *,
+    first_beta: float,
+    dilates: bool = False,
+    branches: str = "both",
+) -> None:
+    """Adds ``layer1`` to ``layer3`` to a network.
+
+    Args:
+        net: that gets them.
+        block: of all branches.
+        in_channels: of the first stage.
+        channels, counts: C and n of each stage.
+        options: of the network.
+        norm: constructor of the norm layers.
+        first_beta: beta of the first stage.
+        dilates: the third stage keeps the second's resolution.
+        branches: see `PaperStage`.
+
+    Raises:
+        ValueError: the channels of a stage are not divisible as the options ask for.
+    """
+    check_cells(options, 3)
+    for index in range(3):
+        dilated = dilates and index == 2
+        cells = options.cell_size[index] * (2 if dilated else 1)
+        with named_in_errors(f"stage {index + 1} (res{index + 2})"):
+            stage = PaperStage(
+                block,
+                in_channels,
+                channels[index],
+                counts[index],
+                groups=options.groups,
+                base=options.base,
+                base_scale=options.base_scale if index < 2 else 2,
+                alpha=options.alpha,
+                beta=options.beta if index else first_beta,
+                cell_size=cells if options.grid_size is None else None,
+                grid_size=options.grid_size,
+                transition_stride=2 if index == 0 or (index == 1 and not dilates) else 1,
+                pooled_transition=index < 2,
+                dilation=2 if dilated else 1,
+                regions_per=options.regions_per,
+                selector_margin=options.selector_margin,
+                norm=norm,
+                branches=branches,
+            )
+        net.add_module(f"layer{index + 1}", stage)
+        in_channels = channels[index]
+
+
+@contextmanager
+def named_in_errors(place: str) -> Iterator[None]:
+    """Values that are refused inside are said to be those of this place."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{place}: {error}") from None

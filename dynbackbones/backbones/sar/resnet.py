@@ -21,6 +21,7 @@ from dynbackbones.backbones.resnet import (
 )
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.backbones.sar.options import SAROptions, check_cells, with_defaults
+from dynbackbones.backbones.sar.paper_stage import add_paper_stages
 from dynbackbones.backbones.sar.resnet_stage import ResNetStage
 from dynbackbones.backbones.sar.selection import RegionSelection
 from dynbackbones.backbones.signature import takes
@@ -88,9 +89,8 @@ class SARResNet(SARBackbone):
             meets the target too; otherwise it is what comes out (see `calibrate`).
         guidance: what training may tell the selectors of where details matter, by `set_guidance`,
             which the adapters call: ``"none"`` (the paper's training), ``"objects"`` (boxes),
-            ``"borders"`` (between classes) or ``"classes"`` (boxes, or pixels, of some classes).
-            ``"gain"`` needs nobody who tells: one training pass in four refines everything, and
-            selectors learn where that lowered the loss most (`sar.gain`).
+            ``"borders"`` (between classes), ``"classes"`` (boxes, or pixels, of some), or
+            ``"gain"``: one pass in four refines all, and shows where that lowered the loss most.
         guidance_classes: labels of these, as the targets number them.
         guidance_weight: of the loss that draws them there.
         selector_margin: how much a selector prefers "refine" at the start, as a difference of
@@ -191,7 +191,8 @@ class SARResNet(SARBackbone):
     ) -> None:
         """Adds the paper's stages."""
         channels = [64 * 2**index * expansion for index in range(3)]
-        self._add_stages(
+        add_paper_stages(
+            self,
             block,
             IMAGENET_STEM_CHANNELS,
             channels,

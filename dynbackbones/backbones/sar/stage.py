@@ -2,12 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from dynbackbones.backbones.sar.gain import measured_masks
+from dynbackbones.backbones.sar.stage_output import Choice, StageOutput
 from dynbackbones.kernels.blocks import add_residual_, can_run
 from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.norm import has_affine_form
@@ -24,53 +25,6 @@ SPARSE_PIXELS = 10_000
 
 Size = tuple[int, int]
 T = TypeVar("T")
-
-
-class Choice(NamedTuple):
-    """What the selectors of a stage chose.
-
-    Attributes:
-        logits: (N, B, G, R, S) "select" minus "skip", with their gradient, for each of B blocks, or
-            for all of them where B is 1.
-        argmax: (N, B, G, R, S) bool, what is chosen in evaluation, inside the images.
-        sampled: (N, B, G, R, S) of 0 and 1 with gradient, in training; else None.
-    """
-
-    logits: Tensor
-    argmax: Tensor
-    sampled: Tensor | None
-
-
-class StageOutput(NamedTuple):
-    """What a SAR stage returns.
-
-    Attributes:
-        fused: (N, C, H, W), the fusion of both branches.
-        out: what goes into the next stage.
-        masks: (N, B, G, R, S) bool, the regions refined.
-        choice: of the selectors, which an override leaves aside.
-        overridden: whether one did.
-        grid: the region grid.
-        gain_loss: that of `measured_masks`, where gains were measured.
-    """
-
-    fused: Tensor
-    out: Tensor
-    masks: Tensor
-    choice: Choice
-    overridden: bool
-    grid: RegionGrid
-    gain_loss: Tensor | None = None
-
-    # Methods, since compilers of older torch know no properties of named tuples.
-    def finite(self) -> Tensor:
-        """(N,) bool, whether all logits inside an image are finite."""
-        finite = self.choice.logits.detach().isfinite() | ~self.grid.valid[:, None, None]
-        return finite.flatten(1).all(dim=1)
-
-    def trained(self) -> bool:
-        """Whether the masks were sampled, so that losses can move them."""
-        return self.choice.sampled is not None and not self.overridden
 
 
 class SARStage(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dynbackbones.backbones.sar.loss import global_mean
-from dynbackbones.backbones.sar.stage import StageOutput
+from dynbackbones.backbones.sar.stage_output import StageOutput
 from dynbackbones.layers.regions import activation_rates
 
 STEP = 0.2
