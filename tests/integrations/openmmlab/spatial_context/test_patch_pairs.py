@@ -1,3 +1,4 @@
+import json
 import random
 
 import cv2
@@ -10,8 +11,8 @@ pytest.importorskip("mmpretrain")
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset
 from dynbackbones.integrations.openmmlab.datasets.image_folders import CorruptImageError
-from dynbackbones.integrations.openmmlab.spatial_context import PatchPairs
-from tests.messages import naming
+from dynbackbones.integrations.openmmlab.spatial_context import PatchPairs, patch_pairs
+from tests.messages import names, naming
 
 
 def pairs(images, **options):
@@ -67,6 +68,17 @@ def test_images_without_a_pair_are_left_out(images, boxes):
     assert len(data) == 5
     with pytest.raises(UserError, match=naming("boxes.json", "min_size=100", "max_iou=0.2")):
         pairs(images, proposals=str(boxes), min_size=100)
+
+
+def test_what_is_left_out_is_counted(images, tmp_path, monkeypatch):
+    lines = []
+    monkeypatch.setattr(patch_pairs, "print_log", lambda text, logger: lines.append(text))
+    overlapping = [[0, 0, 40, 40], [2, 2, 40, 40], [60, 40, 40, 40]]
+    entries = [{"file_name": f"{n}.jpg", "bbox": box} for n in range(2) for box in overlapping]
+    path = tmp_path / "three.json"
+    path.write_text(json.dumps(entries))
+    pairs(images, proposals=str(path))
+    assert len(lines) == 1 and names(lines[0], "2 of 6 images", "2 of 6 pairs", "0.2")
 
 
 def test_pairs_overlap_no_more_than_allowed(images):
