@@ -116,7 +116,7 @@ def paths_of(part: str, name: str) -> list[str]:
     if part == ON_TOP:
         return sorted(str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("test_*.py"))
     if part == "missing packages":
-        return ["tests/cli/test_missing_packages.py", "-k", name]
+        return ["tests/cli/test_missing_packages.py", "-k", f"[{name}]"]
     if part == "integrations":
         return sorted(str(p.relative_to(ROOT)) for p in (ROOT / "tests/integrations").glob("*.py"))
     return [f"tests/{part}"]

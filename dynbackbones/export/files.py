@@ -154,11 +154,19 @@ def check_output(path: Path, overwrite: bool) -> None:
     """
     if path.suffix != ".onnx":
         raise UserError(f"output {path}: the file's name must end in .onnx")
-    if not path.parent.is_dir():
+    try:
+        above, folder, exists = path.parent.is_dir(), path.is_dir(), path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise UserError(f"output {path}: {error.strerror}; name another file") from error
+    if not above:
         raise UserError(f"output {path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
+    if folder:
         raise UserError(f"output {path} is a folder; name a file in it")
-    if path.exists() and not overwrite:
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(
+            f"output {path}: {path.parent} may not be written; name another folder, or allow it"
+        )
+    if exists and not overwrite:
         raise UserError(f"output {path} exists; name another file, or overwrite it")
 
 

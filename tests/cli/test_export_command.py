@@ -105,6 +105,8 @@ def test_a_segmentor_and_its_backbone(tmp_path):
         (["--backbone", "resnet18", "MODEL.X", "1"], ["MODEL.X 1", "--config-file"]),
         (["--config-file", CONFIGS / SEGMENTOR], [SEGMENTOR, "--weights"]),
         (["--backbone", "resnet18", "--overwrite", "-o", "net.pt"], ["net.pt", ".onnx"]),
+        (["--backbone", "resnet18", "-o", 300 * "x" + ".onnx"], [300 * "x" + ".onnx", "long"]),
+        (["--backbone", "resnet18", "-o", "new/net.onnx"], ["new/net.onnx", "make it"]),
     ],
 )
 def test_what_cannot_be_is_refused(words, named, tmp_path, monkeypatch):
@@ -115,6 +117,12 @@ def test_what_cannot_be_is_refused(words, named, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=naming(*named)):
         call(*output, *words)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_that_may_not_be_written_is_refused_first(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(UserError, match=naming(tmp_path / "net.onnx", tmp_path, "may not")):
+        call("--backbone", "resnet18", "--weights", "w.pth", "-o", tmp_path / "net.onnx")
 
 
 def test_an_unknown_format_is_refused(capsys):
