@@ -71,10 +71,7 @@ def to_onnx(net: Backbone, path: str | os.PathLike, *, overwrite: bool = False) 
         UserError: the network cannot be exported, or the file may not be written.
         RuntimeError: ONNX Runtime computes something else, which is a defect.
     """
-    path = Path(path)
-    check_output(path, overwrite)
-    net = prepared(net)
-    graph = Graph()
+    path, net, graph = begun(path, overwrite, net)
     exported = _whole_backbone(net, graph)
 
     def compare(file: InferenceSession) -> float:
@@ -129,6 +126,28 @@ def _report(
         for values in (inputs, file.get_outputs())
     )
     return ExportReport(path, *shapes, execution, difference)
+
+
+def begun(
+    path: str | os.PathLike,
+    overwrite: bool,
+    model: Model,
+    check: Callable[[Model], None] = lambda model: None,
+) -> tuple[Path, Model, Graph]:
+    """The path of a file that may be written, what of a model goes into it, and an empty graph.
+
+    Args:
+        path, overwrite: see `check_output`.
+        model: see `prepared`, and stays as it is.
+        check: refuses models that cannot be exported.
+
+    Raises:
+        UserError: the file may not be written, or the model cannot be exported.
+    """
+    path = Path(path)
+    check_output(path, overwrite)
+    check(model)
+    return path, prepared(model), Graph()
 
 
 def prepared(model: Model) -> Model:

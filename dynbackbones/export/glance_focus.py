@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from onnxruntime import InferenceSession
@@ -16,9 +15,8 @@ from dynbackbones.classifiers.glance_focus.decisions import FocusChoices
 from dynbackbones.classifiers.glance_focus.exits import no_exits
 from dynbackbones.errors import UserError
 from dynbackbones.export import running
-from dynbackbones.export.files import ExportReport, check_output, prepared, write_checked
+from dynbackbones.export.files import ExportReport, begun, write_checked
 from dynbackbones.export.glance_focus_nodes import add_walk
-from dynbackbones.export.graph import Graph
 
 EXECUTION = "stops when sure"
 _TITLE = "Glance and Focus"
@@ -56,10 +54,7 @@ def glance_focus_to_onnx(
         >>> report.execution, report.outputs["logp"]
         ('stops when sure', (1, 10))
     """
-    path = Path(path)
-    check_output(path, overwrite)
-    check_free(net)
-    net, graph = prepared(net), Graph()
+    path, net, graph = begun(path, overwrite, net, check_free)
     graph.input("images", (1, net.in_channels, "height", "width"))
     add_walk(graph, net, "images")
     meta = {"execution": EXECUTION}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 
 import torch
 from detectron2.modeling import RetinaNet
@@ -15,14 +14,7 @@ from torch import nn
 from dynbackbones.errors import UserError
 from dynbackbones.export import boxes, images
 from dynbackbones.export.backbones import Exported
-from dynbackbones.export.files import (
-    ExportReport,
-    backbone_in,
-    check_output,
-    choices_out,
-    prepared,
-    write_checked,
-)
+from dynbackbones.export.files import ExportReport, backbone_in, begun, choices_out, write_checked
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import chain, convolution
 from dynbackbones.integrations.detectron2.backbone import BackboneAdapter
@@ -47,11 +39,7 @@ def detector_to_onnx(
         UserError: the detector cannot be exported, or the file may not be written.
         RuntimeError: ONNX Runtime finds something else, which is a defect.
     """
-    path = Path(path)
-    check_output(path, overwrite)
-    _check(cfg, predictor.model)
-    model = prepared(predictor.model)
-    graph = Graph()
+    path, model, graph = begun(path, overwrite, predictor.model, partial(_check, cfg))
     exported = _nodes(graph, cfg, model)
     meta = {"execution": exported.execution, "channels": cfg.INPUT.FORMAT}
     move = partial(setattr, model, "test_score_thresh")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 
 import torch
 from mmpretrain.models import ImageClassifier
@@ -18,13 +17,7 @@ from dynbackbones.classifiers import GlanceFocusClassifier
 from dynbackbones.errors import UserError
 from dynbackbones.export import glance_focus, running
 from dynbackbones.export.backbones import Exported
-from dynbackbones.export.files import (
-    ExportReport,
-    check_output,
-    choices_out,
-    prepared,
-    write_checked,
-)
+from dynbackbones.export.files import ExportReport, begun, choices_out, write_checked
 from dynbackbones.export.glance_focus_nodes import add_walk
 from dynbackbones.export.graph import Graph
 from dynbackbones.export.layers import layer
@@ -53,23 +46,18 @@ def classifier_to_onnx(
         UserError: the classifier cannot be exported, or the file may not be written.
         RuntimeError: ONNX Runtime computes something else, which is a defect.
     """
-    path = Path(path)
-    check_output(path, overwrite)
     if isinstance(getattr(model, "net", None), GlanceFocusClassifier):
-        return _focus_to_onnx(model, path)
-    _check(model)
-    model, graph = prepared(model), Graph()
+        return _focus_to_onnx(model, path, overwrite)
+    path, model, graph = begun(path, overwrite, model, _check)
     exported = _nodes(graph, model)
     meta = {"execution": exported.execution}
     title = f"{type(model).__name__} on {model.backbone.title}"
     return write_checked(path, graph, title, meta, partial(_difference, model))
 
 
-def _focus_to_onnx(model: nn.Module, path: Path) -> ExportReport:
+def _focus_to_onnx(model: nn.Module, path: str | os.PathLike, overwrite: bool) -> ExportReport:
     """The same of Glance and Focus, whose file returns what `glance_focus_to_onnx` says."""
-    _check_unpadded(model)
-    glance_focus.check_free(model.net)
-    model, graph = prepared(model), Graph()
+    path, model, graph = begun(path, overwrite, model, _check_focus)
     graph.input("images", (1, model.net.in_channels, "height", "width"))
     pixels = preprocessed(graph, model.data_preprocessor, model.net)
     add_walk(graph, model.net, pixels)
@@ -80,6 +68,11 @@ def _focus_to_onnx(model: nn.Module, path: Path) -> ExportReport:
     compare = partial(glance_focus.largest_difference, model.net, prepare=prepare)
     meta = {"execution": glance_focus.EXECUTION}
     return write_checked(path, graph, type(model).__name__, meta, compare)
+
+
+def _check_focus(model: nn.Module) -> None:
+    _check_unpadded(model)
+    glance_focus.check_free(model.net)
 
 
 def _check(model: nn.Module) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from pathlib import Path
 
 import torch
 from mmseg.models import EncoderDecoder
@@ -15,13 +14,7 @@ from dynbackbones.backbones.base import Backbone
 from dynbackbones.errors import UserError
 from dynbackbones.export import images, running
 from dynbackbones.export.backbones import Exported
-from dynbackbones.export.files import (
-    ExportReport,
-    check_output,
-    choices_out,
-    prepared,
-    write_checked,
-)
+from dynbackbones.export.files import ExportReport, begun, choices_out, write_checked
 from dynbackbones.export.graph import Graph
 from dynbackbones.integrations.openmmlab.export_heads import REMEDY, decode, neck_nodes
 from dynbackbones.integrations.openmmlab.export_inputs import backbone_of_pixels
@@ -48,10 +41,7 @@ def segmentor_to_onnx(
         UserError: the segmentor cannot be exported, or the file may not be written.
         RuntimeError: ONNX Runtime computes something else, which is a defect.
     """
-    path = Path(path)
-    check_output(path, overwrite)
-    _check(model)
-    model, graph = prepared(model), Graph()
+    path, model, graph = begun(path, overwrite, model, _check)
     exported = _nodes(graph, model)
     meta = {"execution": exported.execution}
     title = f"{type(model).__name__} on {model.backbone.title}"
