@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +16,9 @@ VERBOSE = "--verbose"
 
 
 def parse(
-    parser: argparse.ArgumentParser,
+    parser: ArgumentParser,
     arguments: Sequence[str] | None = None,
-    actions: Sequence[argparse.ArgumentParser] = (),
+    actions: Sequence[ArgumentParser] = (),
     *,
     intermixed: bool = False,
 ) -> argparse.Namespace:
@@ -45,6 +46,31 @@ def parse(
     args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(arguments)
     import_modules(args.imports)
     return args
+
+
+def experiment_parser(description: str, output: str = "steps and tables") -> ArgumentParser:
+    """The options of every experiment whose finished steps are kept.
+
+    Args:
+        description: what it trains.
+        output: what its folder gets.
+    """
+    parser = ArgumentParser(
+        description=f"{description} Finished steps are not run again: an interrupted experiment "
+        "continues."
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help=output)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    return parser
+
+
+def add_bfloat16(parser: ArgumentParser) -> None:
+    """Adds ``--bfloat16``."""
+    parser.add_argument(
+        "--bfloat16",
+        action="store_true",
+        help="mixed precision: twice as fast on CPUs that have it",
+    )
 
 
 def positive(text: str) -> int:
@@ -113,7 +139,7 @@ def check_backbone(option: str, name: str) -> None:
         raise UserError(f"{option} {name} is not known; known are {known}")
 
 
-def add_verbose(parser: argparse.ArgumentParser) -> None:
+def add_verbose(parser: ArgumentParser) -> None:
     """Adds ``--verbose``, for commands whose runs have a log file."""
     parser.add_argument(
         VERBOSE,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import add_bfloat16, experiment_parser, parse
 from dynbackbones.experiments.glance_focus import stages
 from dynbackbones.experiments.glance_focus.drawing import draw
 from dynbackbones.experiments.glance_focus.report import markdown
@@ -16,20 +16,12 @@ from dynbackbones.experiments.steps import write_tables
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(
-        description="Train Glance and Focus at a scale for CPUs: a small digit anywhere in scenes "
-        "of 64 x 64 pixels, crops of 24. Finished steps are not run again: an interrupted "
-        "experiment continues."
+    options = experiment_parser(
+        "Train Glance and Focus at a scale for CPUs: a small digit anywhere in scenes of 64 x 64 "
+        "pixels, crops of 24.",
+        "steps, tables and a picture",
     )
-    options.add_argument(
-        "--output", required=True, metavar="FOLDER", help="steps, tables and a picture"
-    )
-    options.add_argument("--seeds", nargs="+", type=int, default=[0])
-    options.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="mixed precision: twice as fast on CPUs that have it",
-    )
+    add_bfloat16(options)
     return options
 
 

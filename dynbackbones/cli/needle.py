@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import experiment_parser, parse
 from dynbackbones.experiments.steps import write_tables
 from dynbackbones.experiments.video import needle
 from dynbackbones.experiments.video.report import markdown
@@ -14,13 +14,10 @@ from dynbackbones.experiments.video.report import markdown
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(
-        description="Train AdaFrame and LiteEval on videos of clutter in which a digit shows in 6 "
-        "of 60 frames, beside fixed choices of frames. Finished steps are not run again: an "
-        "interrupted experiment continues."
+    options = experiment_parser(
+        "Train AdaFrame and LiteEval on videos of clutter in which a digit shows in 6 of 60 "
+        "frames, beside fixed choices of frames."
     )
-    options.add_argument("--output", required=True, metavar="FOLDER", help="steps and tables")
-    options.add_argument("--seeds", nargs="+", type=int, default=[0])
     options.add_argument(
         "--variants",
         action="store_true",

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import add_bfloat16, experiment_parser, parse
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.patchdrop import bagnet, cifar, digits
 from dynbackbones.experiments.patchdrop.report import markdown
@@ -18,26 +18,17 @@ EXPERIMENTS = {"digits": digits, "cifar": cifar, "bagnet": bagnet}
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(
-        description="Train PatchDrop's stages and its baselines at a scale for CPUs. Finished "
-        "steps are not run again: an interrupted experiment continues."
-    )
+    options = experiment_parser("Train PatchDrop's stages and its baselines at a scale for CPUs.")
     options.add_argument(
         "experiment",
         choices=tuple(EXPERIMENTS),
         help="digits: a small digit anywhere; cifar: CIFAR-10; bagnet: the conditional BagNet and "
         "hard positives, with the output folder of digits",
     )
-    options.add_argument("--output", required=True, metavar="FOLDER", help="steps and tables")
-    options.add_argument("--seeds", nargs="+", type=int, default=[0])
     options.add_argument(
         "--data", metavar="FOLDER", help="of cifar: train.npz and val.npz, see docs/pretraining.md"
     )
-    options.add_argument(
-        "--bfloat16",
-        action="store_true",
-        help="mixed precision: twice as fast on CPUs that have it",
-    )
+    add_bfloat16(options)
     return options
 
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import experiment_parser, parse
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.context import digits, report, shapes
 from dynbackbones.experiments.context.drawing import draw
@@ -18,15 +18,11 @@ PARTS = ("shapes", "digits", "streets")
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    options = argparse.ArgumentParser(
-        description="Train context modules at a scale for CPUs, beside controls: on shapes, on "
-        "digits whose places tell of each other or nothing, and on patches of street scenes. "
-        "Finished steps are not run again: an interrupted experiment continues."
+    options = experiment_parser(
+        "Train context modules at a scale for CPUs, beside controls: on shapes, on digits whose "
+        "places tell of each other or nothing, and on patches of street scenes.",
+        "steps, tables and a picture",
     )
-    options.add_argument(
-        "--output", required=True, metavar="FOLDER", help="steps, tables and a picture"
-    )
-    options.add_argument("--seeds", nargs="+", type=int, default=[0])
     options.add_argument(
         "--parts",
         nargs="+",

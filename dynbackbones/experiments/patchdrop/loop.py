@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dynbackbones.classifiers.base import DynamicClassifier
+from dynbackbones.experiments.descent import descend, mean_of_last_tenth
 from dynbackbones.experiments.patchdrop.data import Split
 from dynbackbones.training.progress import show_time_left
 
@@ -100,14 +101,9 @@ def train(
         images = prepare(split.normalised(index, generator))
         with selecting(iteration):
             losses = learning.losses(net, images, split.labels[index])
-        optimizer.zero_grad()
-        sum(value for name, value in losses.items() if "loss" in name).backward()
-        optimizer.step()
-        scheduler.step()
-        logged.append({name: float(value.detach()) for name, value in losses.items()})
+        logged.append(descend(losses, optimizer, scheduler))
     net.eval()
-    last = logged[-max(1, len(logged) // 10) :]
-    return {name: sum(entry[name] for entry in last) / len(last) for name in last[0]}
+    return mean_of_last_tenth(logged)
 
 
 def _figures(logged: list[dict[str, float]]) -> str:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynbackbones.demo.needle_videos import FRAMES, VISIBLE, is_visible, spliced_frames
+from dynbackbones.experiments.descent import descend, mean_of_last_tenth
 from dynbackbones.experiments.video.features import Videos
 from dynbackbones.policy import PolicyStatistics
 from dynbackbones.training.progress import show_time_left
@@ -84,15 +85,9 @@ def train(
         batch = spliced(videos, index, generator)
         chosen = None if choose is None else choose(batch, generator)
         losses = net.losses(run_model(net, batch, chosen), batch.labels)
-        optimizer.zero_grad()
-        sum(value for name, value in losses.items() if "loss" in name).backward()
-        nn.utils.clip_grad_norm_(net.parameters(), 5.0)
-        optimizer.step()
-        scheduler.step()
-        logged.append({name: float(value.detach()) for name, value in losses.items()})
+        logged.append(descend(losses, optimizer, scheduler, clipped=net.parameters()))
     net.eval()
-    last = logged[-max(1, len(logged) // 10) :]
-    return {name: sum(entry[name] for entry in last) / len(last) for name in last[0]}
+    return mean_of_last_tenth(logged)
 
 
 @torch.no_grad()
