@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dynbackbones
-from tests.backbones.sar.test_sar_resnet import assert_same, trained_like
+from tests.backbones.sar.executions import assert_same, assert_sparse_equals_masked, trained_like
 from tests.messages import naming
 
 NETWORKS = {
@@ -81,12 +81,8 @@ def test_sparse_equals_masked(
     generator = torch.Generator().manual_seed(seed)
     batch = torch.randn(images, 3, height, width, generator=generator)
     sizes = [(height - 7 * i, width - 5 * i) for i in range(images)] if padded else None
-    with torch.no_grad(), net.select(selection, rate=rate, seed=seed):
-        net.execution = "masked"
-        masked, decisions = net(batch, image_sizes=sizes), net.decisions
-        net.execution = "sparse"
-        assert_same(net(batch, image_sizes=sizes), masked)
-    assert torch.equal(net.decisions.macs, decisions.macs)
+    with net.select(selection, rate=rate, seed=seed):
+        assert_sparse_equals_masked(net, batch, sizes)
 
 
 @pytest.mark.parametrize(
@@ -102,12 +98,8 @@ def test_sparse_equals_masked(
 def test_sparse_equals_masked_with_learned_decisions(kind, options):
     net = build(kind, **options)
     images = torch.randn(2, 3, 97, 131)
-    with torch.no_grad():
-        dynbackbones.calibrate(net, images, target_rate=0.5, tolerance=0.2)
-        net.execution = "masked"
-        masked, rate = net(images), net.decisions.activation_rate
-        net.execution = "sparse"
-        assert_same(net(images), masked)
+    dynbackbones.calibrate(net, images, target_rate=0.5, tolerance=0.2)
+    rate = assert_sparse_equals_masked(net, images).activation_rate
     assert rate.min() > 0 and rate.max() < 1, "the masks must be neither empty nor full"
 
 

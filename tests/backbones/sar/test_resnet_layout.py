@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dynbackbones
+from tests.backbones.sar.executions import assert_sparse_equals_masked
 from tests.messages import naming
 
 
@@ -99,15 +100,8 @@ def test_sparse_equals_masked(
         nn.init.normal_(stage.fusion.scale)
     images = torch.randn(2, 3, height, width)
     sizes = [(height, width), (height - 20, width - 9)] if padded else None
-    with torch.no_grad(), net.select("random", rate=rate):
-        net.execution = "masked"
-        masked, macs = net(images, sizes), net.decisions.macs
-        net.execution = "sparse"
-        sparse = net(images, sizes)
-    for name, feature in masked.items():
-        scale = feature.abs().max().item() + 1e-6
-        torch.testing.assert_close(sparse[name], feature, rtol=1e-4, atol=1e-4 * scale)
-    assert torch.equal(net.decisions.macs, macs)
+    with net.select("random", rate=rate):
+        assert_sparse_equals_masked(net, images, sizes)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import dynbackbones
-from tests.backbones.sar.test_sar_resnet import assert_same, trained_like
+from tests.backbones.sar.executions import assert_sparse_equals_masked, trained_like
 from tests.messages import naming
 
 WIDE, RESNEXT = "sar_cifar_wide_resnet28_10", "sar_cifar_resnext29_8x32"
@@ -80,12 +80,8 @@ def test_sparse_equals_masked(
 ):
     net = build(name, groups=groups, alpha=alpha, base_scale=base_scale)
     batch = torch.randn(images, 3, height, width, generator=torch.Generator().manual_seed(seed))
-    with torch.no_grad(), net.select(kind, rate=rate, seed=seed):
-        net.execution = "masked"
-        masked, decisions = net(batch), net.decisions
-        net.execution = "sparse"
-        assert_same(net(batch), masked)
-    assert torch.equal(net.decisions.macs, decisions.macs)
+    with net.select(kind, rate=rate, seed=seed):
+        assert_sparse_equals_masked(net, batch)
 
 
 @KINDS

@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from dynbackbones import SARCifarResNet, SARDecisions
+from tests.backbones.sar.executions import assert_sparse_equals_masked
 from tests.messages import naming
 
 
@@ -64,13 +65,8 @@ def test_width_of_figure_4():
 @pytest.mark.parametrize("rate", [0.0, 0.4, 1.0])
 def test_sparse_equals_masked(branches, rate):
     net = SARCifarResNet(20, branches=branches, width=1).eval()
-    outputs = []
-    for execution in ("masked", "sparse"):
-        net.execution = execution
-        with torch.no_grad(), net.select("random", rate=rate):
-            outputs.append(net(images(size=(33, 40))))
-    for name, masked in outputs[0].items():
-        assert torch.allclose(masked, outputs[1][name], atol=1e-5), name
+    with net.select("random", rate=rate):
+        assert_sparse_equals_masked(net, images(size=(33, 40)))
 
 
 def test_regions_form_the_papers_grids():

@@ -9,37 +9,13 @@ from torch import nn
 
 import dynbackbones
 from dynbackbones.layers import sparse_forward
+from tests.backbones.sar.executions import assert_same, assert_sparse_equals_masked, trained_like
 from tests.messages import naming
-
-
-def trained_like(net, seed=0):
-    """Statistics, affine parameters and selectors as training leaves them: nothing is neutral."""
-    generator = torch.Generator().manual_seed(seed)
-    for child in net.modules():
-        if isinstance(child, nn.BatchNorm2d):
-            with torch.no_grad():
-                child.weight.uniform_(0.5, 1.0, generator=generator)
-                child.bias.normal_(std=0.2, generator=generator)
-                child.running_mean.normal_(std=0.2, generator=generator)
-                child.running_var.uniform_(0.5, 2.0, generator=generator)
-    for stage in net.stages().values():
-        for selector in stage.selectors:
-            with torch.no_grad():
-                selector.fc.bias.normal_(std=0.1, generator=generator)
-    return net
 
 
 def build(depth=18, **options):
     torch.manual_seed(0)
     return trained_like(dynbackbones.build_backbone(f"sar_resnet{depth}", **options)).eval()
-
-
-def assert_same(features, expected, tolerance=1e-4):
-    for name, feature in features.items():
-        scale = expected[name].abs().max().item() + 1e-6
-        torch.testing.assert_close(
-            feature, expected[name], rtol=tolerance, atol=tolerance * scale, msg=name
-        )
 
 
 @settings(max_examples=20, deadline=None)
@@ -69,25 +45,15 @@ def test_sparse_equals_masked(
     generator = torch.Generator().manual_seed(seed)
     batch = torch.randn(images, 3, height, width, generator=generator)
     sizes = [(height - 7 * i, width - 5 * i) for i in range(images)] if padded else None
-    with torch.no_grad(), net.select(kind, rate=rate, seed=seed):
-        net.execution = "masked"
-        masked, masked_decisions = net(batch, image_sizes=sizes), net.decisions
-        net.execution = "sparse"
-        sparse = net(batch, image_sizes=sizes)
-    assert_same(sparse, masked)
-    assert torch.equal(net.decisions.macs, masked_decisions.macs)
+    with net.select(kind, rate=rate, seed=seed):
+        assert_sparse_equals_masked(net, batch, sizes)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_sparse_equals_masked_with_learned_decisions(depth):
     net = build(depth)
     images = torch.randn(2, 3, 97, 131)
-    with torch.no_grad():
-        net.execution = "masked"
-        masked = net(images)
-        rate = net.decisions.activation_rate
-        net.execution = "sparse"
-        assert_same(net(images), masked)
+    rate = assert_sparse_equals_masked(net, images).activation_rate
     assert rate.min() > 0 and rate.max() < 1, "the masks must be neither empty nor full"
 
 
