@@ -14,13 +14,14 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 import dynbackbones
+from dynbackbones.analysis.candidates import Candidate
+from dynbackbones.analysis.latency import measure
 from dynbackbones.backbones.blockdrop.network import BlockDropBackbone
 from dynbackbones.backbones.sar.network import SARBackbone
 from dynbackbones.export import running, to_onnx
@@ -58,8 +59,8 @@ def keep_regions(net: SARBackbone, rate: float, images: Tensor) -> None:
         hook.remove()
 
 
-def runners(network: str, folder: Path, images: Tensor) -> dict[str, Callable[[], object]]:
-    """What is timed, by name, the plain network first."""
+def candidates(network: str, folder: Path, images: Tensor) -> list[Candidate]:
+    """What is timed, the plain network first."""
     plain = dynbackbones.build_backbone("resnet50")
     files = {"resnet50": to_onnx(plain, folder / "plain.onnx").path}
     net = dynbackbones.build_backbone(network)
@@ -70,10 +71,10 @@ def runners(network: str, folder: Path, images: Tensor) -> dict[str, Callable[[]
             keep_blocks(net, rate)
         files[f"{network}, {rate:.0%}"] = to_onnx(net, folder / f"{rate}.onnx").path
     sessions = {name: running.session(path) for name, path in files.items()}
-    return {
-        name: lambda file=file: running.run(file, {"images": images})
+    return [
+        Candidate(name, lambda file=file: running.run(file, {"images": images}))
         for name, file in sessions.items()
-    }
+    ]
 
 
 def main() -> None:
@@ -85,18 +86,12 @@ def main() -> None:
     args = parser.parse_args()
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
-        calls = runners(args.network, Path(folder), torch.randn(1, 3, *args.size))
-        times: dict[str, list[float]] = {name: [] for name in calls}
-        for index in range(args.rounds + 1):
-            for name, call in calls.items():
-                start = time.process_time()
-                call()
-                if index:  # the first warms up
-                    times[name].append(time.process_time() - start)
-    plain = times["resnet50"]
-    for name, own in times.items():
+        timed = candidates(args.network, Path(folder), torch.randn(1, 3, *args.size))
+        times = measure(timed, repeats=args.rounds, warmup=1, clock=time.process_time)
+    plain = times[0]
+    for candidate, own in zip(timed, times, strict=True):
         ratio = statistics.median(a / b for a, b in zip(own, plain, strict=True))
-        print(f"{name:<30} {1000 * statistics.median(own):8.1f} ms {ratio:6.2f}")
+        print(f"{candidate.backbone:<30} {1000 * statistics.median(own):8.1f} ms {ratio:6.2f}")
 
 
 if __name__ == "__main__":
