@@ -13,9 +13,9 @@ def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
     Returns:
         None where the file does not say.
     """
-    meta = _mapping(checkpoint.get("meta"))
+    meta = mapping(checkpoint.get("meta"))
     # Of this package; of mmengine; of the libraries before it.
-    dataset = _mapping(meta.get("dataset_meta"))
+    dataset = mapping(meta.get("dataset_meta"))
     places = meta.get("classes"), dataset.get("classes"), meta.get("CLASSES")
     for names in places:
         if isinstance(names, list | tuple) and names and all(isinstance(n, str) for n in names):
@@ -23,5 +23,6 @@ def trained_classes(checkpoint: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What a file has under a key, if it is what it should be; else nothing."""
     return value if isinstance(value, Mapping) else {}

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from dynbackbones import checkpoints
 from dynbackbones.cli.engines import check_installed, open_engine
-from dynbackbones.cli.visualize import use_trained_weights
 from dynbackbones.errors import UserError
+from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 if TYPE_CHECKING:
     from fvcore.common.config import CfgNode
     from torch import nn
 
     from dynbackbones.analysis.survey import Predictor
+    from dynbackbones.integrations.engine import Engine
 
 
 def is_yaml(args: argparse.Namespace) -> bool:
@@ -35,6 +36,47 @@ def refuse_overrides(args: argparse.Namespace) -> None:
         raise UserError(f"{' '.join(args.opts)}: overrides are for a YAML --config-file")
 
 
+def use_trained_weights(cfg: CfgNode, args: argparse.Namespace) -> str:
+    """Points a config at the run's own model unless the command line names another one.
+
+    MODEL.WEIGHTS of the YAML is what training starts from, so it does not count.
+
+    Returns:
+        ``MODEL.WEIGHTS``.
+
+    Raises:
+        UserError: there is no such model.
+    """
+    if "MODEL.WEIGHTS" in args.opts[::2]:
+        return cfg.MODEL.WEIGHTS
+    weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
+    if not weights.is_file():
+        raise UserError(
+            f"{weights} does not exist: train it with dynbackbones train-net --config-file "
+            f"{args.config_file}, or name a model at the end of the command: MODEL.WEIGHTS FILE"
+        )
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(weights)
+    cfg.freeze()
+    return cfg.MODEL.WEIGHTS
+
+
+def open_trained(args: argparse.Namespace) -> tuple[str, Engine, CfgNode]:
+    """The engine of a trained detector, and its config, which names its weights.
+
+    Args:
+        args: ``engine``, ``config_file``, ``opts``.
+
+    Raises:
+        UserError: the config is wrong, or the weights are missing.
+    """
+    engine, adapter, cfg = open_engine(
+        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
+    )
+    use_trained_weights(cfg, args)
+    return engine, adapter, cfg
+
+
 def open_detector(args: argparse.Namespace) -> tuple[str, CfgNode, Predictor]:
     """The detector of a YAML config, by either engine.
 
@@ -49,10 +91,7 @@ def open_detector(args: argparse.Namespace) -> tuple[str, CfgNode, Predictor]:
     """
     if args.weights:
         args.opts += ["MODEL.WEIGHTS", args.weights]
-    engine, adapter, cfg = open_engine(
-        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
-    )
-    use_trained_weights(cfg, args)
+    engine, adapter, cfg = open_trained(args)
     return engine, cfg, adapter.load_predictor(cfg)
 
 

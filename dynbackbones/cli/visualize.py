@@ -17,14 +17,14 @@ from dynbackbones.analysis.spread import save_spread_picture
 from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
 from dynbackbones.cli.arguments import parse
-from dynbackbones.cli.engines import add_config_options, open_engine
+from dynbackbones.cli.engines import add_config_options
+from dynbackbones.cli.trained_models import open_trained
 from dynbackbones.data import coco
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import classes_of_weights, find_dataset
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.training.results import results_table
-from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 # Images in a picture unless the command line says otherwise.
 ROWS = 4
@@ -74,31 +74,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if not 0 <= args.score_threshold <= 1:
         parser.error(f"--score-threshold must lie in [0, 1], got {args.score_threshold}")
     return args
-
-
-def use_trained_weights(cfg, args: argparse.Namespace) -> str:
-    """Points a config at the run's own model unless the command line names another one.
-
-    MODEL.WEIGHTS of the YAML is what training starts from, so it does not count.
-
-    Returns:
-        ``MODEL.WEIGHTS``.
-
-    Raises:
-        UserError: there is no such model.
-    """
-    if "MODEL.WEIGHTS" in args.opts[::2]:
-        return cfg.MODEL.WEIGHTS
-    weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
-    if not weights.is_file():
-        raise UserError(
-            f"{weights} does not exist: train it with dynbackbones train-net --config-file "
-            f"{args.config_file}, or name a model at the end of the command: MODEL.WEIGHTS FILE"
-        )
-    cfg.defrost()
-    cfg.MODEL.WEIGHTS = str(weights)
-    cfg.freeze()
-    return cfg.MODEL.WEIGHTS
 
 
 def open_dataset(cfg, engine: str, limit: int | None) -> CocoSamples:
@@ -193,10 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault.
     """
     args = parse_args(arguments)
-    engine, adapter, cfg = open_engine(
-        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
-    )
-    use_trained_weights(cfg, args)
+    engine, adapter, cfg = open_trained(args)
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(
         adapter.load_predictor(cfg),

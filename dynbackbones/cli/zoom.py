@@ -8,8 +8,8 @@ import torch
 
 from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.cli.arguments import check_output, parse, positive, shares
-from dynbackbones.cli.engines import add_config_options, open_engine
-from dynbackbones.cli.visualize import use_trained_weights
+from dynbackbones.cli.engines import add_config_options
+from dynbackbones.cli.trained_models import open_trained
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.zoom import build_zoom, settings_of
 from dynbackbones.training.progress import show_time_left
@@ -104,10 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.action in _WRITES and args.output is not None:
         # Such files are made anew in each run, but not instead of other things.
         check_output(args.output, [_WRITES[args.action]], overwrite=True)
-    _, engine, cfg = open_engine(
-        args.engine, args.config_file, args.opts, lambda cfg: use_trained_weights(cfg, args)
-    )
-    use_trained_weights(cfg, args)
+    _, engine, cfg = open_trained(args)
     run = {"gains": gains, "train": train, "table": table, "predict": predict}[args.action]
     run(args, cfg, engine)
 

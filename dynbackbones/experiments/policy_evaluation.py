@@ -14,7 +14,7 @@ from torch import Tensor
 from dynbackbones import checkpoints
 from dynbackbones.backbones.blockdrop.selection import BlockSelection
 from dynbackbones.integrations.openmmlab.blockdrop_classifier.classifier import BlockDropClassifier
-from dynbackbones.policy import PolicyStatistics, greedy_search
+from dynbackbones.policy import PolicyStatistics, greedy_search, remembered
 
 BATCH = 250
 PATTERNS = ("first", "random", "distributed")
@@ -107,15 +107,7 @@ def compare_policies(model: BlockDropClassifier, val: Split, calibration: Split)
             len(val.labels), counts
         )
 
-    scores: dict[tuple[bool, ...], float] = {}
-
-    def score(actions: Tensor) -> float:
-        # The search for one block less starts with the same questions.
-        key = tuple(actions.tolist())
-        if key not in scores:
-            scores[key] = evaluate_actions(model, calibration, actions)["accuracy"]
-        return scores[key]
-
+    score = remembered(lambda actions: evaluate_actions(model, calibration, actions)["accuracy"])
     policies = {kind: pattern(kind) for kind in PATTERNS}
     policies[SEARCHED] = lambda count: greedy_search(score, num_blocks, count)
     return {

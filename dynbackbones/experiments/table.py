@@ -101,3 +101,8 @@ def spread(values: Sequence[float], digits: int = 1) -> str:
     """Mean and sample standard deviation, as text; of one value there is none."""
     mean = f"{statistics.fmean(values):.{digits}f}"
     return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def each(values: Iterable[float], digits: int = 1, by: float = 1) -> str:
+    """The values of all seeds, times ``by``, as text."""
+    return " / ".join(f"{by * value:.{digits}f}" for value in values)

@@ -20,4 +20,5 @@ from dynbackbones.policy.rewards import probability_gain_reward as probability_g
 from dynbackbones.policy.rewards import probability_reward as probability_reward
 from dynbackbones.policy.rewards import usage_reward as usage_reward
 from dynbackbones.policy.search import greedy_search as greedy_search
+from dynbackbones.policy.search import remembered as remembered
 from dynbackbones.policy.statistics import PolicyStatistics as PolicyStatistics

@@ -11,7 +11,7 @@ from PIL import Image
 
 from dynbackbones import build_backbone, checkpoints
 from dynbackbones.analysis.survey import Survey
-from dynbackbones.cli import visualize
+from dynbackbones.cli import trained_models, visualize
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision.config import load_config
 from dynbackbones.integrations.torchvision.detectors import build_detector
@@ -152,7 +152,7 @@ def test_the_runs_own_model_is_the_default_whatever_training_started_from(tmp_pa
     model = tmp_path / "model_final.pth"
     model.touch()
     cfg = config(tmp_path)
-    visualize.use_trained_weights(cfg, visualize.parse_args(["--config-file", "a.yaml"]))
+    trained_models.use_trained_weights(cfg, visualize.parse_args(["--config-file", "a.yaml"]))
     assert Path(cfg.MODEL.WEIGHTS) == model
     assert cfg.is_frozen()
 
@@ -160,7 +160,7 @@ def test_the_runs_own_model_is_the_default_whatever_training_started_from(tmp_pa
 def test_weights_on_the_command_line_win(tmp_path):
     options = ["--config-file", "a.yaml", "SEED", "1", "MODEL.WEIGHTS", "mine.pth"]
     cfg = config(tmp_path, "mine.pth")
-    visualize.use_trained_weights(cfg, visualize.parse_args(options))
+    trained_models.use_trained_weights(cfg, visualize.parse_args(options))
     assert cfg.MODEL.WEIGHTS == "mine.pth"
 
 
@@ -168,7 +168,7 @@ def test_a_run_without_a_model_is_named_with_a_remedy(tmp_path):
     args = visualize.parse_args(["--config-file", "a.yaml"])
     words = (tmp_path / "model_final.pth", "train-net --config-file a.yaml")
     with pytest.raises(UserError, match=naming(*words)):
-        visualize.use_trained_weights(config(tmp_path), args)
+        trained_models.use_trained_weights(config(tmp_path), args)
 
 
 @pytest.mark.parametrize("option", [["--num-images", "0"], ["--score-threshold", "2.0"]])

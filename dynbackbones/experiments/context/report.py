@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dynbackbones.experiments.context import digits, shapes, streets
-from dynbackbones.experiments.table import heading, row
+from dynbackbones.experiments.table import each, heading, row
 
 EPOCHS = (1, 5, 10, 25, 50, 100, shapes.SCHEDULE.epochs)
 REACHED = 0.1
@@ -42,7 +42,7 @@ def shapes_table(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     )
     for name, title in shapes.ROWS.items():
         errors = [run[name]["errors"] for run in runs]
-        cells = [_each([each[epoch - 1] for each in errors], 2) for epoch in EPOCHS]
+        cells = [each([each[epoch - 1] for each in errors], 2) for epoch in EPOCHS]
         yield row([title, *cells, " / ".join(map(_first_below, errors))])
 
 
@@ -53,7 +53,7 @@ def digits_table(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from heading(["class of the unseen digit from", *titles, *errors])
     for name, title in digits.ROWS.items():
         by_layout = [[run[layout][name] for run in runs] for layout in digits.LAYOUTS]
-        cells = [_each([entry["accuracy"] for entry in entries], 1) for entries in by_layout]
+        cells = [each([entry["accuracy"] for entry in entries], 1) for entries in by_layout]
         yield row([title, *cells, *map(_last_errors, by_layout)])
 
 
@@ -62,18 +62,14 @@ def streets_table(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from heading(["class of the unseen patch from", "accuracy, %", "error / variance"])
     for name, title in streets.ROWS.items():
         entries = [run[name] for run in runs]
-        accuracies = _each([entry["accuracy"] for entry in entries], 1)
+        accuracies = each([entry["accuracy"] for entry in entries], 1)
         yield row([title, accuracies, _last_errors(entries)])
 
 
 def _last_errors(entries: Sequence[Mapping[str, Any]]) -> str:
-    return _each([entry["errors"][-1] for entry in entries if "errors" in entry], 2)
+    return each([entry["errors"][-1] for entry in entries if "errors" in entry], 2)
 
 
 def _first_below(errors: Sequence[float]) -> str:
     reached = (str(e) for e, error in enumerate(errors, start=1) if error <= REACHED)
     return next(reached, "never")
-
-
-def _each(values: Sequence[float], digits: int) -> str:
-    return " / ".join(f"{value:.{digits}f}" for value in values)

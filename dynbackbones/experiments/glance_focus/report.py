@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dynbackbones.experiments.glance_focus.evaluation import PLACES
-from dynbackbones.experiments.table import heading, row
+from dynbackbones.experiments.table import each, heading, row
 
 TITLES = {
     "warm_up": "Warm-up: crops anywhere, no policy yet",
@@ -32,7 +32,7 @@ def markdown(results: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
             yield ""
     yield from heading(["processor time of an image, batches of 64", "ms"])
     for kind, label in (("none", "glance"), ("exits", "second budget"), ("all", "all steps")):
-        yield row([label, _each([run["times"][kind] for run in runs], 2)])
+        yield row([label, each([run["times"][kind] for run in runs], 2)])
     yield ""
     minutes = sum(entry["cpu_seconds"] for run in runs for entry in run.values()) / 60
     yield f"Seeds {', '.join(map(str, results))}; {minutes:.0f} minutes of processor time."
@@ -45,9 +45,9 @@ def _places(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for place in PLACES:
         entries = [entry["places"][place] for entry in found]
         accuracy = [
-            _each([e["accuracy"][step] for e in entries], 1) for step in range(len(costs))
+            each([e["accuracy"][step] for e in entries], 1) for step in range(len(costs))
         ]
-        shown = _each([100 * e["covered"] for e in entries], 0)
+        shown = each([100 * e["covered"] for e in entries], 0)
         yield row([_LABELS[place], *accuracy, shown])
 
 
@@ -63,9 +63,5 @@ def _budgets(found: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     yield from heading(["budget, 10^6 MACs", *(title for title, _, _ in columns)])
     for entries in zip(*(entry["budgets"] for entry in found), strict=True):
         asked = statistics.fmean(entry["asked_mmacs"] for entry in entries)
-        figures = [_each([e[key] for e in entries], digits) for _, key, digits in columns]
+        figures = [each([e[key] for e in entries], digits) for _, key, digits in columns]
         yield row([f"{asked:.2f}", *figures])
-
-
-def _each(values: Sequence[float], digits: int) -> str:
-    return " / ".join(f"{value:.{digits}f}" for value in values)

@@ -13,7 +13,7 @@ from torch import Tensor
 from dynbackbones.classifiers import PatchDrop
 from dynbackbones.experiments.patchdrop.data import Split
 from dynbackbones.layers.regions import RegionGrid
-from dynbackbones.policy import PolicyStatistics, greedy_search
+from dynbackbones.policy import PolicyStatistics, greedy_search, remembered
 
 BATCH = 500
 KINDS = ("horizontal", "vertical", "stochastic", "random")
@@ -82,14 +82,7 @@ def touched_cells(boxes: Tensor, size: tuple[int, int], grid: int) -> Tensor:
 
 def best_fixed(net: PatchDrop, calibration: Split) -> Callable[[int], Tensor]:
     """The best policy for all images by its number of patches, searched on other images."""
-    scores: dict[tuple[bool, ...], float] = {}
-
-    def score(actions: Tensor) -> float:
-        key = tuple(actions.tolist())
-        if key not in scores:
-            scores[key] = evaluate(net, calibration, actions)["accuracy"]
-        return scores[key]
-
+    score = remembered(lambda actions: evaluate(net, calibration, actions)["accuracy"])
     return lambda count: greedy_search(score, net.grid**2, count)
 
 

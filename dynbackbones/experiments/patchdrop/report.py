@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dynbackbones.experiments.table import heading, row
+from dynbackbones.experiments.table import each, heading, row
 
 NAMES = {
     "all": "all patches",
@@ -28,10 +28,10 @@ TITLES = {
 }
 _COLUMNS = ("patches", "accuracy, %", "S of 16", "pixels", "10^6 MACs")
 _FIGURES = (
-    ("accuracy", 1, 1),
-    ("patches", 1, 2),
-    ("pixel_rate", 100, 1),
-    ("mmacs", 1, 2),
+    ("accuracy", 1),
+    ("patches", 2),
+    ("pixel_rate", 1, 100),
+    ("mmacs", 2),
 )
 _POLICY = (
     ("S, standard deviation over images", "std_actions"),
@@ -55,7 +55,7 @@ def markdown(results: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
         for name, label in NAMES.items():
             entries = [entry[name] for entry in found if name in entry]
             if entries:
-                figures = [_each(entries, key, by, digits) for key, by, digits in _FIGURES]
+                figures = [each([e[key] for e in entries], *how) for key, *how in _FIGURES]
                 yield row([label, *figures])
         yield ""
         if "distinct_policies" in found[0].get("learned", {}):
@@ -69,7 +69,7 @@ def _policies(learned: list[Mapping[str, Any]]) -> Iterator[str]:
     yield from heading(["learned policy", "each seed"])
     for label, key in _POLICY:
         if key in learned[0]:
-            yield row([label, _each(learned, key, 1, 2)])
+            yield row([label, each([entry[key] for entry in learned], 2)])
     for label, key, digits in (
         ("S, quarters of images by S", "patches_by_quarter", 1),
         ("accuracy, the same quarters", "accuracy_by_quarter", 1),
@@ -83,7 +83,7 @@ def _bagnet(runs: list[Mapping[str, Any]]) -> Iterator[str]:
     if "times" in runs[0]:
         yield from heading(["patches of each image", "ms, batch of 64"])
         for count in ("4", "8", "16"):
-            yield row([count, _each([run["times"] for run in runs], count, 1, 1)])
+            yield row([count, each([run["times"][count] for run in runs])])
         yield ""
         yield from heading(["trained on", "accuracy on whole images, %"])
         for way, label in (
@@ -91,13 +91,9 @@ def _bagnet(runs: list[Mapping[str, Any]]) -> Iterator[str]:
             ("policy", "hard positives of the policy"),
             ("random", "random masks"),
         ):
-            entries = [run["hard_positives"][way] for run in runs]
-            yield row([label, _each(entries, "accuracy", 1, 1)])
+            entries = [run["hard_positives"][way]["accuracy"] for run in runs]
+            yield row([label, each(entries)])
         yield ""
-
-
-def _each(entries: list[Mapping[str, Any]], key: str, by: float, digits: int) -> str:
-    return " / ".join(f"{by * entry[key]:.{digits}f}" for entry in entries)
 
 
 def _seconds(value: Any) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dynbackbones.demo.needle_videos import expected_accuracy
-from dynbackbones.experiments.table import heading, row
+from dynbackbones.experiments.table import each, heading, row
 
 ADAFRAME = {
     "adaframe": "AdaFrame, K = 3",
@@ -30,11 +30,11 @@ LITEEVAL = {
     "gate every 10th": "gate every 10th frame",
 }
 _FIGURES = (
-    ("accuracy, %", "accuracy", 1, 1),
-    ("digit seen", "found", 1, 2),
-    ("different frames", "frames", 1, 2),
-    ("distinct choices", "distinct_policies", 1, 0),
-    ("their entropy, bits", "policy_entropy_bits", 1, 1),
+    ("accuracy, %", "accuracy", 1),
+    ("digit seen", "found", 2),
+    ("different frames", "frames", 2),
+    ("distinct choices", "distinct_policies", 0),
+    ("their entropy, bits", "policy_entropy_bits", 1),
 )
 _BAR = 15.0  # points
 
@@ -54,7 +54,8 @@ def markdown(results: Mapping[str, Any]) -> Iterator[str]:
         for name, label in names.items():
             entries = [run[name] for run in runs if name in run]
             if entries:
-                yield row([label, *(_each(entries, *how) for _, *how in _FIGURES)])
+                figures = (each([e[key] for e in entries], digits) for _, key, digits in _FIGURES)
+                yield row([label, *figures])
         yield ""
     for name, others in (
         ("adaframe", ("uniform", "frame_exit", "saliency, memory")),
@@ -68,10 +69,6 @@ def markdown(results: Mapping[str, Any]) -> Iterator[str]:
             yield from _stops(run["stopping"])
             break
     yield f"Seeds {', '.join(map(str, results['seeds']))}."
-
-
-def _each(entries: list[Mapping[str, Any]], key: str, by: float, digits: int) -> str:
-    return " / ".join(f"{by * entry[key]:.{digits}f}" for entry in entries)
 
 
 def _difference(name: str, other: str, runs: list[Mapping[str, Any]]) -> str:
