@@ -38,7 +38,6 @@ def test_kept_images_are_what_the_block_gives(dtype, drawn, stride, early):
     [
         ("sar_resnet18", {"groups": 4, "alpha": 2}),
         ("sar_resnet18", {"layout": "resnet", "output_stride": 16}),
-        ("sar_resnet34", {"regions_per": "stage", "alpha": 4}),
         ("blockdrop_resnet18", {}),
     ],
 )
