@@ -1,16 +1,12 @@
 """Detectors on several processes of a CPU: gradients, and no process that waits for ever."""
 
 import os
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[3]
-WATCHDOG = 300
-"""Seconds after which processes count as waiting for each other."""
+from tests.processes import ROOT, process_group, run_processes
 
 
 def noiseless(logits, temperature):
@@ -54,58 +50,41 @@ def sample(index):
     return image, {"boxes": boxes, "labels": torch.ones(len(boxes), dtype=torch.int64)}
 
 
-def work(kind, rank, world_size, images, folder):
+def work(rank, world_size, folder, kind, images):
     from mmengine.model import MMDistributedDataParallel
 
     from dynbackbones.backbones.base import find_backbones
     from dynbackbones.layers import regions
 
-    torch.set_num_threads(1)
     regions.gumbel_select = noiseless
-    model = wrapped = detector(kind)
-    (backbone,) = find_backbones(model)
-    if world_size > 1:
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
-        )
-        wrapped = MMDistributedDataParallel(
-            model,
-            broadcast_buffers=False,
-            find_unused_parameters=not model.detector.backbone.complete,
-        )
-    mine = range(images)[rank::world_size]
-    batch = [sample(index) for index in mine]
-    if kind == "blockdrop":
-        # Each image, and so each process, runs blocks of its own; none runs the second.
-        blocks = torch.tensor([[(i + k) % 3 > 0 and k != 1 for k in range(8)] for i in mine])
-        backbone.select(blocks).__enter__()
-    # The second step is where the reducer complains of parameters without a gradient.
-    for _ in range(2):
-        model.zero_grad()
-        losses = wrapped([image for image, _ in batch], [target for _, target in batch], "loss")
-        sum(losses.values()).backward()
-    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-    torch.save(gradients, os.path.join(folder, f"{rank}.pth"))
-    if world_size > 1:
-        torch.distributed.destroy_process_group()
+    with process_group(rank, world_size, folder):
+        model = wrapped = detector(kind)
+        (backbone,) = find_backbones(model)
+        if world_size > 1:
+            wrapped = MMDistributedDataParallel(
+                model,
+                broadcast_buffers=False,
+                find_unused_parameters=not model.detector.backbone.complete,
+            )
+        mine = range(images)[rank::world_size]
+        batch = [sample(index) for index in mine]
+        if kind == "blockdrop":
+            # Each image, and so each process, runs blocks of its own; none runs the second.
+            blocks = torch.tensor([[(i + k) % 3 > 0 and k != 1 for k in range(8)] for i in mine])
+            backbone.select(blocks).__enter__()
+        # The second step is where the reducer complains of parameters without a gradient.
+        for _ in range(2):
+            model.zero_grad()
+            losses = wrapped([image for image, _ in batch], [target for _, target in batch], "loss")
+            sum(losses.values()).backward()
+        gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+        torch.save(gradients, os.path.join(folder, f"{rank}.pth"))
 
 
 def gradients(kind, world_size, images, folder):
     """Those of each process."""
-    folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": os.fspath(ROOT), "OMP_NUM_THREADS": "1"}
     # This file is the processes' program: test modules cannot be imported by name everywhere.
-    words = [str(world_size), str(images), os.fspath(folder)]
-    processes = [
-        subprocess.Popen([sys.executable, __file__, kind, str(rank), *words], env=environment)
-        for rank in range(world_size)
-    ]
-    try:
-        assert [process.wait(WATCHDOG) for process in processes] == [0] * world_size
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pth") for rank in range(world_size)]
+    return run_processes(__file__, world_size, folder, kind, images)
 
 
 @pytest.mark.parametrize("kind", ["sar", "blockdrop"])
@@ -129,4 +108,4 @@ def test_a_last_batch_that_is_uneven_holds_nobody_up(tmp_path, world_size, image
 
 
 if __name__ == "__main__":
-    work(sys.argv[1], *map(int, sys.argv[2:5]), sys.argv[5])
+    work(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:5], int(sys.argv[5]))

@@ -1,18 +1,14 @@
 """Spatial context networks on two processes of a CPU learn what one process learns."""
 
-import json
 import os
-import subprocess
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[4]
-WATCHDOG = 300
-"""Seconds after which processes count as waiting for each other."""
+from tests.processes import process_group, run_processes
+
 PAIRS = 8
 
 
@@ -34,59 +30,40 @@ def network(teacher_file):
     }).train()  # fmt: skip
 
 
-def work(rank, world_size, images, teacher_file, folder):
+def work(rank, world_size, folder, images, teacher_file):
     from mmengine.dataset import default_collate
     from mmengine.model import MMDistributedDataParallel
 
     from dynbackbones.integrations.mmengine.seeded_data import SeededDataset
     from dynbackbones.integrations.openmmlab.spatial_context import PatchPairs, SpatialContextHook
 
-    torch.set_num_threads(1)
-    model = wrapped = network(teacher_file)
-    data = SeededDataset(PatchPairs(images, size=32, patch_size=32))
-    if world_size > 1:
-        torch.distributed.init_process_group(
-            "gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world_size
-        )
-        # Every parameter of it must get a gradient.
-        wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
-    runner = SimpleNamespace(model=wrapped, train_dataloader=SimpleNamespace(dataset=data))
-    SpatialContextHook(patches=8).before_train(runner)
-    samples = [data[index % len(data), index] for index in range(PAIRS)][rank::world_size]
-    batch = model.data_preprocessor(default_collate(samples), True)
-    # The second step is where the reducer complains of parameters without a gradient.
-    for _ in range(2):
-        model.zero_grad()
-        wrapped(**batch, mode="loss")["loss_context"].backward()
-    found = {
-        "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
-        "scaling": dict(model.scaling.state_dict()),
-        "teacher": [p.grad is None for p in model.target_generator.network.parameters()],
-        "wrapped": list(wrapped.state_dict()),
-    }
-    torch.save(found, os.path.join(folder, f"{rank}.pth"))
-    if world_size > 1:
-        torch.distributed.destroy_process_group()
+    with process_group(rank, world_size, folder):
+        model = wrapped = network(teacher_file)
+        data = SeededDataset(PatchPairs(images, size=32, patch_size=32))
+        if world_size > 1:
+            # Every parameter of it must get a gradient.
+            wrapped = MMDistributedDataParallel(model, broadcast_buffers=False)
+        runner = SimpleNamespace(model=wrapped, train_dataloader=SimpleNamespace(dataset=data))
+        SpatialContextHook(patches=8).before_train(runner)
+        samples = [data[index % len(data), index] for index in range(PAIRS)][rank::world_size]
+        batch = model.data_preprocessor(default_collate(samples), True)
+        # The second step is where the reducer complains of parameters without a gradient.
+        for _ in range(2):
+            model.zero_grad()
+            wrapped(**batch, mode="loss")["loss_context"].backward()
+        found = {
+            "gradients": {name: parameter.grad for name, parameter in model.named_parameters()},
+            "scaling": dict(model.scaling.state_dict()),
+            "teacher": [p.grad is None for p in model.target_generator.network.parameters()],
+            "wrapped": list(wrapped.state_dict()),
+        }
+        torch.save(found, os.path.join(folder, f"{rank}.pth"))
 
 
 def trained(world_size, images, teacher_file, folder):
     """What each process found."""
-    folder.mkdir()
-    environment = {**os.environ, "PYTHONPATH": os.fspath(ROOT), "OMP_NUM_THREADS": "1"}
-    words = json.dumps([os.fspath(path) for path in (images, teacher_file, folder)])
     # This file is the processes' program: test modules cannot be imported by name everywhere.
-    processes = [
-        subprocess.Popen(
-            [sys.executable, __file__, str(rank), str(world_size), words], env=environment
-        )
-        for rank in range(world_size)
-    ]
-    try:
-        assert [process.wait(WATCHDOG) for process in processes] == [0] * world_size
-    finally:
-        for process in processes:
-            process.kill()
-    return [torch.load(folder / f"{rank}.pth") for rank in range(world_size)]
+    return run_processes(__file__, world_size, folder, images, teacher_file)
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path, images, teacher_file):
@@ -108,4 +85,4 @@ def test_two_processes_have_the_gradients_of_one(tmp_path, images, teacher_file)
 
 
 if __name__ == "__main__":
-    work(int(sys.argv[1]), int(sys.argv[2]), *json.loads(sys.argv[3]))
+    work(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])
