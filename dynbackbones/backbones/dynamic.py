@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dynbackbones.backbones.base import Backbone
 from dynbackbones.backbones.decisions import Decisions
-from dynbackbones.backbones.guidance import Guidance
+from dynbackbones.backbones.guidance import TOLD, Guidance
 from dynbackbones.backbones.scheduled import Scheduled
 from dynbackbones.backbones.selections import Selects
 from dynbackbones.layers.tracing import is_traced
@@ -162,7 +162,7 @@ class DynamicBackbone(Selects, Scheduled, Backbone):
             return None
         last = self._traces.mine
         guidance, last.guidance = last.guidance, None
-        if guidance is None or self.guidance in ("none", "gain"):
+        if guidance is None or self.guidance not in TOLD:
             return None
         if len(guidance) != len(images):
             raise ValueError(f"guidance is for {len(guidance)} images, the batch has {len(images)}")

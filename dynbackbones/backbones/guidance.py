@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-KINDS = ("none", "objects", "borders", "classes", "gain")
-"""What may guide: nothing, boxes of objects, borders between classes, what is of some classes, and
-what refining takes off the task's loss."""
+TOLD = ("objects", "borders", "classes")
+"""What a network may be told: boxes of objects, borders between classes, what is of some."""
+KINDS = ("none", *TOLD, "gain")
+"""What may guide: nothing, what it is told, and what refining takes off the task's loss."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from dynbackbones.checkpoints.whole_file import refused
 from dynbackbones.errors import UserError
 from dynbackbones.training.run_folder import newest_checkpoint
 
+ADVICE = "lower the learning rate, warm up for longer or clip gradients"
+"""What to do about a training that diverges."""
 _DEAD_WORKER = re.compile(r"DataLoader worker \(pid[^)]*\)[^.]*")
 
 
@@ -18,7 +20,7 @@ def diverged(
     folder: str | os.PathLike,
     iteration: int,
     losses: Mapping[str, float] | str,
-    advice: str = "lower the learning rate, warm up for longer or clip gradients",
+    advice: str = ADVICE,
 ) -> UserError:
     """The error for a loss that is not finite.
 
@@ -50,8 +52,8 @@ def weights_diverged(
     """
     return UserError(
         f"training diverged: after iteration {iteration} {len(names)} of {total} tensors are not "
-        f"finite, the first {names[0]}, and no checkpoint was written; lower the learning rate, "
-        f"warm up for longer or clip gradients; {whats_left(folder)}"
+        f"finite, the first {names[0]}, and no checkpoint was written; {ADVICE}; "
+        f"{whats_left(folder)}"
     )
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -63,57 +62,22 @@ def compiled(net: nn.Module, images: Tensor) -> Run:
     return partial(torch.compile(net, dynamic=False, options={"freezing": True}), images)
 
 
-def onnxruntime(net: nn.Module, images: Tensor) -> Run:
-    """ONNX Runtime, with the file that `dynbackbones.export` writes."""
+def onnxruntime(net: nn.Module, images: Tensor, int8: bool = False) -> Run:
+    """ONNX Runtime; in int8 with its post-training quantisation (`to_int8`)."""
     from dynbackbones.export import to_onnx
     from dynbackbones.export.running import session
 
     with TemporaryDirectory() as folder:
         file = Path(folder) / "net.onnx"
         to_onnx(net, file)
+        if int8:
+            from dynbackbones.export.int8 import to_int8
+
+            # What a forward pass takes does not depend on the ranges that it is given.
+            to_int8(file, file, [images], overwrite=True)
         opened = session(file, torch.get_num_threads())
     inputs = {"images": images.contiguous().numpy()}
     return lambda: opened.run(None, inputs)
-
-
-def onnxruntime_int8(net: nn.Module, images: Tensor) -> Run:
-    """ONNX Runtime with its post-training quantisation, a scale for each channel of weights."""
-    from onnxruntime.quantization import QuantType, quantize_static
-
-    from dynbackbones.export import to_onnx
-    from dynbackbones.export.running import session
-
-    inputs = {"images": images.contiguous().numpy()}
-    with TemporaryDirectory() as folder:
-        plain, file = Path(folder) / "plain.onnx", Path(folder) / "int8.onnx"
-        to_onnx(net, plain)
-        quantize_static(
-            plain,
-            file,
-            Calibration(inputs),
-            per_channel=True,
-            # Sums of pairs of 8 by 8 bits overflow on processors without VNNI.
-            reduce_range=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-        )
-        opened = session(file, torch.get_num_threads())
-    return lambda: opened.run(None, inputs)
-
-
-class Calibration:
-    """What ONNX Runtime asks for the inputs of a network that it quantises.
-
-    Args:
-        inputs: the only ones, since what a forward pass takes does not depend on the scales.
-    """
-
-    def __init__(self, inputs: dict[str, np.ndarray]) -> None:
-        self._left = [inputs]
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        """The inputs of the next forward pass, once."""
-        return self._left.pop() if self._left else None
 
 
 def openvino(net: nn.Module, images: Tensor) -> Run:
@@ -163,7 +127,7 @@ OPPONENTS = {
     ),
     "openvino": Opponent(openvino, ("openvino",), ("float32", "bfloat16"), "OpenVINO"),
     "onnxruntime-int8": Opponent(
-        onnxruntime_int8,
+        partial(onnxruntime, int8=True),
         ("onnx", "onnxruntime"),
         ("float32",),
         "ONNX Runtime in int8, as context",

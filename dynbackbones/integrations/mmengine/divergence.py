@@ -12,7 +12,23 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from dynbackbones.checkpoints.finite import not_finite
-from dynbackbones.training.faults import diverged, weights_diverged
+from dynbackbones.training.faults import ADVICE, diverged, weights_diverged
+
+
+def check_losses(runner: Runner, losses: Mapping[str, Any], advice: str = ADVICE) -> None:
+    """Makes sure that the losses of an iteration are finite.
+
+    Args:
+        runner: after that iteration.
+        losses: numbers or tensors of one.
+        advice: what to do otherwise.
+
+    Raises:
+        UserError: one of them is not.
+    """
+    values = {name: float(torch.as_tensor(value).detach()) for name, value in losses.items()}
+    if not all(map(math.isfinite, values.values())):
+        raise diverged(runner.work_dir, runner.iter + 1, values, advice)
 
 
 @HOOKS.register_module()
@@ -32,10 +48,8 @@ class DivergenceHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        found = {name: value for name, value in (outputs or {}).items() if "loss" in name}
-        losses = {name: float(torch.as_tensor(value).detach()) for name, value in found.items()}
-        if not all(map(math.isfinite, losses.values())):
-            raise diverged(runner.work_dir, runner.iter + 1, losses)
+        found = (outputs or {}).items()
+        check_losses(runner, {name: value for name, value in found if "loss" in name})
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint["state_dict"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,17 +12,17 @@ from mmengine.registry import HOOKS
 from mmengine.runner import Runner
 
 from dynbackbones.errors import UserError
+from dynbackbones.integrations.mmengine.divergence import check_losses
 from dynbackbones.integrations.mmengine.runner import unwrap_model
 from dynbackbones.integrations.mmengine.seeded_data import SeededDataset
-from dynbackbones.training.faults import diverged
+from dynbackbones.training.faults import ADVICE
 
 TEACHER = "teacher"
 """Key in a checkpoint's ``meta``: ``source`` and ``sha256`` of the teacher's weights."""
 _ADVICE = {
     "none": "targets have the teacher's scale (model.target_norm='none'): set it to 'standardise', "
     "or lower the learning rate to suit that scale",
-    "standardise": "targets are standardised (model.target_norm='standardise'), so lower the "
-    "learning rate, warm up for longer or clip gradients",
+    "standardise": f"targets are standardised (model.target_norm='standardise'), so {ADVICE}",
 }
 
 
@@ -75,10 +74,8 @@ class SpatialContextHook(Hook):
         data_batch: Any = None,
         outputs: Mapping[str, Any] | None = None,
     ) -> None:
-        loss = float(torch.as_tensor((outputs or {}).get("loss_context", 0.0)).detach())
-        if not math.isfinite(loss):
-            advice = _ADVICE[unwrap_model(runner).scaling.norm]
-            raise diverged(runner.work_dir, runner.iter + 1, {"loss_context": loss}, advice)
+        losses = {"loss_context": (outputs or {}).get("loss_context", 0.0)}
+        check_losses(runner, losses, _ADVICE[unwrap_model(runner).scaling.norm])
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         teacher = unwrap_model(runner).target_generator
