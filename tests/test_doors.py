@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+pytest.importorskip("mmseg")
 from mmengine.logging import MessageHub, MMLogger
 from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
-from PIL import Image
 
 import dynbackbones
 from dynbackbones.errors import UserError
 from tests.messages import naming
-
-pytest.importorskip("mmseg")
 
 CONFIGS = Path(dynbackbones.__file__).parents[1] / "configs"
 ENGINES = ["torchvision", *(["detectron2"] if importlib.util.find_spec("detectron2") else [])]

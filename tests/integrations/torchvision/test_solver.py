@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip("mmengine")  # an interpreter with detectron2 need not have it
+
 from dynbackbones.backbones.base import find_backbones
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.torchvision import solver
