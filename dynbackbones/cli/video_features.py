@@ -195,8 +195,13 @@ def _check_same(path: Path, meta: Mapping[str, Any]) -> None:
         for kind, entry in meta["encoders"].items():
             there = before["encoders"][kind]
             pairs += [(f"{kind} {k}", there[k], entry[k]) for k in entry if k != "macs"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read: {error}; name another --output") from error
+    except OSError as error:
+        reason = error.strerror
+        raise UserError(f"{path} cannot be read: {reason}; name another --output") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not what this command writes; restore it, or name another --output"
+        ) from error
     for what, there, here in pairs:
         if there != here:
             raise UserError(

@@ -1,6 +1,7 @@
 """Teaches a detector where to look closer in large images, and says what that is worth."""
 
 import argparse
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from dynbackbones.checkpoints.whole_file import write_json
 from dynbackbones.cli.arguments import check_output, parse, positive, shares
 from dynbackbones.cli.engines import add_config_options
 from dynbackbones.cli.trained_models import open_trained
+from dynbackbones.data.images import is_image
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.zoom import build_zoom, settings_of
 from dynbackbones.training.progress import show_time_left
@@ -22,6 +24,7 @@ _ACTIONS = {
     "table": "evaluate on DATASETS.TEST, beside everything that one could do instead",
     "predict": "draw what was looked at, and what was found",
 }
+_KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z0-9_]+)*")
 _WRITES = {"train": ".pth", "predict": ".png"}
 
 
@@ -55,7 +58,6 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     _add_table_options(tables)
     draws.add_argument(
         "--images",
-        type=Path,
         nargs="+",
         default=[],
         metavar="FILE",
@@ -68,7 +70,18 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         each.add_argument(
             "opts", nargs=argparse.REMAINDER, metavar="KEY VALUE", help="config overrides, last"
         )
-    return parse(parser, arguments, every)
+    args = parse(parser, arguments, every)
+    if args.action == "predict":
+        args.images, behind = _pictures_and_overrides(args.images)
+        args.opts = [*behind, *args.opts]
+    return args
+
+
+def _pictures_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """What ``--images`` took, of which config keys and their values may be the last."""
+    keys = (i for i, word in enumerate(words) if _KEY.fullmatch(word) and not is_image(word))
+    first = next(keys, len(words))
+    return [Path(word) for word in words[:first]], list(words[first:])
 
 
 def _add_table_options(tables: argparse.ArgumentParser) -> None:

@@ -92,7 +92,11 @@ class CountsMacs:
     """Counts a model once for each size of frame, for noise."""
 
     def __init__(self) -> None:
-        self._costs = Costs(lambda noise: self.run(self.pixels(noise)))
+        # A method, so that a copy counts its own model.
+        self._costs = Costs(self._run_for)
+
+    def _run_for(self, noise: Tensor) -> tuple[Any, Kept]:
+        return self.run(self.pixels(noise))
 
     def macs(self, size: tuple[int, int]) -> float | None:
         return self.counted(self._costs, size)

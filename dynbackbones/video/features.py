@@ -90,7 +90,7 @@ class FeatureAdapter(CountsMacs):
             )
         super().__init__()
         self.whole = adapter
-        self._heads = Costs(self.result, lambda noise: self.run(self.pixels(noise))[1])
+        self._heads = Costs(self.result, self._kept_for)
         _cut(adapter)
 
     def run(self, image: np.ndarray) -> tuple[Any, Features]:
@@ -102,6 +102,9 @@ class FeatureAdapter(CountsMacs):
         shown, whole = self.whole.prepared(image, result), parts[0].given
         inside = tuple(min(1.0, n / m) for n, m in zip(shown, whole, strict=True))
         return result, Features(values, inside, image.copy(), own)
+
+    def _kept_for(self, noise: Tensor) -> Features:
+        return self._run_for(noise)[1]
 
     def result(self, kept: Features) -> Any:
         return self._again(kept)[0]

@@ -69,12 +69,14 @@ def warp(maps: Tensor, flow: np.ndarray | Tensor, mode: str = "bilinear") -> Ten
         (C, h, w); what lies outside is continued by the border.
     """
     height, width = flow.shape[:2]
-    shares = torch.as_tensor(flow).to(maps).permute(2, 0, 1)[None]
+    # In half precision places of large maps would be pixels apart.
+    exact = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    shares = torch.as_tensor(flow).to(exact).permute(2, 0, 1)[None]
     size = tuple(maps.shape[-2:])
     if size != (height, width):
         shares = F.interpolate(shares, size, mode="area" if size < (height, width) else "bilinear")
-    rows = (torch.arange(size[0], device=maps.device, dtype=maps.dtype) * 2 + 1) / size[0] - 1
-    columns = (torch.arange(size[1], device=maps.device, dtype=maps.dtype) * 2 + 1) / size[1] - 1
+    rows = (torch.arange(size[0]).to(exact) * 2 + 1) / size[0] - 1
+    columns = (torch.arange(size[1]).to(exact) * 2 + 1) / size[1] - 1
     grid = torch.stack(
         [
             columns[None, :] + shares[0, 0] * (2 / width),
@@ -82,4 +84,5 @@ def warp(maps: Tensor, flow: np.ndarray | Tensor, mode: str = "bilinear") -> Ten
         ],
         dim=-1,
     )
-    return F.grid_sample(maps[None], grid[None], mode, "border", align_corners=False)[0]
+    moved = F.grid_sample(exact[None], grid[None], mode, "border", align_corners=False)
+    return moved[0].to(maps)

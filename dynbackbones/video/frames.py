@@ -12,11 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dynbackbones.data.images import cv2_name
+from dynbackbones.data.images import EXTENSIONS, cv2_name, is_image
 from dynbackbones.errors import UserError
 from dynbackbones.video.flow import import_cv2
-
-PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class Frame(NamedTuple):
@@ -67,11 +65,11 @@ def frames(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -> Ite
         return _pictures([Path(path) for path in source], "the list of frames")
     path = Path(source)
     if path.is_dir():
-        found = [p for p in path.iterdir() if p.suffix.lower() in PICTURES]
+        found = [p for p in path.iterdir() if is_image(p.name)]
         return _pictures(sorted(found, key=_numbers), f"folder {path}")
     if not path.is_file():
         raise UserError(f"video {path} does not exist; give a video file or a folder of pictures")
-    if path.suffix.lower() in PICTURES:
+    if is_image(path.name):
         return _pictures([path], f"picture {path}")
     return _decoded(cv2_name(path), f"video {path}")
 
@@ -84,7 +82,7 @@ def _numbers(path: Path) -> tuple[Any, ...]:
 
 def _pictures(paths: Sequence[Path], title: str) -> Iterator[Frame]:
     if not paths:
-        raise UserError(f"{title} has no picture ({', '.join(PICTURES)})")
+        raise UserError(f"{title} has no picture ({', '.join(EXTENSIONS)})")
     missing = [path for path in paths if not path.is_file()]
     if missing:
         raise UserError(f"{title}: picture {missing[0]} does not exist")
@@ -181,8 +179,8 @@ def frame_count(source: str | os.PathLike | int | Sequence[str | os.PathLike]) -
         return len(source)
     path = Path(source)
     if path.is_dir():
-        return sum(p.suffix.lower() in PICTURES for p in path.iterdir())
-    if path.suffix.lower() in PICTURES:
+        return sum(is_image(p.name) for p in path.iterdir())
+    if is_image(path.name):
         return 1
     cv2 = import_cv2()
     capture = cv2.VideoCapture(cv2_name(path))

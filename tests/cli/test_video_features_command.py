@@ -124,9 +124,10 @@ def test_other_networks_do_not_write_into_the_same_folder(run):
     ):
         with pytest.raises(UserError, match=naming(str(output), *named)):
             run(*words)
-    (output / "features.json").write_text("{}")
-    with pytest.raises(UserError, match=naming("features.json")):
-        run()
+    for written in ("{}", "[]", "null", '{"classes": 1, "fps": 1, "encoders": []}', "\0"):
+        (output / "features.json").write_text(written)
+        with pytest.raises(UserError, match=naming("features.json", "restore")):
+            run()
 
 
 def test_video_files_are_sampled_by_time(run, folder):

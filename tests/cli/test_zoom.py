@@ -72,6 +72,15 @@ def test_a_picture_that_is_not_there_is_named(run):
         run("predict", "--images", "no.jpg", "--output", "out.png")
 
 
+def test_overrides_behind_images_are_no_images(run, tmp_path, digits_root):  # noqa: F811
+    first, second = sorted(digits_root.rglob("*.png"))[:2]
+    # As in run(), config keys come last, here right after the pictures.
+    run("predict", "--output", str(tmp_path / "out.png"), "--images", str(first), str(second))
+    assert (tmp_path / "out.png").stat().st_size > 10_000
+    with pytest.raises(UserError, match=naming("NO.PNG")):
+        run("predict", "--images", "NO.PNG")
+
+
 def test_outputs_that_cannot_be_written_are_refused_first(run, tmp_path):
     for action, name in (("train", "policy.txt"), ("predict", "picture.jpg"), ("predict", "a/b")):
         with pytest.raises(UserError, match=naming(tmp_path / name, "end")):

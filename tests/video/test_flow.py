@@ -38,6 +38,17 @@ def test_standing_still_changes_no_map_of_any_size(size):
     assert torch.allclose(warp(maps, flow), maps)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_places_are_exact_in_half_precision_too(dtype):
+    maps = torch.arange(600).expand(1, 4, 600) / 600
+    flow = np.zeros((4, 600, 2), np.float32)
+    flow[..., 0] = 3
+    moved = warp(maps.to(dtype), flow)
+    assert moved.dtype == dtype
+    assert torch.equal(moved, warp(maps.to(dtype).float(), flow).to(dtype))
+    assert torch.equal(moved[..., :-3], maps[..., 3:].to(dtype))
+
+
 def test_frames_of_two_sizes_have_no_flow():
     with pytest.raises(ValueError, match=naming("(8, 8)", "(8, 9)")):
         dense_flow(np.zeros((8, 8), np.uint8), np.zeros((8, 9), np.uint8))

@@ -274,6 +274,20 @@ def test_two_streams_share_a_model_and_copies_stand_alone():
     assert copied.decision.index == 4
 
 
+def test_a_copy_counts_its_own_model():
+    class Predictor:
+        calls = 0
+
+        def predict(self, image):
+            self.calls += 1
+            return torch.from_numpy(image).permute(2, 0, 1).float()
+
+    predictor = Predictor()
+    copied = copy.deepcopy(video.Stream(predictor))
+    copied(STILL[0])
+    assert copied.decision.macs == 0 and predictor.calls == 0
+
+
 def test_calibration_meets_a_share_without_running_the_model():
     clip = panned([(int(10 * np.sin(t / 3)), t % 7) for t in range(60)])
     for schedule in (video.Difference(0.3), video.Every(2), video.Random(0.9)):

@@ -10,7 +10,7 @@ from mmengine.config import Config
 from dynbackbones.errors import UserError
 
 NAMES = ("data_root", "proposals")
-_PARTS = ("_dataloader", "_evaluator")
+_PARTS = ("_dataloader", "_dataset", "_evaluator")
 
 
 def share_paths(cfg: Config, options: Mapping[str, Any]) -> None:

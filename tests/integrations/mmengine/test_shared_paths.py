@@ -16,6 +16,7 @@ def config():
             "dataset": {"dataset": {**folder, "proposals": None, "ann": "data/a/x.json"}},
         },
         "val_dataloader": {"dataset": [folder, {"data_root": "data/ab", "proposals": "b.json"}]},
+        "calibration_dataset": dict(folder),
         "val_evaluator": {"ann_file": "data/a/y.json", "collect": None},
         "model": {"pretrained": "data/a/weights.pth"},
     })  # fmt: skip
@@ -30,7 +31,7 @@ def test_what_lies_below_follows(new):
         "data_root": new, "prefix": "img", "proposals": "boxes.json", "ann": "my/images/x.json",
     }  # fmt: skip
     first, second = cfg.val_dataloader.dataset
-    assert first.data_root == new
+    assert first.data_root == cfg.calibration_dataset.data_root == new
     # These were never taken from the top.
     assert second == before.val_dataloader.dataset[1]
     assert cfg.val_evaluator == {"ann_file": "my/images/y.json", "collect": None}
