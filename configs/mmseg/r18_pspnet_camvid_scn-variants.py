@@ -35,14 +35,14 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.1, begin=0, end=20, by_epoch=False),
-    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=20, end=100, by_epoch=False),
+    dict(type="PolyLR", power=0.9, eta_min=1e-4, begin=20, end=400, by_epoch=False),
 ]
-train_cfg = dict(max_iters=100, val_interval=100)
-default_hooks = dict(checkpoint=dict(interval=100), logger=dict(interval=20))
+train_cfg = dict(max_iters=400, val_interval=400)
+default_hooks = dict(checkpoint=dict(interval=400), logger=dict(interval=20))
 
 
 def pretrained(folder):
-    checkpoint = f"work_dirs/scn/seed0/{folder}/iter_120.pth"
+    checkpoint = f"work_dirs/scn/seed0/{folder}/iter_600.pth"
     return {
         "model.backbone.init_cfg": dict(
             type="Pretrained", checkpoint=checkpoint, prefix="backbone."

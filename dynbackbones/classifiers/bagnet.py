@@ -50,7 +50,7 @@ class BagNet(PatchDrop):
         scale: int = 4,
         fusion: str = "mixture",
         low_mode: str = "bilinear",
-        policy_pool: int = 1,
+        policy_head: str = "global",
         stage: str = TWO_STREAM,
         in_channels: int = 3,
         empty: str = "keep",
@@ -65,7 +65,7 @@ class BagNet(PatchDrop):
             scale=scale,
             fusion=fusion,
             low_mode=low_mode,
-            policy_pool=policy_pool,
+            policy_head=policy_head,
             stage=stage,
             in_channels=in_channels,
         )

@@ -26,6 +26,7 @@ from dynbackbones.policy import PolicyResNet8, PolicyResNet10, greedy_actions
 
 HIGH, LOW, POLICY, JOINT, TWO_STREAM = STAGES = ("high", "low", "policy", "joint", "two_stream")
 FUSIONS = ("mixture", "sum")
+POLICY_HEADS = ("global", "places")
 
 # What learns in each stage, and what must have learned before.
 _LEARNS = {
@@ -55,7 +56,9 @@ class PatchDrop(LearnsInStages):
         fill: what dropped patches show to ``high``: ``"mean"``, zeros, which is the dataset's mean
             in normalised images, or ``"low"``, the reduced image enlarged again.
         low_mode: ``"bilinear"`` (antialiased) or ``"nearest"`` (every d-th pixel).
-        policy_pool: ``pool`` of the `PolicyNetwork`; 1 is the paper's, 2 learns places sooner.
+        policy_head: ``"global"``, the paper's, or ``"places"``, where each patch's logit is that of
+            the maps at its place; see `PolicyNetwork`. It learns where things are, which the other
+            does slowly or not at all.
         stage: see `set_stage`.
         in_channels: channels of the images.
 
@@ -91,13 +94,13 @@ class PatchDrop(LearnsInStages):
         fusion: str = "mixture",
         fill: str = "mean",
         low_mode: str = "bilinear",
-        policy_pool: int = 1,
+        policy_head: str = "global",
         stage: str = TWO_STREAM,
         in_channels: int = 3,
     ) -> None:
         super().__init__()
-        least = {"num_classes": 2, "grid": 1, "scale": 2, "policy_pool": 1}
-        for name, value in zip(least, (num_classes, grid, scale, policy_pool), strict=True):
+        least = {"num_classes": 2, "grid": 1, "scale": 2}
+        for name, value in zip(least, (num_classes, grid, scale), strict=True):
             if not (isinstance(value, int) and value >= least[name]):
                 raise ValueError(
                     f"{name} must be a whole number of at least {least[name]}, got {value}"
@@ -105,13 +108,15 @@ class PatchDrop(LearnsInStages):
         check_choice("fusion", fusion, FUSIONS)
         check_choice("fill", fill, FILLS)
         check_choice("low_mode", low_mode, LOW_MODES)
+        check_choice("policy_head", policy_head, POLICY_HEADS)
         self.num_classes, self.grid, self.scale = num_classes, grid, scale
         self.fusion, self.fill, self.low_mode = fusion, fill, low_mode
         self.high = Encoder(encoder, num_classes, in_channels)
         self.low = Encoder(encoder, num_classes, in_channels)
         small = isinstance(getattr(self.high.backbone, "maxpool", None), nn.Identity)
         make_policy = PolicyResNet8 if small else PolicyResNet10
-        self.policy = make_policy(grid * grid, in_channels, policy_pool)
+        places = grid if policy_head == "places" else None
+        self.policy = make_policy(grid * grid, in_channels, places)
         # Weights say nothing of the scale: a network would go on with images of another one.
         self.register_buffer("layout", torch.tensor([grid, scale]))
         self.register_load_state_dict_pre_hook(

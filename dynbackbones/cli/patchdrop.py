@@ -10,7 +10,7 @@ from pathlib import Path
 from dynbackbones.cli.arguments import add_bfloat16, experiment_parser, parse
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.patchdrop import bagnet, cifar, digits
-from dynbackbones.experiments.patchdrop.report import markdown
+from dynbackbones.experiments.patchdrop.report import markdown, sigma_table
 from dynbackbones.experiments.steps import write_tables
 
 EXPERIMENTS = {"digits": digits, "cifar": cifar, "bagnet": bagnet}
@@ -28,6 +28,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--data", metavar="FOLDER", help="of cifar: train.npz and val.npz, see docs/pretraining.md"
     )
+    options.add_argument(
+        "--sigmas",
+        nargs="+",
+        type=float,
+        metavar="S",
+        help="of digits: train the policy once more with each of these penalties of a wrong "
+        "prediction, and tell how many patches it then asks for",
+    )
     add_bfloat16(options)
     return options
 
@@ -44,9 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"--data goes with cifar, and cifar needs it; got {args.experiment} and "
             f"--data {args.data}"
         )
+    if args.sigmas and args.experiment != "digits":
+        raise UserError(f"--sigmas goes with digits, got {args.experiment}")
     module, output, results = EXPERIMENTS[args.experiment], Path(args.output), {}
     options = {"data": Path(args.data)} if args.data else {}
     plan = replace(module.PLAN, bfloat16=args.bfloat16)
+    if args.sigmas:
+        results = digits.sweep(output, args.sigmas, plan, args.seeds[0])
+        print(write_tables(output, "sigmas", results, sigma_table(results)))
+        return
     for seed in args.seeds:
         results |= module.run(output, [seed], plan=plan, **options)
         text = write_tables(output, args.experiment, results, markdown(results))

@@ -63,8 +63,8 @@ def _droppable(graph: Graph, x: str, block: ResidualBlock, kept: str) -> str:
 
 
 def _probabilities(graph: Graph, view: str, policy: PolicyNetwork) -> str:
-    if policy.pool != 1:
-        raise UserError(f"a policy network with pool={policy.pool} cannot be exported: use pool=1")
+    if policy.places is not None:
+        raise UserError(f"a policy network with places={policy.places} cannot be exported")
     x = stem(graph, view, policy)
     x = chain(graph, x, [module for n, module in policy.named_children() if "layer" in n])
     x = graph.node("ReduceMean", x, graph.weight([2, 3]), keepdims=0)

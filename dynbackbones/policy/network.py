@@ -32,8 +32,9 @@ class PolicyNetwork(nn.Module):
         num_actions: K.
         channels: of the stages; every stage but the first halves the resolution.
         block: of the stages.
-        pool: edge of what the last map is averaged to. 1 is the paper's global average; more keeps
-            where something was, which policies about places learn from much sooner.
+        places: edge K of a grid whose cells the actions are about, K^2 of them. Each cell's logit
+            is then that of the maps of all stages at its place (hypercolumns), by weights that all
+            share, and of a bias of its own; None for the papers' global average.
 
     Shape:
         (N, in_channels, H, W) to (N, K) float32 in [0, 1], differentiable.
@@ -53,20 +54,27 @@ class PolicyNetwork(nn.Module):
         num_actions: int,
         channels: tuple[int, ...],
         block: type[ResidualBlock],
-        pool: int = 1,
+        places: int | None = None,
     ) -> None:
         super().__init__()
-        for name, value in (("num_actions", num_actions), ("pool", pool)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}")
-        self.pool = pool
+        if num_actions < 1:
+            raise ValueError(f"num_actions must be at least 1, got {num_actions}")
+        if places is not None and places**2 != num_actions:
+            raise ValueError(
+                f"num_actions must be {places**2} where places={places}, got {num_actions}"
+            )
+        self.places = places
         self.num_actions = num_actions
         before = channels[0]
         for index, width in enumerate(channels, start=1):
             stage = block(before, width, stride=1 if index == 1 else 2)
             self.add_module(f"layer{index}", nn.Sequential(stage))
             before = width
-        self.fc = nn.Linear(before * pool**2, num_actions)
+        if places is None:
+            self.fc = nn.Linear(before, num_actions)
+        else:
+            self.fc = nn.Linear(sum(channels), 1, bias=False)
+            self.place_bias = nn.Parameter(torch.empty(num_actions))
         self.register_buffer("threshold", torch.zeros(()))
 
     def _init_weights(self) -> None:
@@ -85,21 +93,26 @@ class PolicyNetwork(nn.Module):
 
     def reset_bias(self, logit: float | None = None) -> None:
         """Gives all actions the same chance at the start; see `initial_logit`."""
-        nn.init.constant_(self.fc.bias, self.initial_logit if logit is None else logit)
+        bias = self.fc.bias if self.places is None else self.place_bias
+        nn.init.constant_(bias, self.initial_logit if logit is None else logit)
 
     def _stages(self) -> list[nn.Sequential]:
         return [stage for name, stage in self.named_children() if name.startswith("layer")]
 
     def forward(self, images: Tensor) -> Tensor:
-        x = run_stem(self, images)
+        maps = [run_stem(self, images)]
         for stage in self._stages():
-            x = stage(x)
-        x = x.mean(dim=(2, 3)) if self.pool == 1 else adaptive_avg_pool2d(x, self.pool).flatten(1)
-        return torch.sigmoid(self.fc(x).float())
+            maps.append(stage(maps[-1]))
+        if self.places is None:
+            logits = self.fc(maps[-1].mean(dim=(2, 3)))
+        else:
+            columns = torch.cat([adaptive_avg_pool2d(m, self.places) for m in maps[1:]], dim=1)
+            logits = self.fc(columns.flatten(2).mT).squeeze(2) + self.place_bias
+        return torch.sigmoid(logits.float())
 
     def macs(self, height: int, width: int) -> int:
         """Multiply-accumulates for an image of this size in pixels."""
-        total = stem_macs(self, height, width) + self.fc.weight.numel()
+        total = stem_macs(self, height, width) + self.fc.weight.numel() * (self.places or 1) ** 2
         stride = self.stem_stride
         height, width = conv_out_size(height, stride), conv_out_size(width, stride)
         for (block,) in self._stages():
@@ -113,9 +126,9 @@ class PolicyResNet10(PolicyNetwork):
 
     stem_stride = 4
 
-    def __init__(self, num_actions: int, in_channels: int = 3, pool: int = 1) -> None:
+    def __init__(self, num_actions: int, in_channels: int = 3, places: int | None = None) -> None:
         channels = tuple(IMAGENET_STEM_CHANNELS * 2**index for index in range(4))
-        super().__init__(num_actions, channels, BasicBlock, pool)
+        super().__init__(num_actions, channels, BasicBlock, places)
         add_imagenet_stem(self, in_channels, norm_layer("BN"))
         self._init_weights()
 
@@ -125,8 +138,8 @@ class PolicyResNet8(PolicyNetwork):
 
     stem_stride = 1
 
-    def __init__(self, num_actions: int, in_channels: int = 3, pool: int = 1) -> None:
+    def __init__(self, num_actions: int, in_channels: int = 3, places: int | None = None) -> None:
         channels = tuple(CIFAR_STEM_CHANNELS * 2**index for index in range(3))
-        super().__init__(num_actions, channels, CifarBlock, pool)
+        super().__init__(num_actions, channels, CifarBlock, places)
         add_cifar_stem(self, in_channels, norm_layer("BN"))
         self._init_weights()

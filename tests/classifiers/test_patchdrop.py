@@ -213,7 +213,7 @@ def test_wrong_images_are_refused(wrong, words):
         {"grid": 0},
         {"scale": 1},
         {"scale": 2.5},
-        {"policy_pool": 0},
+        {"policy_head": "local"},
         {"num_classes": 1},
         {"fusion": "product"},
         {"fill": "noise"},

@@ -5,20 +5,29 @@ from dynbackbones.policy import PolicyResNet8
 from tests.messages import naming
 
 
-def test_a_pooled_map_tells_places_apart_as_a_mean_cannot():
+def test_each_place_decides_by_what_is_there():
     torch.manual_seed(0)
-    net = PolicyResNet8(5, pool=2).eval()
-    assert net.fc.weight.shape == (5, 4 * 64)
-    assert net.macs(8, 8) - PolicyResNet8(5).macs(8, 8) == 5 * 3 * 64
-    assert net(torch.rand(2, 3, 9, 13)).shape == (2, 5)
+    net = PolicyResNet8(16, places=4).eval()
+    assert net.fc.weight.shape == (1, 16 + 32 + 64)
+    assert net.macs(8, 8) - PolicyResNet8(16).macs(8, 8) == 16 * (16 + 32 + 64) - 16 * 64
+    assert net(torch.rand(2, 3, 9, 13)).shape == (2, 16)
+    assert net(torch.rand(1, 3, 1, 1)).shape == (1, 16)
+    assert not net.trained
     with torch.no_grad():
-        net.fc.weight[0, ::4] = 1  # the upper left quarter of each channel's map
+        net.fc.weight.normal_()
+    assert net.trained
     images = torch.zeros(1, 3, 32, 32)
-    images[..., :4, :4] = 5
-    first, last = (float(net(x)[0, 0].detach()) for x in (images, images.flip(2, 3)))
-    assert abs(first - last) > 1e-3
+    images[..., :8, 8:16] = 5
+    there = (net(images) - net(torch.zeros(1, 3, 32, 32)))[0].abs()
+    assert there.argmax() == 1
+    with torch.no_grad():
+        net.fc.weight.zero_()
+        net.place_bias[3] = 9
+    assert (net(images)[0] > 0.9).nonzero().flatten().tolist() == [3]
 
 
-def test_a_pool_below_one_is_refused():
-    with pytest.raises(ValueError, match=naming(pool=0)):
-        PolicyResNet8(5, pool=0)
+def test_actions_that_are_no_grid_of_places_are_refused():
+    with pytest.raises(ValueError, match=naming(9, places=3, got=5)):
+        PolicyResNet8(5, places=3)
+    with pytest.raises(ValueError, match=naming("num_actions", 0)):
+        PolicyResNet8(0)

@@ -28,7 +28,7 @@ PLAN = Plan(
         "joint": Schedule(100, 128, 1e-3),
     },
     {"policy": 0.25, "joint": 1.0},
-    options={"policy_pool": 2},
+    options={"policy_head": "places"},
     fine_tuned=(),
 )
 AUGMENTED = Schedule(250, 128, 0.1, "sgd")

@@ -20,7 +20,8 @@ PLAN = Plan(
         "joint": Schedule(150, 128, 1e-3),
     },
     {"policy": 0.25, "joint": 1.0},
-    options={"policy_pool": 2, "fill": "low"},
+    options={"policy_head": "places"},
+    blanked=0.5,
     fine_tuned=("all", "horizontal", "vertical", "best"),
 )
 TRAIN, CALIBRATION, VAL = 49000, 500, 2000

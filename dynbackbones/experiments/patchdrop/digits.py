@@ -17,12 +17,13 @@ PLAN = Plan(
     {
         "high": Schedule(900, 128, 0.1, "sgd"),
         "low": Schedule(300, 128, 0.02, "sgd"),
-        "policy": Schedule(1000, 192, 5e-3),
-        "joint": Schedule(150, 128, 1e-3),
-        "two_stream": Schedule(100, 128, 1e-3),
+        "policy": Schedule(600, 192, 5e-3),
+        "joint": Schedule(250, 128, 1e-3),
+        "two_stream": Schedule(150, 128, 1e-3),
     },
     {"policy": 0.5, "joint": 1.0, "two_stream": 1.0},
-    options={"policy_pool": 2, "fill": "low"},
+    options={"policy_head": "places"},
+    blanked=0.5,
 )
 TRAIN, VAL, CALIBRATION = 16000, 2000, 300
 

@@ -65,6 +65,15 @@ def markdown(results: Mapping[int, Mapping[str, Any]]) -> Iterator[str]:
     yield f"Seeds {', '.join(map(str, results))}; {seconds / 60:.0f} minutes of processor time."
 
 
+def sigma_table(results: Mapping[float, Mapping[str, Any]]) -> Iterator[str]:
+    """What the policy's stage gives with each penalty."""
+    yield from heading(["sigma", "S of 16", "accuracy, %", "distinct policies"])
+    for sigma, result in results.items():
+        learned = result["learned"]
+        patches, accuracy = f"{learned['patches']:.2f}", f"{learned['accuracy']:.1f}"
+        yield row([f"{sigma:g}", patches, accuracy, str(learned["distinct_policies"])])
+
+
 def _policies(learned: list[Mapping[str, Any]]) -> Iterator[str]:
     yield from heading(["learned policy", "each seed"])
     for label, key in _POLICY:

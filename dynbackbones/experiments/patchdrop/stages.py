@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -23,6 +26,7 @@ from dynbackbones.experiments.patchdrop.evaluation import (
 from dynbackbones.experiments.patchdrop.loop import Schedule, computing, train
 from dynbackbones.experiments.steps import Cells
 
+_SHOWN = (0.375, 0.9375)  # 6 to 15 of 16 patches
 FINE_TUNED = ("all", "horizontal", SEARCHED)
 
 
@@ -38,6 +42,9 @@ class Plan:
         fine_tuned: fixed masks with which the high-resolution network is fine-tuned as long.
         entropy_weight: of the policy stage, see `PatchLearning`; without it the policy was certain
             before it knew anything.
+        blanked: share of the high-resolution network's batches of which random patches are dropped,
+            so that it goes by what is shown; from whole images alone it learns that background is
+            always there, and a policy is then rewarded for showing it.
         bfloat16: compute in mixed precision, twice as fast on CPUs that have it.
     """
 
@@ -48,6 +55,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     fine_tuned: tuple[str, ...] = FINE_TUNED
     entropy_weight: float = 0.05
+    blanked: float = 0.0
     bfloat16: bool = False
 
     def settings(self) -> dict[str, Any]:
@@ -124,13 +132,21 @@ class Experiment:
             if stage == "policy":
                 net.policy.reset_bias(0.0)  # undecided
             schedule, title = self.plan.schedules[stage], f"seed {self.seed}: {stage}"
-            logged = train(net, learning, self.train, schedule, self.seed, title)
+            some = partial(self._some_dropped, net) if stage == "high" else lambda _: nullcontext()
+            logged = train(net, learning, self.train, schedule, self.seed, title, some)
             return {"logged": logged}
 
         result = self.cells.made(stage, make, net)
         compared = self.cells.made(f"{stage}-evaluation", lambda: self.compare(net))
         seconds = result["cpu_seconds"] + compared["cpu_seconds"]
         return {**result, **compared, "cpu_seconds": seconds}
+
+    def _some_dropped(self, net: PatchDrop, iteration: int) -> AbstractContextManager:
+        """Of `Plan.blanked` of the iterations: a random part of each image's patches is shown."""
+        chance = random.Random(f"{self.seed} {iteration}")
+        if chance.random() >= self.plan.blanked:
+            return nullcontext()
+        return net.select("random", rate=chance.uniform(*_SHOWN), seed=iteration)
 
     def compare(self, net: PatchDrop) -> dict[str, Any]:
         """The network's own decisions, and fixed ones at as many patches."""

@@ -13,6 +13,8 @@ from dynbackbones.experiments.patchdrop import bagnet, cifar, digits, loop
 from dynbackbones.experiments.patchdrop.data import packed
 from dynbackbones.experiments.patchdrop.evaluation import at_equal_patches, evaluate, touched_cells
 from dynbackbones.experiments.patchdrop.loop import Schedule
+from dynbackbones.experiments.patchdrop.stages import Experiment
+from dynbackbones.experiments.steps import Cells
 from tests.classifiers.made import built
 from tests.messages import naming
 
@@ -75,8 +77,27 @@ def test_steps_of_other_settings_are_refused(tmp_path):
 def test_sigma_alone_is_trained_from_the_same_networks(tmp_path, monkeypatch):
     digits.run(tmp_path, [0], digits.PLAN)
     titles = trained(monkeypatch)
-    results = digits.sweep(tmp_path, [0.1, 2.0], digits.PLAN)
-    assert titles == ["seed 0: policy"] * 2 and set(results) == {0.1, 2.0}
+    command.main(["digits", "--output", str(tmp_path), "--sigmas", "0.1", "2"])
+    assert titles == ["seed 0: policy"] * 2
+    assert set(json.loads((tmp_path / "sigmas.json").read_text())) == {"0.1", "2.0"}
+    assert "| 2 |" in (tmp_path / "sigmas.md").read_text()
+    with pytest.raises(UserError, match=naming("--sigmas", "digits", "bagnet")):
+        command.main(["bagnet", "--output", str(tmp_path), "--sigmas", "1"])
+
+
+def test_the_classifier_learns_from_some_images_with_patches_dropped(tmp_path):
+    train, val = digits.digits_anywhere(tmp_path, 48, 40)
+    plan = replace(digits.PLAN, blanked=0.5)
+    net, seen = built(stage="high"), []
+    experiment = Experiment(plan, train, train, val, Cells(tmp_path / "cells", {}), 0)
+    for iteration in range(40):
+        with experiment._some_dropped(net, iteration):
+            net(torch.zeros(8, 3, 32, 32))
+        seen.append(net.decisions.policy.sum(dim=1))
+    counts = torch.stack(seen)
+    whole = (counts == 16).all(dim=1)
+    assert 10 < int(whole.sum()) < 30
+    assert counts[~whole].min() >= 6 and counts[~whole].max() <= 15
 
 
 def test_cifar_wants_its_data_by_name(tmp_path):
