@@ -23,6 +23,16 @@ def test_import_loads_no_framework():
     assert run(code) == "[]"
 
 
+def test_import_leaves_the_compiler_alone():
+    """It takes as long to import as all the rest of torch."""
+    code = (
+        "import sys, torch; before = 'torch._dynamo' in sys.modules; import dynbackbones; "
+        "dynbackbones.build_backbone('blockdrop_resnet18'); "
+        "print('torch._dynamo' in sys.modules and not before)"
+    )
+    assert run(code) == "False"
+
+
 def test_every_module_of_the_core_imports():
     """Also where an optional package is missing (`make versions`)."""
     code = (

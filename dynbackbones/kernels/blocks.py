@@ -12,7 +12,7 @@ from dynbackbones.kernels import operators
 from dynbackbones.kernels.cells import SelectedCells
 from dynbackbones.layers.norm import fold_norm, has_affine_form
 from dynbackbones.layers.residual import ResidualBlock
-from dynbackbones.layers.tracing import is_exported
+from dynbackbones.layers.tracing import constant_when_compiled, is_exported
 
 FUSED_WIDTH = 128
 """Channels of a group up to which a bottleneck's last two convolutions are one program."""
@@ -38,7 +38,7 @@ def can_run(blocks: Iterable[ResidualBlock], x: Tensor) -> bool:
     )
 
 
-@torch.compiler.assume_constant_result
+@constant_when_compiled
 def _device_fits(kind: str, index: int | None) -> bool:
     return _missing(kind, index) is None
 
