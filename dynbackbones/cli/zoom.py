@@ -103,6 +103,11 @@ def _add_table_options(tables: argparse.ArgumentParser) -> None:
         "--timed", type=positive, default=10, metavar="N", help="images to time (default 10)"
     )
     tables.add_argument(
+        "--reinforce",
+        action="store_true",
+        help="rows of policies that the policy gradient trained, one for each rate",
+    )
+    tables.add_argument(
         "--sahi", action="store_true", help="a row with the slices of the library sahi"
     )
 
@@ -193,6 +198,7 @@ def table(args: argparse.Namespace, cfg, engine) -> None:
         seeds=args.seeds,
         count=args.timed,
         sahi=args.sahi,
+        reinforce=args.reinforce,
         progress=show_time_left,
     )
     print(f"\n{text(rows)}\n")

@@ -26,6 +26,7 @@ def compare(
     seeds: Sequence[int],
     count: int,
     sahi: bool,
+    reinforce: bool,
     progress: Callable[[Iterable[int], int], Iterable[int]],
 ) -> list[Row]:
     """The rows of a table.
@@ -39,6 +40,7 @@ def compare(
         seeds: of policies.
         count: images to time.
         sahi: whether to have a row of that library.
+        reinforce: whether to have rows of policies that the policy gradient trained.
         progress: wraps images to show how far it is; given their number too.
     """
     tables = Tables(zoom, data, measured, gains)
@@ -63,6 +65,9 @@ def compare(
     rows += tables.fixed()
     for rate in rates:
         rows += [*tables.heuristics(rate), tables.learned(policies, rate), tables.oracle(rate)]
+        if reinforce:
+            others = tables.policies(seeds, settings, training="reinforce", rate=rate)
+            rows.append(tables.learned(others, rate, "learned by policy gradient"))
     _time(rows, zoom, ways, policies[0], rates, data, count, progress)
     return rows
 

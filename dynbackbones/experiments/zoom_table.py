@@ -75,13 +75,16 @@ class Tables:
         self.zoom, self.data = zoom, data
         self.measured, self.gains = measured, gains
 
-    def policies(self, seeds: Sequence[int], settings: Mapping[str, Any]) -> list[LearnedPolicy]:
-        """A trained policy for each seed."""
+    def policies(
+        self, seeds: Sequence[int], settings: Mapping[str, Any], **options: Any
+    ) -> list[LearnedPolicy]:
+        """A trained policy for each seed; options are those of `train_policy`."""
         described = [m.described for m in self.gains]
         gains = [m.gains for m in self.gains]
         count = self.zoom.adapter.num_classes
         return [
-            train_policy(described, gains, count, dict(settings), seed=seed)[0] for seed in seeds
+            train_policy(described, gains, count, dict(settings), seed=seed, **options)[0]
+            for seed in seeds
         ]
 
     def fixed(self) -> list[Row]:
@@ -120,14 +123,16 @@ class Tables:
             "oracle", rate, [m.gains + _order(m) > threshold for m in self.measured]
         )
 
-    def learned(self, policies: Sequence[LearnedPolicy], rate: float) -> Row:
+    def learned(
+        self, policies: Sequence[LearnedPolicy], rate: float, name: str = "learned"
+    ) -> Row:
         """Trained policies, mean over their seeds."""
         rows = []
         for policy in policies:
             threshold = policy.threshold_at(rate)
             with torch.no_grad():
                 chosen = [policy.predict(m.described) > threshold for m in self.measured]
-            rows.append(self._row("learned", rate, chosen))
+            rows.append(self._row(name, rate, chosen))
         return _mean(rows)
 
     def _row(self, name: str, rate: float, chosen: Sequence[Tensor]) -> Row:

@@ -1,18 +1,32 @@
-"""Training of a zoom policy on measured gains: regression, which serves every budget at once."""
+"""Training of a zoom policy on measured gains: regression, which serves every budget at once.
+
+Beside it the policy gradient that it replaces, for comparison.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dynbackbones.backbones.resnet import check_choice
 from dynbackbones.errors import UserError
+from dynbackbones.policy import (
+    bound_probabilities,
+    greedy_actions,
+    policy_gradient_loss,
+    sample_actions,
+)
 from dynbackbones.zoom.learned import LearnedPolicy
 
+TRAININGS = ("regression", "reinforce")
+Objective = Callable[[LearnedPolicy, torch.Generator], Tensor]
+
 _BATCH = 256
+_IMAGES = 16  # a batch of the policy gradient
 _FOLDS = 2
 
 
@@ -25,8 +39,10 @@ def train_policy(
     seed: int = 0,
     steps: int = 600,
     hidden: int = 64,
+    training: str = "regression",
+    rate: float = 0.25,
 ) -> tuple[LearnedPolicy, dict[str, float]]:
-    """Fits gains with a Huber loss.
+    """Fits gains with a Huber loss, or has selections drawn and rewarded by what they gain.
 
     The reward of a selection is a sum over its patches, so that its best selection at any price is
     a threshold on the gains themselves, and no reinforcement learning is needed (specified for
@@ -40,6 +56,10 @@ def train_policy(
         seed: of initial weights, order and folds.
         steps: of AdamW.
         hidden: see `LearnedPolicy`.
+        training: ``"regression"``; or ``"reinforce"``, for comparison: the policy gradient with the
+            greedy selection as baseline. Its values are logits and no gains.
+        rate: share of the patches for which it is rewarded: each costs what that share gains more
+            than.
 
     Returns:
         The policy, which knows thresholds for rates from images that its halves had not seen, and
@@ -47,8 +67,12 @@ def train_policy(
         gain of the best patches that the predicted best ones have, at a quarter of all.
 
     Raises:
+        ValueError: an option is out of range.
         UserError: there are fewer than four images, or no gain differs from another.
     """
+    check_choice("training", training, TRAININGS)
+    if not 0 < rate < 1:
+        raise ValueError(f"rate must lie in (0, 1), got {rate}")
     if len(described) < 2 * _FOLDS:
         raise UserError(f"gains of {len(described)} images train no policy; measure more images")
     everything = torch.cat(list(gains)).float()
@@ -57,15 +81,25 @@ def train_policy(
             f"every patch gains the same, {float(everything[0]):g}: a closer look changes nothing, "
             "so there is nothing to learn; see that images enter at their own resolution"
         )
+
+    def fit(images: Sequence[int]) -> LearnedPolicy:
+        x = torch.cat([described[index] for index in images]).float()
+        if training == "regression":
+            objective = _regression(x, torch.cat([gains[index] for index in images]).float())
+        else:
+            parts = [(described[index].float(), gains[index].float()) for index in images]
+            objective = _policy_gradient(parts, _price(everything, rate))
+        return _fit(x, objective, num_classes, settings, seed, steps, hidden)
+
     order = torch.randperm(len(described), generator=_generator(seed)).tolist()
     unseen = [torch.empty(0)] * len(described)
     for fold in range(_FOLDS):
         held_out = order[fold::_FOLDS]
         rest = [index for index in order if index not in set(held_out)]
-        policy = _fit(described, gains, rest, num_classes, settings, seed, steps, hidden)
+        policy = fit(rest)
         for index in held_out:
             unseen[index] = policy.predict(described[index]).detach()
-    policy = _fit(described, gains, order, num_classes, settings, seed, steps, hidden)
+    policy = fit(order)
     predicted = torch.cat(unseen)
     policy.set_values(predicted)
     return policy.eval(), {
@@ -87,18 +121,48 @@ def share_of_best_gain(values: Tensor, gains: Tensor, rate: float) -> float:
     return float(gains[taken].sum() / best) if best > 0 else float("nan")
 
 
+def _regression(x: Tensor, y: Tensor) -> Objective:
+    """The Huber loss of some patches of all images."""
+
+    def loss(policy: LearnedPolicy, generator: torch.Generator) -> Tensor:
+        picked = torch.randint(len(x), (min(_BATCH, len(x)),), generator=generator)
+        return F.huber_loss(policy.predict(x[picked]), y[picked])
+
+    return loss
+
+
+def _policy_gradient(images: Sequence[tuple[Tensor, Tensor]], price: float) -> Objective:
+    """Of selections in some images, whose reward is what their patches gain above a price."""
+
+    def loss(policy: LearnedPolicy, generator: torch.Generator) -> Tensor:
+        losses = []
+        for index in torch.randint(len(images), (_IMAGES,), generator=generator).tolist():
+            described, gains = images[index]
+            chances = policy.predict(described).sigmoid()[None]
+            bounded = bound_probabilities(chances)
+            drawn = sample_actions(bounded, generator)
+            advantage = (drawn.float() - greedy_actions(chances).float()) @ (gains - price)
+            losses.append(policy_gradient_loss(bounded, drawn, advantage))
+        return torch.stack(losses).mean()
+
+    return loss
+
+
+def _price(gains: Tensor, rate: float) -> float:
+    """What a share of patches gains more than; a little where fewer gain anything."""
+    price, positive = float(gains.quantile(1 - rate)), gains[gains > 0]
+    return price if price > 0 or not len(positive) else 0.1 * float(positive.mean())
+
+
 def _fit(
-    described: Sequence[Tensor],
-    gains: Sequence[Tensor],
-    images: Sequence[int],
+    x: Tensor,
+    objective: Objective,
     num_classes: int,
     settings: dict[str, Any],
     seed: int,
     steps: int,
     hidden: int,
 ) -> LearnedPolicy:
-    x = torch.cat([described[index] for index in images]).float()
-    y = torch.cat([gains[index] for index in images]).float()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         policy = LearnedPolicy(x.shape[1], num_classes, settings, hidden)
@@ -109,8 +173,7 @@ def _fit(
     generator = _generator(seed + 1)
     with torch.enable_grad():
         for _ in range(steps):
-            picked = torch.randint(len(x), (min(_BATCH, len(x)),), generator=generator)
-            loss = F.huber_loss(policy.predict(x[picked]), y[picked])
+            loss = objective(policy, generator)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

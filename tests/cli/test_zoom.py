@@ -37,11 +37,13 @@ def test_from_gains_to_the_picture(run, tmp_path, capsys, monkeypatch):
     run("gains", "--dataset", "digits_train", "--max-images", "5", more=other)
     assert len(list((tmp_path / "zoom" / "gains").glob("*.pth"))) == 5
     run("train")
-    run("table", "--max-images", "2", "--timed", "1", "--seeds", "0,1", "--rates", "0.5")
+    small = ["--max-images", "2", "--timed", "1", "--seeds", "0,1", "--rates", "0.5"]
+    run("table", *small, "--reinforce")
     rows = json.loads((tmp_path / "zoom" / "table.json").read_text())
     names = [row["name"] for row in rows]
     assert names[:3] == ["one pass, whole image", "coarse pass alone", "every patch"]
-    assert set(names[3:]) == {"score", "entropy", "center", "random", "learned", "oracle"}
+    learned = {"learned", "learned by policy gradient"}
+    assert set(names[3:]) == {"score", "entropy", "center", "random", *learned, "oracle"}
     timed = {row["name"] for row in rows if row["ms"] is not None}
     assert timed == {*names[:3], "learned"}
     run("predict", "--max-images", "2")

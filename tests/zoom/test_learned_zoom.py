@@ -60,6 +60,20 @@ def test_a_policy_finds_them_and_one_serves_every_rate(measured):
         assert torch.equal(zoom.decisions.values[0], policy.predict(m.described).detach())
 
 
+def test_the_policy_gradient_finds_them_too(measured):
+    policy, figures = trained(measured, training="reinforce", rate=1 / 12)
+    assert figures["share_of_best_gain"] > 0.9
+    values = torch.cat([policy.predict(m.described).detach() for m in measured])
+    gains = torch.cat([m.gains for m in measured])
+    assert values[gains > 0].min() > values[gains <= 0].max()
+
+
+@pytest.mark.parametrize("options", [{"training": "imitation"}, {"rate": 1.0}])
+def test_options_out_of_range_are_refused(measured, options):
+    with pytest.raises(ValueError, match=naming(*options, *options.values())):
+        trained(measured, **options)
+
+
 def test_the_same_seed_gives_the_same_policy(measured):
     one, two, other = (trained(measured, seed=seed)[0] for seed in (0, 0, 1))
     weights = [policy.layers[0].weight for policy in (one, two, other)]
