@@ -78,9 +78,15 @@ def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def _pictures_and_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """What ``--images`` took, of which config keys and their values may be the last."""
+    """What ``--images`` took, of which config keys and their values may be the last.
+
+    Raises:
+        UserError: nothing is a picture.
+    """
     keys = (i for i, word in enumerate(words) if _KEY.fullmatch(word) and not is_image(word))
     first = next(keys, len(words))
+    if words and first == 0:
+        raise UserError(f"--images names no picture before {words[0]}; name one, or leave it out")
     return [Path(word) for word in words[:first]], list(words[first:])
 
 

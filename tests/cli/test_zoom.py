@@ -81,6 +81,8 @@ def test_overrides_behind_images_are_no_images(run, tmp_path, digits_root):  # n
     assert (tmp_path / "out.png").stat().st_size > 10_000
     with pytest.raises(UserError, match=naming("NO.PNG")):
         run("predict", "--images", "NO.PNG")
+    with pytest.raises(UserError, match=naming("--images", "OUTPUT_DIR")):
+        run("predict", "--images")
 
 
 def test_outputs_that_cannot_be_written_are_refused_first(run, tmp_path):
