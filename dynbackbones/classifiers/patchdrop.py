@@ -57,8 +57,7 @@ class PatchDrop(LearnsInStages):
             in normalised images, or ``"low"``, the reduced image enlarged again.
         low_mode: ``"bilinear"`` (antialiased) or ``"nearest"`` (every d-th pixel).
         policy_head: ``"global"``, the paper's, or ``"places"``, where each patch's logit is that of
-            the maps at its place; see `PolicyNetwork`. It learns where things are, which the other
-            does slowly or not at all.
+            the maps at its place; see `PolicyNetwork`. It learns where things are far sooner.
         stage: see `set_stage`.
         in_channels: channels of the images.
 
