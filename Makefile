@@ -64,7 +64,7 @@ test: $(call installed,dev) ## run the tests (detectron2's are skipped where it 
 test-detectron2: $(call installed,dev) ## run the tests that need detectron2
 	@$(PYTHON) -c "import detectron2" || { echo "error: $(PYTHON) has no working detectron2;" \
 		"name an interpreter that has one: make test-detectron2 PYTHON=python3" >&2; exit 1; }
-	$(PYTEST) -m "detectron2 and not slow" $$(grep -rl "mark\.detectron2" tests)
+	$(PYTEST) -m "detectron2 and not slow" $$(grep -rl --include="*.py" "mark\.detectron2" tests)
 
 test-slow: $(call installed,dev) ## run the tests that take minutes
 	$(PYTHON) -m pytest -m slow
