@@ -100,14 +100,16 @@ class PolicyNetwork(nn.Module):
         return [stage for name, stage in self.named_children() if name.startswith("layer")]
 
     def forward(self, images: Tensor) -> Tensor:
-        maps = [run_stem(self, images)]
+        x, columns = run_stem(self, images), []
         for stage in self._stages():
-            maps.append(stage(maps[-1]))
+            x = stage(x)
+            if self.places is not None:
+                columns.append(adaptive_avg_pool2d(x, self.places))
         if self.places is None:
-            logits = self.fc(maps[-1].mean(dim=(2, 3)))
+            logits = self.fc(x.mean(dim=(2, 3)))
         else:
-            columns = torch.cat([adaptive_avg_pool2d(m, self.places) for m in maps[1:]], dim=1)
-            logits = self.fc(columns.flatten(2).mT).squeeze(2) + self.place_bias
+            columns = torch.cat(columns, dim=1).flatten(2).mT
+            logits = self.fc(columns).squeeze(2) + self.place_bias
         return torch.sigmoid(logits.float())
 
     def macs(self, height: int, width: int) -> int:

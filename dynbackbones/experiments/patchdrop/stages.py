@@ -132,7 +132,7 @@ class Experiment:
             if stage == "policy":
                 net.policy.reset_bias(0.0)  # undecided
             schedule, title = self.plan.schedules[stage], f"seed {self.seed}: {stage}"
-            some = partial(self._some_dropped, net) if stage == "high" else lambda _: nullcontext()
+            some = partial(self._some_dropped, net, stage)
             logged = train(net, learning, self.train, schedule, self.seed, title, some)
             return {"logged": logged}
 
@@ -141,8 +141,10 @@ class Experiment:
         seconds = result["cpu_seconds"] + compared["cpu_seconds"]
         return {**result, **compared, "cpu_seconds": seconds}
 
-    def _some_dropped(self, net: PatchDrop, iteration: int) -> AbstractContextManager:
+    def _some_dropped(self, net: PatchDrop, stage: str, iteration: int) -> AbstractContextManager:
         """Of `Plan.blanked` of the iterations: a random part of each image's patches is shown."""
+        if stage != "high":
+            return nullcontext()
         chance = random.Random(f"{self.seed} {iteration}")
         if chance.random() >= self.plan.blanked:
             return nullcontext()

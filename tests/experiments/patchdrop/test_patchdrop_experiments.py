@@ -91,7 +91,7 @@ def test_the_classifier_learns_from_some_images_with_patches_dropped(tmp_path):
     net, seen = built(stage="high"), []
     experiment = Experiment(plan, train, train, val, Cells(tmp_path / "cells", {}), 0)
     for iteration in range(40):
-        with experiment._some_dropped(net, iteration):
+        with experiment._some_dropped(net, "high", iteration):
             net(torch.zeros(8, 3, 32, 32))
         seen.append(net.decisions.policy.sum(dim=1))
     counts = torch.stack(seen)
