@@ -15,6 +15,7 @@ from dynbackbones.analysis.latency_report import UsageFit, break_even_rate, fit_
 from dynbackbones.analysis.pictures import PictureRow, region_brightness, save_region_picture
 from dynbackbones.analysis.policies import PolicyGroup, group_by_policy, save_policy_picture
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.analysis.rates_by_objects import RatesByObjects
 from dynbackbones.analysis.spread import RateSpread, correlation, save_spread_picture
 from dynbackbones.analysis.survey import CocoSamples, Sample, Survey, survey
 from dynbackbones.analysis.usage import UsageTable, save_usage_picture
@@ -27,6 +28,7 @@ __all__ = [
     "PolicyGroup",
     "Prediction",
     "RateSpread",
+    "RatesByObjects",
     "RegionCounts",
     "RegionCoverage",
     "Sample",

@@ -15,6 +15,7 @@ from dynbackbones.analysis.costs import DecisionMeter
 from dynbackbones.analysis.coverage import RegionCoverage, resize_boxes
 from dynbackbones.analysis.pictures import PictureRow
 from dynbackbones.analysis.prediction import Prediction
+from dynbackbones.analysis.rates_by_objects import RatesByObjects
 from dynbackbones.analysis.usage import UsageTable
 from dynbackbones.data import coco
 from dynbackbones.data.coco import CocoSource
@@ -103,23 +104,33 @@ class Survey:
         usage: blocks that ran; empty for a network that does not choose them.
         rows: the first images that show an object, for a picture.
         meter: of what the backbone chose and spent.
+        objects: number of objects of each image that the meter has seen.
     """
 
     coverage: RegionCoverage = field(default_factory=RegionCoverage)
     usage: UsageTable = field(default_factory=UsageTable)
     rows: list[PictureRow] = field(default_factory=list)
     meter: DecisionMeter = field(default_factory=DecisionMeter)
+    objects: list[int] = field(default_factory=list)
 
     def means(self) -> dict[str, float]:
         """Means over the images, see `DecisionMeter.result`."""
         return self.meter.headline()
 
+    def rates_by_objects(self) -> RatesByObjects | None:
+        """How rates go with the number of objects; None for a network that decides nothing."""
+        spread = self.meter.spread()
+        if spread is None:
+            return None
+        return RatesByObjects(spread.name, self.objects, spread.rates.tolist())
+
     def to_dict(self) -> dict:
         """All figures, for JSON."""
-        blocks = {"blocks": self.usage.to_dict()} if self.chose_blocks else {}
-        spread = self.meter.spread()
-        rates = {} if spread is None else {"rates": spread.to_dict()}
-        return {**self.coverage.to_dict(), **blocks, **rates, "backbone": self.means()}
+        parts = {"rates": self.meter.spread(), "rates_by_objects": self.rates_by_objects()}
+        if self.chose_blocks:
+            parts["blocks"] = self.usage
+        figures = {name: part.to_dict() for name, part in parts.items() if part is not None}
+        return {**self.coverage.to_dict(), **figures, "backbone": self.means()}
 
     @property
     def chose_blocks(self) -> bool:
@@ -145,6 +156,7 @@ def survey(predictor: Predictor, samples: Iterable[Sample], *, num_rows: int = 4
             if prediction.decisions.blocks() is not None:
                 result.usage.update(prediction.decisions)
             result.meter.update(prediction.decisions)
+            result.objects.append(len(boxes))
         kept = result.rows if len(boxes) else spare
         if len(kept) < num_rows:
             kept.append(PictureRow(sample.image, prediction, sample.boxes, sample.name))

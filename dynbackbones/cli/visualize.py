@@ -3,7 +3,8 @@
 SAR: prints for each stage how many of the refined regions touch an object, and draws a few images
 with their detections and refined regions. BlockDrop: prints which blocks ran for how many images,
 and draws images from those that used the least blocks to those that used the most, and those that
-share a policy. Either: a histogram of the rates of the images.
+share a policy. Either: a histogram of the rates of the images, and how they go with the number of
+objects.
 """
 
 import argparse
@@ -115,7 +116,7 @@ def report(name: str, result: Survey) -> str:
     line = ", ".join(figures)
     spread = result.meter.spread()
     if spread is not None:
-        line += f"\n\n{spread.table()}"
+        line += f"\n\n{spread.table()}\n\n{result.rates_by_objects().table()}"
     if result.chose_blocks:
         return f"{line}\n\n{result.usage.table()}"
     if not result.coverage.stages:

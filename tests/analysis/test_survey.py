@@ -122,3 +122,16 @@ def test_a_static_backbone_has_costs_and_no_regions():
     result = survey(predictor, [sample([0, 0, 9, 9])])
     assert result.coverage.stages == {}
     assert list(result.means()) == ["gmacs"]
+    assert result.rates_by_objects() is None
+    assert "rates_by_objects" not in result.to_dict()
+
+
+def test_rates_stand_beside_the_number_of_objects(sar):
+    box = [0, 0, 9, 9]
+    samples = [sample(), sample(box, box, size=(128, 128)), sample(box)]
+    predictor = HalfSizePredictor(sar, kind="random", rate=0.5)
+    result = survey(predictor, samples)
+    found = result.rates_by_objects()
+    assert (found.name, found.objects) == ("activation_rate", [0, 2, 1])
+    assert found.rates == pytest.approx(result.meter.spread().rates.tolist())
+    assert json.loads(json.dumps(result.to_dict()))["rates_by_objects"] == found.to_dict()
