@@ -18,7 +18,7 @@ class Guidance:
 
     Attributes:
         boxes: for each image (n, 4), x1, y1, x2, y2; or
-        maps: (N, H, W), importance of each pixel in [0, 1].
+        maps: (N, H, W), importance of each pixel in [0, 1]; pixels beyond do not matter.
 
     Raises:
         ValueError: neither or both are given, or one has another shape.
@@ -50,12 +50,19 @@ class Guidance:
         """
         if self.boxes is not None:
             return torch.stack([_touched(b, row_edges, col_edges) for b in self.boxes])
-        values = self.maps.float()
+        values = self.maps.to(row_edges.device, torch.float32)
         for axis, edges in ((1, row_edges), (2, col_edges)):
             cells = zip(edges.tolist(), edges[1:].tolist(), strict=False)
-            parts = [values.narrow(axis, a, min(b, values.shape[axis]) - a) for a, b in cells]
-            values = torch.stack([part.amax(dim=axis) for part in parts], dim=axis)
+            values = torch.stack([_most(values, axis, a, b) for a, b in cells], dim=axis)
         return values
+
+
+def _most(maps: Tensor, axis: int, begin: int, end: int) -> Tensor:
+    """The largest of these rows or columns, 0 where there are none."""
+    length = min(end, maps.shape[axis]) - begin
+    if length < 1:
+        return torch.zeros_like(maps.select(axis, 0))
+    return maps.narrow(axis, begin, length).amax(dim=axis)
 
 
 def _touched(boxes: Tensor, row_edges: Tensor, col_edges: Tensor) -> Tensor:

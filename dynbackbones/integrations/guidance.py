@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dynbackbones.backbones.base import find_backbones
@@ -35,7 +36,7 @@ def pass_guidance(model: nn.Module, args: tuple, kwargs: dict) -> None:
     for net in guided_backbones(model, "borders"):
         labels = [_labels(sample) for sample in samples]
         if labels and all(found is not None for found in labels):
-            net.set_guidance(maps=torch.stack([borders(found) for found in labels]))
+            net.set_guidance(maps=_padded([borders(found).float() for found in labels]))
     for net in guided_backbones(model, "classes"):
         _pass_classes(net, samples)
 
@@ -44,11 +45,19 @@ def _pass_classes(net: DynamicBackbone, samples: Sequence[Any]) -> None:
     """Tells a backbone where its classes are: pixels where there are labels of them, or boxes."""
     labels = [_labels(sample) for sample in samples]
     if labels and all(found is not None for found in labels):
-        net.set_guidance(maps=torch.stack([_among(found, net).float() for found in labels]))
+        net.set_guidance(maps=_padded([_among(found, net).float() for found in labels]))
         return
     pairs = [(_boxes(sample), _box_labels(sample)) for sample in samples]
     if pairs and all(part is not None for pair in pairs for part in pair):
         net.set_guidance(boxes=[boxes[_among(labels, net)] for boxes, labels in pairs])
+
+
+def _padded(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (H, W) of several sizes as one (N, H, W), with zeros below and to the right."""
+    height, width = (max(found.shape[axis] for found in maps) for axis in (0, 1))
+    return torch.stack(
+        [F.pad(found, (0, width - found.shape[1], 0, height - found.shape[0])) for found in maps]
+    )
 
 
 def _among(labels: Tensor, net: DynamicBackbone) -> Tensor:

@@ -123,3 +123,14 @@ def test_another_number_of_images_is_refused():
 def test_chosen_classes_and_their_kind_go_together(options, words):
     with pytest.raises(ValueError, match=naming(*words)):
         dynbackbones.build_backbone("sar_resnet18", **options)
+
+
+def test_a_map_may_end_before_the_cells_and_cells_may_be_empty():
+    maps = torch.zeros(1, 20, 16)
+    maps[0, 19, 0] = 0.5
+    found = Guidance(maps=maps).importance(torch.tensor([0, 16, 16, 32, 40]), EDGES)
+    assert found[0].tolist() == [[0, 0, 0], [0, 0, 0], [0.5, 0, 0], [0, 0, 0]]
+    net = guided(guidance="borders", grid_size=7).train()
+    net.set_guidance(maps=torch.ones(1, 60, 60))
+    net(torch.rand(1, 3, 64, 64))
+    assert net.auxiliary_losses()["loss_guidance"].isfinite()

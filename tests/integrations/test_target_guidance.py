@@ -15,10 +15,10 @@ class Model(nn.Module):
         self.backbone = dynbackbones.build_backbone("sar_resnet18", guidance=guidance, **options)
 
 
-def guided(model, args=(), kwargs=None):
+def guided(model, args=(), kwargs=None, count=1):
     """What the backbone would be guided by."""
     pass_guidance(model, args, kwargs or {})
-    return model.backbone._take_guidance(torch.zeros(1, 3, 8, 8))
+    return model.backbone._take_guidance(torch.zeros(count, 3, 8, 8))
 
 
 def test_boxes_of_an_mmdet_sample():
@@ -81,3 +81,13 @@ def test_nothing_is_said_where_it_is_not_asked_for():
     model = Model("objects").eval()
     pass_guidance(model, args, {})
     assert guided(model.train()) is None
+
+
+def test_labels_of_several_sizes_are_padded():
+    # detectron2 pads images within the model, and labels after them.
+    sizes = (8, 4), (6, 8)
+    entries = [{"image": torch.zeros(3, *s), "sem_seg": torch.full(s, 1)} for s in sizes]
+    found = guided(Model("classes", guidance_classes=(1,)), (entries,), count=2).maps
+    assert found.shape == (2, 8, 8)
+    assert found[0].sum() == 32 and found[0, :, :4].all()
+    assert found[1].sum() == 48 and found[1, :6].all()

@@ -222,6 +222,9 @@ class SARBackbone(DynamicBackbone):
                 matters = guidance.importance(*self._edges(name, out))
                 guided.append(guidance_loss(out.choice.logits, matters, out.grid))
         guided += [out.gain_loss for out in trained.values() if out.gain_loss is not None]
+        if self.guidance == "gain" and not guided:
+            # Every process draws whether it measures, and all must name the same losses.
+            guided = [0 * out.choice.logits.float().sum() for out in trained.values()]
         if guided:
             losses["loss_guidance"] = self.guidance_weight * torch.stack(guided).mean()
         return losses

@@ -82,7 +82,7 @@ def test_measured_passes_refine_everything_and_others_do_not(measured, monkeypat
     assert float(net.decisions.rate) == 1
     monkeypatch.setattr("dynbackbones.backbones.sar.network.is_measured", lambda: False)
     net(images)
-    assert "loss_guidance" not in net.auxiliary_losses()
+    assert net.auxiliary_losses()["loss_guidance"] == 0
     assert float(net.decisions.rate) < 1
 
 
@@ -131,3 +131,15 @@ def test_selectors_learn_where_refining_pays():
         net.eval()(images)
     refined = net.decisions.regions()["res2"].masks.float()
     assert refined[..., :4].mean() > 2 * refined[..., 4:].mean()
+
+
+def test_passes_that_do_not_measure_name_the_same_losses(monkeypatch):
+    # Processes of a distributed training draw for themselves, and average losses by name.
+    net, images = guided(), torch.rand(2, 3, 64, 64)
+    losses = []
+    for measures in (True, False):
+        monkeypatch.setattr("dynbackbones.backbones.sar.network.is_measured", lambda m=measures: m)
+        net(images)
+        losses.append(net.auxiliary_losses())
+    assert losses[0].keys() == losses[1].keys() and "loss_guidance" in losses[1]
+    assert losses[1]["loss_guidance"] == 0 and losses[1]["loss_guidance"].requires_grad
