@@ -11,6 +11,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from dynbackbones.layers.cifar import CifarBlock
 from dynbackbones.layers.convolutions import conv_out_size
 from dynbackbones.layers.norm import norm_layer
+from dynbackbones.layers.precise import PreciseBuffers
 from dynbackbones.layers.residual import BasicBlock, ResidualBlock
 from dynbackbones.layers.stem import (
     CIFAR_STEM_CHANNELS,
@@ -22,7 +23,7 @@ from dynbackbones.layers.stem import (
 )
 
 
-class PolicyNetwork(nn.Module):
+class PolicyNetwork(PreciseBuffers):
     """Probabilities of K actions for each image (BlockDrop, section 3.2, eq. 2).
 
     One residual block per stage, then average pooling and a linear layer. See `PolicyResNet10` and
@@ -48,6 +49,8 @@ class PolicyNetwork(nn.Module):
     """Of every action at the start: an untrained policy takes all of them (probability 0.73),
     whatever it is shown, so that a network without a trained policy is what it would be without
     any. The paper says nothing; the authors' code starts at 0 on average."""
+
+    precise = ("threshold",)
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ def meet_budget(
     except ValueError as error:
         raise ValueError(f"{name}={budget:g} cannot be met: {error}") from error
     net.exits.copy_(exits)
-    return float(costs[steps_taken(confidences, exits) - 1].mean())
+    return float(costs[steps_taken(confidences, net.exits.cpu()) - 1].mean())
 
 
 def step_milliseconds(net: GlanceFocusClassifier, images: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from dynbackbones.classifiers.glance_focus.proposal import PatchProposal
 from dynbackbones.classifiers.glance_focus.selection import FocusSelection
 from dynbackbones.classifiers.glance_focus.stages import FINE_TUNE, POLICY, FocusStages
 from dynbackbones.classifiers.glance_focus.walk import AnytimeStep, Walk, anytime_steps, walk_traced
+from dynbackbones.layers.precise import PreciseBuffers
 from dynbackbones.layers.tracing import is_traced
 
 TRAININGS = ("reinforce", "interpolate")
@@ -51,7 +52,7 @@ class Look(NamedTuple):
     state: Tensor
 
 
-class GlanceFocusClassifier(FocusStages):
+class GlanceFocusClassifier(PreciseBuffers, FocusStages):
     """Classifier that sees the whole image as small as a patch, then patches, until it is sure.
 
     ``glance`` sees the image reduced to ``patch`` pixels, ``local`` crops of that size; ``head``
@@ -96,6 +97,8 @@ class GlanceFocusClassifier(FocusStages):
         >>> [round(macs / 1e6, 2) for macs in net.step_macs]
         [10.24, 21.24, 32.24, 43.23]
     """
+
+    precise = ("exits",)
 
     def __init__(
         self,
