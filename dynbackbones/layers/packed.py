@@ -5,6 +5,8 @@ takes as long as the product itself where a feature map is small. These are the 
 `torch.compile` with freezing calls.
 """
 
+import math
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -28,6 +30,28 @@ def _dtypes() -> tuple[torch.dtype, ...]:
     # Without AVX-512 it has no convolutions in bfloat16.
     half = torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return (torch.float32, torch.bfloat16) if half else (torch.float32,)
+
+
+def packed_flops(
+    x: Sequence[int], second: Sequence[int], third: Sequence[int] | None, *args: Any, **kwargs: Any
+) -> int:
+    """Floating-point operations of a packed convolution, two to a multiply-accumulate.
+
+    For ``torch.utils.flop_counter.FlopCounterMode(custom_mapping=...)``, see `packed_formulas`.
+
+    Args:
+        x, second, third: shapes of the input, then of weight and bias, or of what is added and of
+            the weight.
+        args, kwargs: what else the operator takes; ``out_shape`` is its output's.
+    """
+    weight = third if third is not None and len(third) > 1 else second
+    batch, _, height, width = kwargs["out_shape"]
+    return 2 * batch * height * width * math.prod(weight)
+
+
+def packed_formulas() -> dict[Any, Callable[..., int]]:
+    """What a FLOP counter must be told of packed convolutions, where this build has them."""
+    return {torch.ops.mkldnn._convolution_pointwise: packed_flops} if can_pack() else {}
 
 
 class PackedConv2d(nn.Conv2d):

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dynbackbones.backbones.base import remember
+from dynbackbones.layers.packed import packed_formulas
 
 Size = tuple[int, int]
 
@@ -49,6 +50,6 @@ class Costs:
             noise = noise * 255
         noise = noise.to(like)
         given = noise if self._prepare is None else self._prepare(noise)
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=packed_formulas()) as counter:
             self._run(given)
         return counter.get_total_flops() / 2

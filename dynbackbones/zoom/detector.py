@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from dynbackbones.zoom.adapters import DetectorAdapter, adapter_of
 from dynbackbones.zoom.boxes import Boxes
+from dynbackbones.zoom.costs import Size
 from dynbackbones.zoom.images import ImageSource, as_source
 from dynbackbones.zoom.learned import LearnedPolicy
 from dynbackbones.zoom.merge_boxes import MergeRules, merge_boxes
@@ -126,7 +127,8 @@ class ZoomDetector(Zoom):
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Boxes:
         """One pass of the detector over the whole image at full resolution, to compare with."""
-        return self._look_closer([self._everything(as_source(image))])[0]
+        source = as_source(image)
+        return self._look_closer([self._everything(source)], source.size)[0]
 
     def merged(self, coarse: CoarsePass, fine: Mapping[int, Boxes]) -> Boxes:
         """The detections of an image of a coarse pass and some of what `closely` returned."""
@@ -150,9 +152,10 @@ class ZoomDetector(Zoom):
                 passes.append(CoarsePass(grid, image, boxes, features=maps, stride=stride))
         return passes
 
-    def _look_closer(self, crops: Sequence[Tensor]) -> list[Boxes]:
+    def _look_closer(self, crops: Sequence[Tensor], size: Size) -> list[Boxes]:
         found, _ = self.adapter.detect(crops)
-        return [boxes.scaled(1 / self.model_scale, 1 / self.model_scale) for boxes in found]
+        height, width = (one / other for one, other in zip(size, crops[0].shape[1:], strict=True))
+        return [boxes.scaled(width, height) for boxes in found]
 
     def _kept(self, coarse: CoarsePass, patch: int, found: Boxes) -> Boxes:
         return found.shifted(*coarse.grid.crops[patch][:2])

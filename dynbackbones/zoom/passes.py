@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from dynbackbones.errors import UserError
 from dynbackbones.layers.patches import PatchGrid
-from dynbackbones.zoom.costs import Costs
+from dynbackbones.zoom.costs import Costs, Size
 from dynbackbones.zoom.images import ImageSource, as_source, resized
 from dynbackbones.zoom.options import check_options
 from dynbackbones.zoom.policies import CoarsePass
@@ -58,8 +58,13 @@ class TwoPasses(nn.Module):
         """The coarse pass over each image."""
 
     @abstractmethod
-    def _look_closer(self, crops: Sequence[Tensor]) -> list[Any]:
-        """The fine pass over equally large crops, in pixels of each."""
+    def _look_closer(self, crops: Sequence[Tensor], size: Size) -> list[Any]:
+        """The fine pass over equally large crops, at the model's scale, in pixels of the image.
+
+        Args:
+            crops: what the model sees.
+            size: (height, width) of each in the image.
+        """
 
     @abstractmethod
     def _run_once(self, image: Tensor) -> None:
@@ -86,12 +91,12 @@ class TwoPasses(nn.Module):
         by_size = defaultdict(list)
         for image, patches in enumerate(wanted):
             by_size[grids[image].crop_size] += [(image, patch) for patch in patches]
-        for requests in by_size.values():
+        for size, requests in by_size.items():
             for start in range(0, len(requests), self.batch_crops):
                 chunk = requests[start : start + self.batch_crops]
                 with self._timed(seconds, "fine"):
                     crops = [self._crop(sources[i], grids[i], p) for i, p in chunk]
-                    found = self._look_closer(crops)
+                    found = self._look_closer(crops, size)
                 for (image, patch), result in zip(chunk, found, strict=True):
                     yield image, patch, result
 

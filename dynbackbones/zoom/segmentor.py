@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from dynbackbones.layers.patches import PatchGrid
 from dynbackbones.zoom.adapters import SegmentorAdapter, adapter_of
+from dynbackbones.zoom.costs import Size
 from dynbackbones.zoom.images import ImageSource, as_source
 from dynbackbones.zoom.learned import LearnedPolicy
 from dynbackbones.zoom.merge_maps import ClassMap, merge_maps, rows_and_columns
@@ -105,7 +106,8 @@ class ZoomSegmentor(Zoom):
     @torch.no_grad()
     def whole(self, image: Tensor | ImageSource) -> Tensor:
         """One pass over the whole image at full resolution, to compare with: (H, W) labels."""
-        (logits,) = self._look_closer([self._everything(as_source(image))])
+        source = as_source(image)
+        (logits,) = self._look_closer([self._everything(source)], source.size)
         return self.adapter.rules.labels(logits)
 
     def merged(self, coarse: CoarsePass, fine: Mapping[int, Tensor]) -> Tensor:
@@ -131,8 +133,7 @@ class ZoomSegmentor(Zoom):
                 )
         return passes
 
-    def _look_closer(self, crops: Sequence[Tensor]) -> list[Tensor]:
-        size = [round(length / self.model_scale) for length in crops[0].shape[1:]]
+    def _look_closer(self, crops: Sequence[Tensor], size: Size) -> list[Tensor]:
         found = [segmented.logits for segmented in self.adapter.segment(crops)]
         if self.model_scale == 1:
             return found

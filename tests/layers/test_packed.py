@@ -4,8 +4,9 @@ import pickle
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from dynbackbones.layers.packed import PackedConv2d, can_pack
+from dynbackbones.layers.packed import PackedConv2d, can_pack, packed_formulas
 
 pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no oneDNN")
 
@@ -95,3 +96,17 @@ def test_bfloat16_is_packed_too_also_by_autocast(conv, images, add):
     for out in (by_autocast, half):
         assert out.dtype == torch.bfloat16
         torch.testing.assert_close(out.float(), wanted, atol=0.03, rtol=0.03)
+
+
+@pytest.mark.parametrize("added", [False, True])
+def test_a_flop_counter_with_their_formulas_counts_what_the_convolution_costs(conv, images, added):
+    def count(run):
+        with FlopCounterMode(display=False, custom_mapping=packed_formulas()) as counter:
+            run()
+        return counter.get_total_flops()
+
+    with torch.no_grad():
+        expected, out = count(lambda: conv(images)), conv(images)
+        packed = PackedConv2d(conv)
+        assert expected > 0
+        assert count(lambda: packed(images, torch.ones_like(out) if added else None)) == expected

@@ -224,3 +224,12 @@ def test_broken_weights_are_named(make, model):
     zoom([toy_image(48, 64)])
     with pytest.raises(UserError, match=naming("weights", 1)):
         zoom.decisions.check_finite()
+
+
+@pytest.mark.parametrize("scale", [0.3, 0.5, 0.6, 0.7, 1.5])
+@pytest.mark.parametrize("patch", [17, 22, 25])
+def test_crops_that_the_models_scale_does_not_divide_come_back_whole(make, scale, patch):
+    zoom = make(patch=patch, policy="all", segmentor_scale=scale)
+    (found,) = zoom([toy_image(70, 61)])
+    assert found.labels.shape == (70, 61)
+    assert zoom.whole(toy_image(70, 61)).shape == (70, 61)

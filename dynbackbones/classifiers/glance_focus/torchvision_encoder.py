@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dynbackbones.backbones.base import remember
 from dynbackbones.backbones.decisions import Batch, Decisions
 from dynbackbones.classifiers.encoder import Looks, Seen
+from dynbackbones.layers.packed import packed_formulas
 
 FAMILIES = ("mobilenet_v3", "efficientnet", "densenet", "regnet")
 NAMES = (
@@ -67,7 +68,7 @@ class TorchvisionEncoder(Looks):
     def _count(self, size: tuple[int, int]) -> float:
         # A copy without numbers: nothing is computed, and no statistics move.
         model = copy.deepcopy(self.model).to("meta").eval()
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=packed_formulas()) as counter:
             _look(model, torch.zeros(1, self.in_channels, *size, device="meta"))
         return counter.get_total_flops() / 2
 
