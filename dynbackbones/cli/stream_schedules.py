@@ -106,8 +106,8 @@ def _network(args: argparse.Namespace, model: Any, adapter: Adapter, source: str
             "--schedule agreement: a camera cannot be looked at before; give --agreement-network, "
             "learned on a recording of it"
         )
-    clip = [frame.image for frame in islice(_readable(args, source), _MOST_LEARNED)]
-    clip = [image for image in clip if image.shape == clip[0].shape]
+    clip = [frame.image for frame in islice(_beginning(args, source), _MOST_LEARNED)]
+    clip = [image for image in clip if image is not None and image.shape == clip[0].shape]
     print(f"learning the schedule: the model runs on {len(clip)} frames", flush=True)
     adapter = FeatureAdapter(adapter) if args.moves == "features" else adapter
     shown = show_time_left(clip, len(clip), "frame")
@@ -126,7 +126,7 @@ def _calibrate(args: argparse.Namespace, stream: Stream, source: str | int) -> N
         # Nothing of these depends on what the frames show.
         stream.schedule.meet(args.rate, lambda: args.rate)
         return
-    clip = list(_readable(args, source))  # with their times, since gaps make keys
+    clip = list(_beginning(args, source))  # with their times, since gaps make keys
     if not clip:
         raise UserError(f"video {source} has no frame at its beginning that can be read")
     with warnings.catch_warnings(record=True) as caught:
@@ -137,13 +137,14 @@ def _calibrate(args: argparse.Namespace, stream: Stream, source: str | int) -> N
     print(f"{stream.schedule!r} computes {reached:.1%} of the first {len(clip)} frames", flush=True)
 
 
-def _readable(args: argparse.Namespace, source: str | int) -> Iterator[Frame]:
-    """The beginning of a video, as much as is held in memory, less what cannot be read."""
+def _beginning(args: argparse.Namespace, source: str | int) -> Iterator[Frame]:
+    """A video from the first frame that can be read, as much as is held in memory."""
     held = 0
     for frame in video_frames(args, source):
-        if frame.image is None:
+        if frame.image is not None:
+            held += frame.image.nbytes
+        if not held:
             continue
-        held += frame.image.nbytes
         if held > _MOST_BYTES:
             return
         yield frame

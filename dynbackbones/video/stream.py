@@ -24,7 +24,12 @@ from dynbackbones.video.propagation import MOVES, WAYS, Kept, Opaque
 from dynbackbones.video.schedules import Every, Schedule, meet_rate
 
 FORMATS = ("RGB", "BGR")
-Clip = list[tuple[Seen, float | None]]
+Clip = list[tuple[Seen | None, float | None]]
+_NO_KEYS = ("propagated", "unreadable")
+_NO_FIRST = (
+    "the first frame of the video cannot be read, and there is no earlier result to show; leave it "
+    "out"
+)
 
 
 class Stream:
@@ -201,6 +206,10 @@ class Stream:
     def _reasons(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> list[str]:
         place, reasons = None, []
         for seen, seconds in clip:
+            if seen is None:
+                place = choosing.passed_by(place)
+                reasons.append("unreadable")
+                continue
             choice = choosing.choose(self.schedule, self.limits, place, seen, seconds, described)
             place = choice.place
             reasons.append(choice.reason)
@@ -208,7 +217,7 @@ class Stream:
 
     def _rate_on(self, clip: Clip, described: dict[tuple[int, int], Tensor]) -> float:
         reasons = self._reasons(clip, described)
-        return 1 - reasons.count("propagated") / len(reasons)
+        return sum(reason not in _NO_KEYS for reason in reasons) / len(reasons)
 
     def _run(self, image: np.ndarray, choice: Choice) -> tuple[Any, Kept]:
         result, kept = self._adapter.run(image)
@@ -232,10 +241,7 @@ class Stream:
 
     def _show_again(self, place: Place | None, start: float) -> Any:
         if place is None:
-            raise UserError(
-                "the first frame of the video cannot be read, and there is no earlier result to "
-                "show; leave it out"
-            )
+            raise UserError(_NO_FIRST)
         result = self._adapter.result(self._kept)
         self._end(choosing.passed_by(place), self._kept, "unreadable", start)
         return result
@@ -277,13 +283,18 @@ def as_image(frame: np.ndarray | Tensor, format: str = "RGB") -> np.ndarray:
 
 
 def _clip(frames: Iterable[np.ndarray | Tensor | Frame], format: str) -> Clip:
-    """The frames that can be read, with their times.
+    """The frames with their times; None in place of those that cannot be read.
 
     Raises:
         ValueError: there are none.
+        UserError: the first one cannot be read.
     """
     named = (frame if isinstance(frame, Frame) else Frame(frame) for frame in frames)
-    clip = [(Seen(as_image(f.image, format)), f.seconds) for f in named if f.image is not None]
+    clip = [
+        (None if f.image is None else Seen(as_image(f.image, format)), f.seconds) for f in named
+    ]
     if not clip:
         raise ValueError("images must not be empty: give the frames of a typical clip")
+    if clip[0][0] is None:
+        raise UserError(_NO_FIRST)
     return clip

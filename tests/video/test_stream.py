@@ -323,3 +323,19 @@ def test_calibration_refuses_what_it_cannot_do():
         dynbackbones.calibrate(stream, STILL, target_macs=1e9)
     with pytest.raises(ValueError, match="target_ms"):
         dynbackbones.calibrate(stream, STILL, target_ms=5)
+
+
+def test_frames_that_cannot_be_read_count_before_as_they_do_in_the_stream():
+    read = panned([(t, 0) for t in range(18)])
+    clip = [video.Frame(None if t % 3 == 2 else frame) for t, frame in enumerate(read)]
+    for schedule in (video.Every(5), video.Keys([0, 6, 7]), video.Random(0.3)):
+        stream = video.Stream(SeesColours(), schedule=schedule, propagation="copy")
+        expected = stream.choices(clip)
+        assert reasons(stream, clip) == expected
+        assert "unreadable" in expected and "recovery" in expected
+    stream = video.Stream(SeesColours(), schedule=video.Every(9), propagation="copy")
+    reached = dynbackbones.calibrate(stream, clip, target_rate=1 / 3)
+    keys = sum(r not in ("propagated", "unreadable") for r in reasons(stream, clip))
+    assert keys / len(clip) == pytest.approx(reached)
+    with pytest.raises(UserError, match="first frame"):
+        stream.choices([video.Frame(None), *clip])
