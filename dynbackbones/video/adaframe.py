@@ -283,7 +283,7 @@ class AdaFrame(nn.Module):
         """State after a frame (N, frame_channels), and the weights of the memory (N, Td)."""
         context, weights = self.attention(state[0], memory)
         if not self.use_memory:
-            context, weights = torch.zeros_like(context), torch.zeros_like(weights)
+            context, weights = 0 * context, 0 * weights  # with gradient, which DDP waits for
         return self.cell(torch.cat([features, context], dim=1), state), weights
 
     def _next(self, hidden: Tensor) -> tuple[Tensor, Tensor]:

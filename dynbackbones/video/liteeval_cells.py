@@ -70,6 +70,8 @@ class LiteEvalCells(Scheduled, nn.Module):
         if self.synchronise:
             pairs = zip(quick, slow, strict=True)
             slow = tuple(torch.cat([q, s[:, self.coarse_hidden :]], dim=1) for q, s in pairs)
+        else:  # parameters without any gradient would stop DDP
+            slow = slow[0] + 0 * quick[0].sum(), slow[1]
         return quick, slow, wanted
 
     def _look_closer(self, coarse: Tensor, fine: Tensor, slow: Cell) -> Cell:

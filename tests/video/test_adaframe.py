@@ -271,3 +271,11 @@ def test_values_that_are_not_finite():
         net.classify(lambda _: frames[0, 0], memory[0], 0)
     with pytest.raises(UserError, match=naming("frame 5", (FRAMES,), (2,))):
         net.classify(lambda _: torch.zeros(2), memory[0], 10)
+
+
+def test_without_its_memory_no_parameter_is_left_without_gradient():
+    # DDP stops where one has none.
+    net = agent(use_memory=False)
+    losses = net.losses(net(*inputs([40, 30])), torch.tensor([1, 3]))
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None]

@@ -236,3 +236,11 @@ def test_inputs_that_do_not_fit():
         net(coarse, fine)
     with pytest.raises(UserError, match=naming("fine", "NaN")):
         net.step(coarse[:, 2], lambda rows: fine[rows, 2], net.start(2))
+
+
+@pytest.mark.parametrize("synchronise", [True, False])
+def test_no_parameter_is_left_without_gradient(synchronise):
+    net = model(synchronise=synchronise)
+    losses = net.losses(net(*inputs([8, 4])), torch.tensor([0, 2]))
+    sum(value for name, value in losses.items() if "loss" in name).backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None]

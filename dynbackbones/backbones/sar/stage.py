@@ -148,15 +148,17 @@ class SARStage(nn.Module):
         # at a given rate then include them.
         choice = self._decide(base_outputs, grid, temperature)
         masks = choice.argmax if choice.sampled is None else choice.sampled
+        unused = None
         if override is not None:
-            if choice.sampled is not None:
-                # Selectors without any gradient would stop DDP.
-                base = base + 0 * masks.sum()
+            unused = choice.sampled
             masks = override(len(self.selectors), self.groups, grid)
         gain_loss = None
         if measured_share is not None and choice.sampled is not None and override is None:
             masks, gain_loss = measured_masks(choice.logits, grid, measured_share)
         fused = self.fusion(base, self._refine(x, masks, grid, execution), grid)
+        if unused is not None:
+            # Selectors without any gradient, or a base branch, would stop DDP.
+            fused = fused + 0 * unused.sum()
         out = self._leave(fused)
         chosen = masks.detach().bool()
         return StageOutput(fused, out, chosen, choice, override is not None, grid, gain_loss)

@@ -465,3 +465,14 @@ def test_image_sizes_as_tensor():
     assert net.decisions.image_sizes == [(64, 64), (60, 50)]
     with pytest.raises(ValueError, match=naming("image_sizes", 0, 2)):
         net(torch.randn(2, 3, 64, 64), image_sizes=[])
+
+
+@pytest.mark.parametrize("branches", ["both", "refinement", "base"])
+def test_regions_that_are_not_learned_leave_no_parameter_without_gradient(branches):
+    # DDP stops where one has none.
+    net = dynbackbones.build_backbone(
+        "sar_cifar_resnet20", branches=branches, selection="uniform"
+    ).train()
+    features = net(torch.randn(2, 3, 32, 32))
+    (sum(f.mean() for f in features.values()) + sum(net.auxiliary_losses().values())).backward()
+    assert not [name for name, p in net.named_parameters() if p.grad is None]
