@@ -134,7 +134,11 @@ def _key(net: DynamicBackbone, image: Tensor) -> str:
     machine = _processor(), torch.get_num_threads(), torch.__version__
     if image.device.type == "cuda":
         machine = (torch.cuda.get_device_name(image.device), torch.__version__)
-    how = net.execution, str(image.dtype), tuple(image.shape), image.stride()
+    kind, cast = image.device.type, None
+    if torch.is_autocast_enabled(kind):
+        cast = str(torch.get_autocast_dtype(kind))
+    native = any(getattr(module, "native_rows", None) is not None for module in net.modules())
+    how = net.execution, str(image.dtype), cast, native, tuple(image.shape), image.stride()
     described = repr((type(net).__qualname__, modules, shapes, how, machine))
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 

@@ -7,6 +7,7 @@ losses over the batch: what gives the loss of each image is the caller's to say.
 Wu et al., BlockDrop: Dynamic Inference Paths in Residual Networks, CVPR 2018, section 3.
 """
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,7 @@ def attach_policy_training(
     training = _PolicyTraining(image_losses, options or RewardOptions())
     return Handles(
         [
-            backbone.register_forward_pre_hook(training.before_backbone),
+            backbone.register_forward_pre_hook(training.before_backbone, with_kwargs=True),
             model.register_forward_hook(training.after_model, with_kwargs=True),
         ]
     )
@@ -80,14 +81,15 @@ class _PolicyTraining:
         self._images: Tensor | None = None
         self._comparing = False
 
-    def before_backbone(self, backbone: DynamicBackbone, args: tuple) -> None:
+    def before_backbone(self, backbone: DynamicBackbone, args: tuple, kwargs: dict) -> None:
         """Keeps the backbone's input for `after_model`, and lets the policy network see it."""
         if self._comparing or not backbone.records_auxiliary:
             return
-        self._images = args[0]
+        given = inspect.signature(backbone.forward).bind(*args, **kwargs).arguments
+        self._images = given["images"]
         backbone.policy.train()
         with torch.no_grad():  # for the running statistics alone
-            backbone.policy_probabilities(self._images)
+            backbone.policy_probabilities(self._images, given.get("image_sizes"))
         backbone.policy.eval()
 
     def after_model(self, model: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:

@@ -129,3 +129,13 @@ def test_real_times_are_positive_and_ordered():
     net = dynbackbones.build_backbone("sar_resnet18").eval()
     median, late = measure_time(net, [images()[:1, :, :64, :64]])
     assert 0 < median <= late
+
+
+def test_ways_to_run_that_take_different_times_have_tables_of_their_own(net):
+    image = torch.zeros(1, 3, 32, 32)
+    keys = [time_budget._key(net, image)]
+    with torch.autocast("cpu", torch.bfloat16):
+        keys.append(time_budget._key(net, image))
+    next(iter(net.stages().values())).native_rows = object()
+    keys.append(time_budget._key(net, image))
+    assert len(set(keys)) == 3

@@ -213,3 +213,31 @@ def test_every_parameter_takes_part_in_distributed_training(images):
     finally:
         torch.distributed.destroy_process_group()
     assert all(p.grad is not None for p in detector.parameters())
+
+
+def test_sizes_that_are_passed_to_the_backbone_keep_padding_out_of_the_policys_statistics(images):
+    class Padded(Detector):
+        how = "set"
+
+        def forward(self, images):
+            batch, sizes = torch.stack(list(images)), [(128, 80), (128, 128)]
+            if self.how == "set":
+                self.backbone.set_image_sizes(sizes)
+                feature = self.backbone(batch)["res5"]
+            elif self.how == "given":
+                feature = self.backbone(batch, sizes)["res5"]
+            else:
+                feature = self.backbone(images=batch, image_sizes=sizes)["res5"]
+            return {"loss_task": feature.mean()} if self.training else feature
+
+    means = []
+    images = torch.nn.functional.interpolate(images, size=128)
+    images[0, :, :, 80:] = 9.0
+    for how in ("set", "given", "named"):
+        torch.manual_seed(0)
+        model = Padded().train()
+        model.how = how
+        attach_policy_training(model, needs_block(0))
+        model(images)
+        means.append(model.backbone.policy.bn1.running_mean.clone())
+    assert torch.equal(means[0], means[1]) and torch.equal(means[0], means[2])
