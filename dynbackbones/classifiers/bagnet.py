@@ -87,6 +87,9 @@ class BagNet(PatchDrop):
             return torch.where(chosen.unsqueeze(1), high, low).log_softmax(dim=1)
         return super().predict(view, actions)
 
+    def _sees(self, actions: Tensor) -> Tensor | None:
+        return actions.any(dim=1) if self.empty == "low" else None
+
     def _high(self, view: View, actions: Tensor) -> tuple[Tensor, Tensor | None]:
         patches = cut(view)
         images, count = actions.shape
@@ -112,7 +115,7 @@ class BagNet(PatchDrop):
         low = reduced_size(height, width, self.scale)
         size = height // self.grid, width // self.grid
         total = float(self.policy.macs(*low)) + share * self.grid**2 * self.high.macs(*size)
-        return total + (self.low.macs(*low) if share < 1 else 0.0)
+        return total + (self.low.macs(*low) if share < 1 or self.fusion == "sum" else 0.0)
 
     def extra_repr(self) -> str:
         return f"empty={self.empty!r}, execution={self.execution!r}"

@@ -222,7 +222,8 @@ class PatchDrop(LearnsInStages):
             name = LOW if self.stage == LOW else HIGH
             return F.log_softmax(self._stream(name, view, actions), dim=1)
         if self.fusion == "sum":
-            high, low = (self._stream(name, view, actions) for name in (HIGH, LOW))
+            high = self._stream(HIGH, view, actions, self._sees(actions))
+            low = self._stream(LOW, view, actions)
             return F.log_softmax(high + low, dim=1)
         share = (actions.sum(dim=1, keepdim=True) / view.grid.valid.sum()).float()
         high = self._stream(HIGH, view, actions, share.squeeze(1) > 0)
@@ -230,6 +231,10 @@ class PatchDrop(LearnsInStages):
         return torch.logaddexp(
             share.log() + F.log_softmax(high, dim=1), (-share).log1p() + F.log_softmax(low, dim=1)
         )
+
+    def _sees(self, actions: Tensor) -> Tensor | None:
+        """(N,) images of which ``high`` sees anything; None where it always does."""
+        return None
 
     def _stream(
         self, name: str, view: View, actions: Tensor, wanted: Tensor | None = None

@@ -67,3 +67,19 @@ def test_what_a_bagnet_cannot_see_is_refused():
             dynbackbones.build_classifier("bagnet_cifar_resnet8", num_classes=2, **options)
     with pytest.raises(TypeError, match=naming("fill", "bagnet_cifar_resnet8")):
         dynbackbones.build_classifier("bagnet_cifar_resnet8", num_classes=2, fill="low")
+
+
+@torch.no_grad()
+def test_sums_of_logits_take_images_without_patches_and_cost_both_networks():
+    options = {"fusion": "sum", "empty": "low", "stage": "two_stream"}
+    net = built("bagnet_cifar_resnet8", **options)
+    other = built("bagnet_cifar_resnet8", execution="masked", **options)
+    x = images(6)
+    for threshold in (0.0, 1e6):  # above it nothing is chosen
+        net.policy.threshold.fill_(threshold)
+        other.policy.threshold.fill_(threshold)
+        assert torch.allclose(net(x), other(x), atol=1e-5)
+    assert not net.decisions.policy.any()
+    with net.select("all"):
+        net(x)
+    assert float(net.decisions.macs[0]) == pytest.approx(net.macs(32, 32, 1.0))
