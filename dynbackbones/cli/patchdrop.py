@@ -54,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     if args.sigmas and args.experiment != "digits":
         raise UserError(f"--sigmas goes with digits, got {args.experiment}")
+    if args.sigmas and len(args.seeds) > 1:
+        raise UserError(f"--sigmas takes one seed, got --seeds {' '.join(map(str, args.seeds))}")
     module, output, results = EXPERIMENTS[args.experiment], Path(args.output), {}
     options = {"data": Path(args.data)} if args.data else {}
     plan = replace(module.PLAN, bfloat16=args.bfloat16)

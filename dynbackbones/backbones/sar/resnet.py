@@ -67,8 +67,8 @@ class SARResNet(SARBackbone):
         beta: the refinement branch has beta times a stage's channels (stages 2 and 3; stage 1
             stays at 1, as in the authors' ImageNet network).
         cell_size: edge of a region in feature pixels, for the stages of res2, res3 and res4.
-        grid_size: K for the paper's K x K regions per image, whatever its size; None for regions
-            of ``cell_size``.
+        grid_size: K for the paper's K x K regions of the batch, padding included, whatever its
+            size; None for regions of ``cell_size``.
         regions_per: whose regions a selector chooses: every ``"block"`` of a refinement branch has
             regions of its own, or those of a ``"stage"`` have the same, chosen by one selector that
             reads the last block of the base branch.

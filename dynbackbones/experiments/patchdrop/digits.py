@@ -15,7 +15,7 @@ from dynbackbones.experiments.steps import Cells
 PLAN = Plan(
     "patchdrop_cifar_resnet8",
     {
-        "high": Schedule(900, 128, 0.1, "sgd"),
+        "high": Schedule(1300, 128, 0.05, "sgd"),
         "low": Schedule(300, 128, 0.02, "sgd"),
         "policy": Schedule(600, 192, 5e-3),
         "joint": Schedule(250, 128, 1e-3),
@@ -53,7 +53,7 @@ def sweep(
     results = {}
     for sigma in sigmas:
         other = replace(plan, sigma={**plan.sigma, "policy": sigma})
-        cells = Cells(output / f"sigma{sigma}", other.settings())
+        cells = Cells(output / f"seed{seed}" / f"sigma{sigma:g}", other.settings())
         experiment = Experiment(other, train, train.part(0, CALIBRATION), val, cells, seed)
         results[sigma] = experiment.policy_alone(start)
     return results

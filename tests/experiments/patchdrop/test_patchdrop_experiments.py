@@ -83,6 +83,8 @@ def test_sigma_alone_is_trained_from_the_same_networks(tmp_path, monkeypatch):
     assert "| 2 |" in (tmp_path / "sigmas.md").read_text()
     with pytest.raises(UserError, match=naming("--sigmas", "digits", "bagnet")):
         command.main(["bagnet", "--output", str(tmp_path), "--sigmas", "1"])
+    with pytest.raises(UserError, match=naming("--sigmas", "--seeds 0 1")):
+        command.main(["digits", "--output", str(tmp_path), "--seeds", "0", "1", "--sigmas", "1"])
 
 
 def test_the_classifier_learns_from_some_images_with_patches_dropped(tmp_path):
