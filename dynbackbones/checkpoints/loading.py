@@ -37,8 +37,8 @@ def load_weights(
 
     Args:
         model: a backbone of `build_backbone`, or a detector, segmentor or classifier of any
-            framework that contains exactly one; a model without one, such as `video.AdaFrame`,
-            takes a file that is its own to the last weight.
+            framework that contains exactly one; a model without one, such as `video.AdaFrame`, or
+            with several, such as a `PatchDrop`, takes a file that is its own to the last weight.
         source: a file, a URL (downloaded once), or ``torchvision://resnet50``.
         key: that the weights are under in the file, with dots between several, such as ``"ema"``;
             found out if None.
@@ -98,7 +98,7 @@ def load_state(
     wanted = model.state_dict()
     if prefix is None:
         state = _without_holders(state, wanted)
-        if not _backbones_in(model) and not differences(wanted, state):
+        if len(_backbones_in(model)) != 1 and not differences(wanted, state):
             return _load_all(model, state, source)
     place = _place_in(model)
     fitted, report = fit(
@@ -173,7 +173,8 @@ def _place_in(model: nn.Module) -> str:
         )
     if len(found) > 1:
         raise UserError(
-            f"{type(model).__name__} contains {len(found)} backbones ({', '.join(found)}); give "
+            f"{type(model).__name__} contains {len(found)} backbones ({', '.join(found)}), and the "
+            "weights are not all its own; build it as the file's model was built, or give "
             f"load_weights one of them, such as model.{found[0]}"
         )
     return f"{found[0]}." if found[0] else ""

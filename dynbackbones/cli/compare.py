@@ -11,6 +11,7 @@ from mmengine.config import DictAction
 
 from dynbackbones.cli.arguments import parse
 from dynbackbones.cli.engines import choose_engine
+from dynbackbones.cli.runner import assignment
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.cells import train_in_a_process
 from dynbackbones.experiments.comparison import Comparison
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--cfg-options",
         nargs="+",
+        type=assignment,
         action=DictAction,
         metavar="KEY=VALUE",
         help="overrides for all variants",

@@ -26,7 +26,8 @@ def parser() -> argparse.ArgumentParser:
         "hard positives, with the output folder of digits",
     )
     options.add_argument(
-        "--data", metavar="FOLDER", help="of cifar: train.npz and val.npz, see docs/pretraining.md"
+        "--data", metavar="FOLDER", help="of cifar: train.npz and val.npz with "
+        "labels, data (encoded images one after another) and offsets (where each begins)",
     )
     options.add_argument(
         "--sigmas",

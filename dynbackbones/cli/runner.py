@@ -22,7 +22,7 @@ from dynbackbones.integrations.mmengine.checkpoint_loader import (
 )
 from dynbackbones.integrations.mmengine.console import ConsoleHook, QuietRunner, quiet_imports
 from dynbackbones.integrations.mmengine.results import ResultsHook
-from dynbackbones.integrations.mmengine.shared_paths import share_paths
+from dynbackbones.integrations.mmengine.shared_paths import merge_options
 from dynbackbones.integrations.openmmlab import DynamicBackboneHook, checks
 from dynbackbones.integrations.openmmlab.class_agreement import ClassAgreementHook
 
@@ -37,7 +37,7 @@ def parser(description: str) -> argparse.ArgumentParser:
     options.add_argument(
         "--cfg-options",
         nargs="+",
-        type=_assignment,
+        type=assignment,
         action=DictAction,
         metavar="KEY=VALUE",
         help="config overrides",
@@ -53,7 +53,8 @@ def parser(description: str) -> argparse.ArgumentParser:
     return options
 
 
-def _assignment(text: str) -> str:
+def assignment(text: str) -> str:
+    """``KEY=VALUE``, as the ``type`` of an option."""
     if "=" not in text:
         raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
     return text
@@ -70,11 +71,7 @@ def read_config(args: argparse.Namespace) -> Config:
     with contextlib.nullcontext() if args.verbose else quiet_imports():
         cfg = checks.load_config(args.config)
         _import_scope(cfg.get("default_scope"), args.config)
-    share_paths(cfg, args.cfg_options or {})
-    try:
-        cfg.merge_from_dict(args.cfg_options or {})
-    except (KeyError, TypeError) as error:
-        raise UserError(f"--cfg-options do not fit {args.config}: {error.args[0]}") from error
+    merge_options(cfg, args.cfg_options or {}, args.config)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

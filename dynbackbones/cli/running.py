@@ -40,7 +40,7 @@ def run(main: Callable[[], None]) -> None:
     except UserError as error:
         print(f"error: {_message(error)}", file=sys.stderr)
         sys.exit(2)
-    except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
         if error.filename is None:
             raise
         problem = UserError(f"{error.filename}: {error.strerror}; allow it, or name another path")

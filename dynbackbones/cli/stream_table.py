@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dynbackbones.checkpoints.whole_file import write_json
-from dynbackbones.cli.arguments import parse, positive, shares
+from dynbackbones.cli.arguments import check_output, parse, positive, shares
 from dynbackbones.cli.engines import add_engine_option
 from dynbackbones.cli.trained_models import is_yaml, open_detector, open_mmengine_model
 from dynbackbones.experiments import stream_table
@@ -84,6 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault.
     """
     args = parse(parser(), arguments)
+    if args.output is not None:
+        check_output(args.output, [".json"], overwrite=True)
     subject = _subject(args)
     adapter = FeatureAdapter(subject.adapter) if args.moves == FEATURES else subject.adapter
     measured = measure(adapter, subject.clip, max_age=args.max_age)

@@ -104,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     encoders = {kind: _encoder(kind, args).to(device) for kind in _DEFAULTS}
     meta = _described(args, classes, encoders)
     _check_same(args.output / META, meta)
+    _refuse_lists(args.output, splits)
     write_json(args.output / META, meta, indent=2)
     for kind, entry in meta["encoders"].items():
         print(
@@ -208,6 +209,16 @@ def _check_same(path: Path, meta: Mapping[str, Any]) -> None:
                 f"{path.parent} has features of other settings: {what} is {there} there and {here} "
                 "here; name another --output, or delete that folder"
             )
+
+
+def _refuse_lists(output: Path, splits: Iterable[str]) -> None:
+    """Refuses to write over lists that this command has not written."""
+    lists = [output / f"{split}.txt" for split in splits]
+    others = [path for path in lists if path.exists() and not (output / META).exists()]
+    if others:
+        raise UserError(
+            f"{others[0]} is there, in a folder without features; name another --output"
+        )
 
 
 def _encode(

@@ -17,7 +17,7 @@ from dynbackbones.analysis.policies import save_policy_picture
 from dynbackbones.analysis.spread import save_spread_picture
 from dynbackbones.analysis.survey import CocoSamples, Survey, survey
 from dynbackbones.analysis.usage import save_usage_picture
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import check_output, parse
 from dynbackbones.cli.engines import add_config_options
 from dynbackbones.cli.trained_models import open_trained
 from dynbackbones.data import coco
@@ -169,6 +169,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         UserError: the input is at fault.
     """
     args = parse_args(arguments)
+    if args.output is not None:
+        # Such pictures are drawn anew in each run, but not instead of other things.
+        check_output(args.output, [".png"], overwrite=True)
+    for folder in args.beside:
+        results_table([folder])  # wrong ones are found now, and not behind the work
     engine, adapter, cfg = open_trained(args)
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(

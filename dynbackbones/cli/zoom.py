@@ -11,11 +11,13 @@ from dynbackbones.cli.arguments import check_output
 from dynbackbones.cli.trained_models import open_trained
 from dynbackbones.cli.zoom_options import parse_args
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.zoom import build_zoom, settings_of
+from dynbackbones.integrations.zoom import build_zoom, detector_settings, settings_of
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.zoom.detector import ZoomDetector
+from dynbackbones.zoom.learned import load_policy
 
 _WRITES = {"train": ".pth", "predict": ".png"}
+DEFAULT_POLICY = "score"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -56,6 +58,9 @@ def train(args: argparse.Namespace, cfg, engine) -> None:
     """Fits a policy and writes it."""
     from dynbackbones.zoom.training import train_policy
 
+    path = args.output or _policy_file(cfg)
+    if path.exists():
+        load_policy(path)  # which another policy may replace, and nothing else
     zoom = _plain_zoom(cfg, engine)
     measured, settings = _read_gains(args, cfg)
     policy, figures = train_policy(
@@ -69,7 +74,6 @@ def train(args: argparse.Namespace, cfg, engine) -> None:
         f"on images that it had not seen: correlation with the gains {figures['correlation']:.2f}, "
         f"{figures['share_of_best_gain']:.0%} of the gain of the best quarter of patches"
     )
-    path = args.output or _policy_file(cfg)
     policy.save(path)
     print(
         f"policy: {path}\nevaluate with it: dynbackbones train-net --config-file "
@@ -123,7 +127,7 @@ def predict(args: argparse.Namespace, cfg, engine) -> None:
     from dynbackbones.experiments.zoom_data import ZoomData, read_pixels
     from dynbackbones.zoom.pictures import save_zoom_picture
 
-    zoom = _trained_zoom(cfg, engine)
+    zoom = _trained_zoom(args, cfg, engine)
     if args.images:
         pictures, names = [read_pixels(path) for path in args.images], None
     else:
@@ -149,11 +153,13 @@ def _plain_zoom(cfg, engine) -> ZoomDetector:
     return build_zoom(cfg, engine.load_predictor(cfg).model, policy="score")
 
 
-def _trained_zoom(cfg, engine) -> ZoomDetector:
-    """With the policy that the config names, else with the one that was trained."""
+def _trained_zoom(args: argparse.Namespace, cfg, engine) -> ZoomDetector:
+    """With the policy that config or command line name, else with the one that was trained."""
     model, file = engine.load_predictor(cfg).model, _policy_file(cfg)
-    if cfg.MODEL.ZOOM.WEIGHTS or not file.is_file():
+    named = "MODEL.ZOOM.POLICY" in args.opts[::2] or cfg.MODEL.ZOOM.POLICY != DEFAULT_POLICY
+    if named or cfg.MODEL.ZOOM.WEIGHTS or not file.is_file():
         return build_zoom(cfg, model)
+    print(f"policy: {file}")
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.ZOOM.POLICY, cfg.MODEL.ZOOM.WEIGHTS = "learned", str(file)
@@ -165,6 +171,7 @@ def _measure(args, cfg, zoom: ZoomDetector, data, folder: Path) -> list:
 
     settings = {
         **settings_of(cfg),
+        **detector_settings(cfg),
         "handover": zoom.rules.handover,
         "dataset": data.name,
         "annotations": digest(data.source.annotations),
@@ -183,7 +190,11 @@ def _read_gains(args: argparse.Namespace, cfg) -> tuple[list, dict]:
     from dynbackbones.zoom.measured import digest, read_all
 
     folder = _gains_folder(args, cfg)
-    expected = {**settings_of(cfg), "weights": digest(cfg.MODEL.WEIGHTS)}
+    expected = {
+        **settings_of(cfg),
+        **detector_settings(cfg),
+        "weights": digest(cfg.MODEL.WEIGHTS),
+    }
     found, settings = read_all(folder, expected, "measure them with dynbackbones zoom gains")
     if not isinstance(settings.get("dataset"), str):
         raise UserError(f"{folder} does not say of which dataset it is; measure it anew")

@@ -43,8 +43,11 @@ def parse_args(title: str, arguments: Sequence[str] | None = None) -> argparse.N
     measures.add_argument(
         "--dataset", required=True, metavar="NAME", help="that the detector was not trained on"
     )
-    for each in (measures, tables, draws):
+    for each in (measures, tables):
         each.add_argument("--max-images", type=positive, help="of the dataset (default: all)")
+    draws.add_argument(
+        "--max-images", type=positive, help="of the dataset, without --images (default 4)"
+    )
     for each in (measures, trains, tables):
         each.add_argument(
             "--gains",

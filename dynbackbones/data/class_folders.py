@@ -13,8 +13,15 @@ from dynbackbones.errors import UserError
 _SHOWN = 3
 
 
-def find_classes(root: str | os.PathLike, split: str) -> tuple[str, ...]:
+def find_classes(
+    root: str | os.PathLike, split: str, what: str = "image", remedy: str = "change data_root"
+) -> tuple[str, ...]:
     """Names of a split's class folders, in the order of their labels.
+
+    Args:
+        root, split: the folder, and that of the split in it.
+        what: class folders hold.
+        remedy: for a folder that is missing.
 
     Raises:
         UserError: the folder is missing, or there are fewer than two class folders in it.
@@ -22,16 +29,16 @@ def find_classes(root: str | os.PathLike, split: str) -> tuple[str, ...]:
     folder = Path(root, split)
     if not folder.is_dir():
         raise UserError(
-            f"image folder {folder} does not exist; put the dataset (or a link to it) there, or "
-            "change data_root"
+            f"{what} folder {folder} does not exist; put the dataset (or a link to it) there, or "
+            f"{remedy}"
         )
     names = sorted(
         entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name)
     )
     if len(names) < 2:
         raise UserError(
-            f"image folder {folder} has {len(names)} class folders; it must hold a folder of "
-            "images for each class, at least two"
+            f"{what} folder {folder} has {len(names)} class folders; it must hold a folder of "
+            f"{what}s for each class, at least two"
         )
     return tuple(names)
 

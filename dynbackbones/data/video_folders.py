@@ -46,7 +46,7 @@ def find_videos(
             ``classes``, a class has no video, or two videos would have one name.
     """
     root = Path(folder)
-    found = find_classes(root.parent, root.name)
+    found = find_classes(root.parent, root.name, "video", "name another folder")
     if classes is not None and found != tuple(classes):
         wrong = sorted(set(found) ^ set(classes))[:3]
         raise UserError(

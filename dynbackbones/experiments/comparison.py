@@ -44,7 +44,7 @@ from dynbackbones.experiments.scheduling import Durations, Task, run_tasks
 from dynbackbones.experiments.table import Table
 from dynbackbones.experiments.timing import MILLISECONDS, with_milliseconds
 from dynbackbones.experiments.training import Training, ask
-from dynbackbones.integrations.mmengine.shared_paths import share_paths
+from dynbackbones.integrations.mmengine.shared_paths import merge_options
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.integrations.shipped_configs import find_config
 from dynbackbones.training.run_lock import locked
@@ -109,8 +109,7 @@ class Comparison:
                 table.threads,
             )
         else:
-            share_paths(cfg, options)
-            cfg.merge_from_dict(dict(options))
+            merge_options(cfg, options, os.fspath(path))
             training = MmengineTraining(cfg, table, table.threads)
         return cls(training, variants, metrics, table)
 

@@ -22,7 +22,7 @@ from dynbackbones.integrations.config import num_classes
 from dynbackbones.integrations.datasets import find_dataset
 from dynbackbones.integrations.engine import import_engine
 from dynbackbones.integrations.yaml_files import written_keys
-from dynbackbones.training.results import read_results
+from dynbackbones.training.results import RESULTS, TEST_RESULTS, read_results
 from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 _PLACES = ("OUTPUT_DIR",)
@@ -71,7 +71,7 @@ class DetectorTraining:
         words = ["--eval-only", *self._run(row, seed)]
         words += ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", os.fspath(folder)]
         seconds = run_command("train-net", self._words(words), folder, threads=self.threads)
-        return {"metrics": _metrics(folder), "cpu_seconds": seconds}
+        return {"metrics": _metrics(folder, TEST_RESULTS), "cpu_seconds": seconds}
 
     def trained(self, row: Row, seed: int, weights: str, folder: Path) -> Trained:
         options = tuple(self._options(row, seed))
@@ -131,8 +131,8 @@ class DetectorNetwork:
         return CocoSamples(source, coco.check(source, num_classes(self._cfg)))
 
 
-def _metrics(folder: Path) -> dict[str, float]:
-    return flat_metrics(read_results(folder))
+def _metrics(folder: Path, name: str = RESULTS) -> dict[str, float]:
+    return flat_metrics(read_results(folder, name))
 
 
 def _without_places(written: Mapping[str, Any]) -> dict[str, Any]:

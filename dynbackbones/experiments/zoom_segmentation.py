@@ -28,7 +28,7 @@ from dynbackbones.errors import UserError
 from dynbackbones.experiments.training import spread_over
 from dynbackbones.experiments.zoom_table import spending, timed
 from dynbackbones.integrations.mmengine.checked_data import build_dataset
-from dynbackbones.integrations.mmengine.shared_paths import share_paths
+from dynbackbones.integrations.mmengine.shared_paths import merge_options
 from dynbackbones.integrations.openmmlab import checks
 from dynbackbones.zoom import LearnedPolicy, ZoomSegmentor
 from dynbackbones.zoom.budget import best_of, threshold_at
@@ -58,8 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     args = _parser().parse_args(arguments)
     cfg = checks.load_config(args.config)
-    share_paths(cfg, args.cfg_options or {})
-    cfg.merge_from_dict(args.cfg_options or {})
+    merge_options(cfg, args.cfg_options or {}, args.config)
     zoom = _trained(cfg, args.checkpoint)
     learned_on, tested_on = _datasets(cfg)
     started = time.process_time()

@@ -64,6 +64,8 @@ def to_int8(
     """
     output = Path(output)
     check_output(output, overwrite)
+    if not Path(file).is_file():
+        raise UserError(f"{file} does not exist; write it with dynbackbones.export.to_onnx first")
     model = onnx.load(file)
     inputs = list(_inputs_of(model, file, images))
     with TemporaryDirectory() as folder:

@@ -14,6 +14,9 @@ from dynbackbones.classifiers.base import DynamicClassifier
 from dynbackbones.inference import time_budget
 from dynbackbones.inference.time_budget import ReachedTime
 
+TOLERANCE = 0.01
+MAX_STEPS = 20
+
 
 @runtime_checkable
 class CalibratesItself(Protocol):
@@ -36,8 +39,8 @@ def calibrate(
     target_rate: float | None = None,
     target_macs: float | None = None,
     target_ms: float | None = None,
-    tolerance: float = 0.01,
-    max_steps: int = 20,
+    tolerance: float = TOLERANCE,
+    max_steps: int = MAX_STEPS,
 ) -> float | ReachedTime:
     """Shifts the decision thresholds so that a trained network meets a rate, or a time.
 
@@ -85,6 +88,11 @@ def calibrate(
         True
     """
     if isinstance(net, CalibratesItself):
+        if (tolerance, max_steps) != (TOLERANCE, MAX_STEPS):
+            raise ValueError(
+                f"tolerance and max_steps are of a bisection, which a {type(net).__name__} does "
+                "not need; leave them out"
+            )
         targets = {"target_rate": target_rate, "target_macs": target_macs}
         if "target_ms" in inspect.signature(net.calibrate).parameters:
             targets["target_ms"] = target_ms
@@ -92,9 +100,8 @@ def calibrate(
             raise ValueError(f"a {type(net).__name__} is not set for target_ms; give target_macs")
         return net.calibrate(images, **targets)
     if (target_rate is None) == (target_ms is None) or target_macs is not None:
-        raise ValueError(
-            "the thresholds of a backbone are set for a target_rate or for target_ms; give one"
-        )
+        takes = "target_rate or target_ms" if isinstance(net, DynamicBackbone) else "target_rate"
+        raise ValueError(f"a {type(net).__name__} is calibrated to {takes}; give one, and no other")
     if not (isinstance(net, DynamicBackbone | DynamicClassifier) and net.thresholds()):
         raise ValueError(
             f"calibrate shifts the thresholds of decisions, which a {type(net).__name__} does not "
@@ -106,11 +113,21 @@ def calibrate(
         raise ValueError(f"max_steps must be at least 1, got {max_steps}")
     if target_rate is not None and not 0 <= target_rate <= 1:
         raise ValueError(f"target_rate must lie in [0, 1], got {target_rate}")
-    if target_ms is not None and not (target_ms > 0 and isinstance(net, DynamicBackbone)):
-        raise ValueError(f"target_ms must be positive, for a backbone; got {target_ms}")
+    if not tolerance >= 0:
+        raise ValueError(f"tolerance must not be negative, got {tolerance}")
+    if target_ms is not None and not isinstance(net, DynamicBackbone):
+        raise ValueError(f"a {type(net).__name__} is not set for target_ms; give target_rate")
+    if target_ms is not None and not target_ms > 0:
+        raise ValueError(f"target_ms must be positive, got {target_ms}")
     batches = [images] if isinstance(images, Tensor) else list(images)
     if not batches:
         raise ValueError("images must not be empty: calibration needs some typical images")
+    for batch in batches:
+        if not isinstance(batch, Tensor):
+            raise ValueError(
+                f"images must be tensors, got {type(batch).__name__}; of a loader's (images, "
+                "labels) give the images alone"
+            )
     if target_ms is not None:
         with _in_evaluation(net):
             return _meet_time(net, batches, target_ms, tolerance, max_steps)

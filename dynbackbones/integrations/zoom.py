@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import logging
 from typing import Any
@@ -100,4 +101,19 @@ def settings_of(cfg: CfgNode) -> dict[str, Any]:
         "scale": float(node.SCALE),
         "halo": int(node.HALO),
         "model_scale": float(node.DETECTOR_SCALE),
+    }
+
+
+def detector_settings(cfg: CfgNode) -> dict[str, Any]:
+    """What else of a config the detections of a file of weights depend on."""
+    model = cfg.MODEL.clone()
+    model.defrost()
+    for name in ("ZOOM", "WEIGHTS", "DEVICE"):
+        model.pop(name, None)
+    return {
+        "format": str(cfg.INPUT.FORMAT),
+        "pixel_mean": [float(value) for value in cfg.MODEL.PIXEL_MEAN],
+        "pixel_std": [float(value) for value in cfg.MODEL.PIXEL_STD],
+        "detections": int(cfg.TEST.DETECTIONS_PER_IMAGE),
+        "model": hashlib.sha256(model.dump().encode()).hexdigest()[:16],
     }

@@ -117,3 +117,16 @@ def test_nothing_of_an_unsafe_file_runs(tmp_path):
     with pytest.raises(UserError, match=naming("a.pth", "more than weights")):
         dynbackbones.load_weights(dynbackbones.build_backbone("resnet18"), tmp_path / "a.pth")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["patchdrop_cifar_resnet8", "glance_focus_cifar_resnet8"])
+def test_a_classifier_of_several_networks_takes_a_file_of_its_own(name, tmp_path):
+    torch.manual_seed(0)
+    net, other = (dynbackbones.build_classifier(name, 10) for _ in range(2))
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    dynbackbones.load_weights(other, tmp_path / "own.pth")
+    state = other.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
+    torch.save({"fc.weight": torch.zeros(1)}, tmp_path / "others.pth")
+    with pytest.raises(UserError, match="several|backbones"):
+        dynbackbones.load_weights(other, tmp_path / "others.pth")

@@ -12,7 +12,7 @@ import torch
 
 import dynbackbones
 from dynbackbones.cli import benchmark
-from dynbackbones.cli.benchmark import networks, opponents, options
+from dynbackbones.cli.benchmark import command, networks, opponents, options
 from dynbackbones.errors import UserError
 from tests.messages import names, naming
 
@@ -142,6 +142,9 @@ def test_benchmark_knows_what_a_users_module_registers(tmp_path):
         (["--opponents", "compiled", "--dtype", "float16"], ("--opponents compiled", "float16")),
         (["--opponents", "compiled", "--detectors", "x.yaml"], ("--opponents", "--backbones")),
         (["--repeats", "0"], ("--repeats", "at least 1")),
+        (["--backbones", "resnet18", "--detectors", "x.yaml"], ("--backbones", "--detectors")),
+        (["--detectors", "x.yaml", "--calibrate", "x.yaml"], ("--detectors", "--calibrate")),
+        (["--calibrate", "x.yaml", "--repeats", "5"], ("--repeats", "--calibrate")),
         (["--size", "0", "224"], ("--size", "0 224")),
     ],
 )
@@ -268,3 +271,21 @@ def test_whole_segmentors_are_timed(capsys):
     images = torch.rand(2, 3, 64, 96)
     with torch.no_grad():
         torch.testing.assert_close(net(list(images)), net.model(images, mode="tensor"))
+
+
+def test_outputs_of_another_kind_are_refused_first(tmp_path):
+    weights = tmp_path / "model.pth"
+    weights.write_text("mine")
+    with pytest.raises(UserError, match=naming(weights, ".json")):
+        command.main(["--backbones", "cifar_resnet8", "--json", str(weights)])
+    assert weights.read_text() == "mine"
+
+
+def test_a_detector_to_calibrate_is_the_trained_one(tmp_path):
+    config = tmp_path / "my.yaml"
+    base = Path(__file__).parents[2] / "configs/demo/sar_retinanet.yaml"
+    config.write_text(
+        f"_BASE_: {base}\nMODEL: {{WEIGHTS: started_from.pth}}\nOUTPUT_DIR: {tmp_path}/out\n"
+    )
+    with pytest.raises(UserError, match=naming(tmp_path / "out/model_final.pth", "--weights")):
+        command.main(["--calibrate", str(config)])

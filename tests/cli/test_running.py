@@ -41,7 +41,9 @@ def test_names_with_line_breaks_stay_one_line(capsys):
         assert capsys.readouterr().err == "error: image a\\nb.jpg is truncated\n"
 
 
-@pytest.mark.parametrize("kind", [PermissionError, IsADirectoryError, NotADirectoryError])
+@pytest.mark.parametrize(
+    "kind", [PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError]
+)
 def test_what_the_system_refuses_to_open_is_one_line(capsys, kind):
     def main():
         raise kind(1, "Not that", "/x/a\nb")

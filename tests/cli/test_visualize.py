@@ -191,3 +191,14 @@ def test_a_plain_backbone_is_said_to_choose_no_regions():
     cost = f"{net.macs(64, 64) / 1e9:.2f} GMACs per image in the backbone"
     assert text.startswith(f"2 images of digits_val, {cost}\n")
     assert "does not choose regions" in text
+
+
+def test_wrong_outputs_and_other_runs_are_found_before_the_work(tmp_path):
+    weights = tmp_path / "model.pth"
+    weights.write_text("mine")
+    start = ["--config-file", "not_read.yaml"]
+    with pytest.raises(UserError, match=naming(weights, ".png")):
+        visualize.main([*start, "--output", str(weights)])
+    assert weights.read_text() == "mine"
+    with pytest.raises(UserError, match=naming(tmp_path / "results.json")):
+        visualize.main([*start, "--beside", str(tmp_path)])

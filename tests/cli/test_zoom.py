@@ -46,9 +46,17 @@ def test_from_gains_to_the_picture(run, tmp_path, capsys, monkeypatch):
     assert set(names[3:]) == {"score", "entropy", "center", "random", *learned, "oracle"}
     timed = {row["name"] for row in rows if row["ms"] is not None}
     assert timed == {*names[:3], "learned"}
+    capsys.readouterr()
     run("predict", "--max-images", "2")
     assert (tmp_path / "zoom" / "patches.png").stat().st_size > 10_000
-    assert str(tmp_path / "zoom" / "policy.pth") in capsys.readouterr().out
+    assert f"policy: {tmp_path / 'zoom' / 'policy.pth'}" in capsys.readouterr().out
+    run("predict", "--max-images", "2", more=["MODEL.ZOOM.POLICY", "none"])
+    shown = capsys.readouterr().out
+    assert "policy: " not in shown and "2 images: 0% of patches" in shown
+    with pytest.raises(UserError, match=naming("detections", 7)):
+        run("train", more=["TEST.DETECTIONS_PER_IMAGE", "7"])
+    with pytest.raises(UserError, match=naming(tmp_path / "model_final.pth", "no zoom policy")):
+        run("train", "--output", str(tmp_path / "model_final.pth"))
 
 
 def test_images_that_the_detector_was_trained_on_are_refused(run):

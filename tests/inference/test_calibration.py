@@ -116,3 +116,20 @@ def test_decisions_that_come_of_no_numbers_are_refused(name, value):
     assert net.decisions.rate == 1
     with pytest.raises(UserError, match=naming("1 of 1 images", "finite")):
         DecisionMeter().update(net.decisions)
+
+
+def test_what_has_no_effect_or_another_kind_is_refused():
+    net = dynbackbones.build_backbone("sar_resnet18")
+    images = torch.rand(2, 3, 64, 64)
+    with pytest.raises(ValueError, match=naming("tolerance", -1)):
+        dynbackbones.calibrate(net, images, target_rate=0.5, tolerance=-1)
+    with pytest.raises(ValueError, match=naming("tensors", "tuple", "labels")):
+        dynbackbones.calibrate(net, [(images, torch.zeros(2))], target_rate=0.5)
+    with pytest.raises(ValueError, match=naming("SARResNet", "target_rate or target_ms")):
+        dynbackbones.calibrate(net, images, target_macs=1e9)
+    patches = dynbackbones.build_classifier("patchdrop_cifar_resnet8", 10)
+    with pytest.raises(ValueError, match=naming("PatchDrop", "target_ms", "target_rate")):
+        dynbackbones.calibrate(patches, images, target_ms=5)
+    stream = dynbackbones.video.Stream(lambda image: 0, propagation="copy")
+    with pytest.raises(ValueError, match=naming("tolerance", "Stream")):
+        dynbackbones.calibrate(stream, [], target_rate=0.5, tolerance=0.1)

@@ -18,15 +18,22 @@ TREATMENTS = {
     "native": "BatchNorm folded, channels-last, weights in oneDNN's layout, regions in C++",
 }
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+BACKBONES = ["resnet50", "sar_resnet50"]
+_SOURCES = ("backbones", "detectors", "calibrate")
+_NOT_CALIBRATED = (
+    "execution", "selection", "size", "batch_size", "repeats", "warmup", "seed", "memory",
+    "breakdown",
+)  # fmt: skip
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line; ``rates`` are those of ``--usage`` where that is given."""
     options = parser()
     args = parse(options, arguments)
-    for mistake in _mistakes(args):
+    for mistake in (*_without_effect(options, args), *_mistakes(args)):
         options.error(mistake)
+    args.backbones = args.backbones or BACKBONES
     if args.usage is not None:
         args.rates = [index / (args.usage - 1) for index in range(args.usage)]
     return args
@@ -50,11 +57,10 @@ def _add_networks(options: argparse._ArgumentGroup) -> None:
     options.add_argument(
         "--backbones",
         nargs="+",
-        default=["resnet50", "sar_resnet50"],
         metavar="NAME",
-        help="what to compare, of this package or torchvision:NAME or timm:NAME, options behind "
-        "those of this package, as sar_resnet50,layout=resnet,alpha=4; the first is the reference "
-        "of all ratios",
+        help=f"what to compare (default: {' '.join(BACKBONES)}), of this package or "
+        "torchvision:NAME or timm:NAME, options behind those of this package, as "
+        "sar_resnet50,layout=resnet,alpha=4; the first is the reference of all ratios",
     )
     options.add_argument(
         "--detectors",
@@ -150,20 +156,32 @@ def _add_output(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
 
 
+def _without_effect(
+    options: argparse.ArgumentParser, args: argparse.Namespace
+) -> Iterator[str]:
+    """What was given and would not be looked at."""
+    given = [name for name in _SOURCES if getattr(args, name)]
+    if len(given) > 1:
+        yield f"--{given[0]} and --{given[1]} are in place of each other; give one"
+    for name in _NOT_CALIBRATED if args.calibrate else ():
+        if getattr(args, name) != options.get_default(name):
+            yield f"--{name.replace('_', '-')} has no effect with --calibrate"
+
+
 def _mistakes(args: argparse.Namespace) -> Iterator[str]:
     """What is wrong with the values, or does not go together."""
     for name in ("batch_size", "threads", "repeats"):
         if getattr(args, name) < 1:
             yield f"--{name.replace('_', '-')} must be at least 1"
-    if args.plot is not None and args.plot.suffix.lower() not in _PLOT_SUFFIXES:
-        yield f"--plot must end in {', '.join(_PLOT_SUFFIXES)}, got {args.plot}"
+    if args.plot is not None and args.plot.suffix.lower() not in PLOT_SUFFIXES:
+        yield f"--plot must end in {', '.join(PLOT_SUFFIXES)}, got {args.plot}"
     if args.warmup < 0:
         yield "--warmup must not be negative"
     if min(args.size) < 1:
         yield f"--size must be positive, got {args.size[0]} {args.size[1]}"
     if not all(0 <= rate <= 1 for rate in args.rates):
         yield f"--rates must lie in [0, 1], got {args.rates}"
-    if len(set(args.backbones)) < len(args.backbones):
+    if args.backbones and len(set(args.backbones)) < len(args.backbones):
         yield "--backbones must differ from each other"
     if args.usage is not None and args.usage < 3:
         yield f"--usage must be at least 3, a line fits any two; got {args.usage}"

@@ -37,6 +37,7 @@ from dynbackbones.integrations.engine import Launch
 from dynbackbones.integrations.user_modules import import_modules
 from dynbackbones.integrations.yaml_files import merge_config
 from dynbackbones.integrations.zoom import keep_resolution
+from dynbackbones.training.results import TEST_RESULTS
 from dynbackbones.training.run_folder import check_output_folder, checkpoint_to_resume
 from dynbackbones.training.run_lock import locked
 from dynbackbones.training.stopping import StopRequest
@@ -67,7 +68,7 @@ def setup(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
 
 def main(cfg: CfgNode, launch: Launch) -> None:
-    """Trains or evaluates, and writes ``OUTPUT_DIR/results.json``.
+    """Trains and writes ``OUTPUT_DIR/results.json``, or evaluates: ``test_results.json``.
 
     Args:
         cfg: of `setup`.
@@ -146,7 +147,7 @@ def _run(cfg: CfgNode, launch: Launch, sizes: Mapping[str, int] | None = None) -
         checkpointer = CheckedCheckpointer(model, cfg.OUTPUT_DIR)
         checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=launch.resume)
         console.print_heading(model, cfg.DATASETS.TEST, sizes, trains=False)
-        Trainer.test(cfg, model)
+        _Evaluation.test(cfg, model)
     else:
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume=launch.resume)
@@ -180,6 +181,12 @@ def _known_classes(cfg: CfgNode, launch: Launch) -> Classes | None:
     if last is not None:
         return classes_in(cfg, checkpoints.load(last), str(last))
     return classes_of_weights(cfg, cfg.MODEL.WEIGHTS) if launch.eval_only else None
+
+
+class _Evaluation(Trainer):
+    """Evaluates alone: what the training in the same folder ended with stays there."""
+
+    results_file = TEST_RESULTS
 
 
 def _check_weights(cfg: CfgNode) -> None:

@@ -51,6 +51,8 @@ class Trainer(DefaultTrainer):
     - stops where it diverges, and with a checkpoint when Ctrl-C or SIGTERM comes.
     """
 
+    results_file = RESULTS
+
     @classmethod
     def build_model(cls, cfg: CfgNode) -> nn.Module:
         model = super().build_model(cfg)
@@ -132,7 +134,7 @@ class Trainer(DefaultTrainer):
             evaluators = [cls._evaluator(cfg, model, name) for name in cfg.DATASETS.TEST]
         results = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            write_results(results, os.path.join(cfg.OUTPUT_DIR, RESULTS))
+            write_results(results, os.path.join(cfg.OUTPUT_DIR, cls.results_file))
             table = report.table(results)
             logging.getLogger("dynbackbones").info(f"evaluation\n{table}", extra=TO_CONSOLE)
         return results

@@ -19,6 +19,7 @@ class ResultsHook(Hook):
     Args:
         arrange: makes of the metrics what is written; by default it is them.
         table: makes of that a text for the log; by default there is none.
+        validation: name of the file of validations.
     """
 
     # After the hooks that add metrics.
@@ -28,12 +29,14 @@ class ResultsHook(Hook):
         self,
         arrange: Callable[[Mapping[str, float]], Mapping[str, Any]] = dict,
         table: Callable[[Mapping[str, Any]], str] | None = None,
+        validation: str = RESULTS,
     ) -> None:
         self._arrange = arrange
         self._table = table
+        self._validation = validation
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        self._write(runner, RESULTS, metrics)
+        self._write(runner, self._validation, metrics)
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         self._write(runner, TEST_RESULTS, metrics)

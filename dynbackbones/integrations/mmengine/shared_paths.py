@@ -13,6 +13,24 @@ NAMES = ("data_root", "proposals")
 _PARTS = ("_dataloader", "_dataset", "_evaluator")
 
 
+def merge_options(cfg: Config, options: Mapping[str, Any], name: str) -> None:
+    """Overrides of the command line, see `share_paths`.
+
+    Args:
+        cfg: changed in place.
+        options: dotted keys to values.
+        name: of the config, for messages.
+
+    Raises:
+        UserError: they do not fit.
+    """
+    share_paths(cfg, options)
+    try:
+        cfg.merge_from_dict(dict(options))
+    except (KeyError, TypeError) as error:
+        raise UserError(f"--cfg-options do not fit {name}: {error.args[0]}") from error
+
+
 def share_paths(cfg: Config, options: Mapping[str, Any]) -> None:
     """Has datasets and evaluators follow where an override moves a path at the top of a config.
 
@@ -40,11 +58,19 @@ def share_paths(cfg: Config, options: Mapping[str, Any]) -> None:
         if not places:
             raise UserError(
                 f"--cfg-options {name}={new} would change nothing: no dataset of the config takes "
-                f"its {name} from there; set train_dataloader.dataset.{name}, and val_dataloader's"
+                f"its {name} from there; set {_place_of(cfg, name)}, and val_dataloader's"
             )
         for holder, key in places:
             rest = holder[key][len(old.rstrip("/")) :] if _below(holder[key], old) else ""
             holder[key] = f"{new.rstrip('/')}{rest}" if rest else new
+
+
+def _place_of(cfg: Config, name: str) -> str:
+    """Where the training's dataset takes such a path, below what wraps it."""
+    place, dataset = "train_dataloader.dataset", cfg.get("train_dataloader", {}).get("dataset", {})
+    while isinstance(dataset.get("dataset"), Mapping):
+        place, dataset = f"{place}.dataset", dataset["dataset"]
+    return f"{place}.{name}"
 
 
 def _below(value: Any, folder: Any) -> bool:

@@ -27,6 +27,7 @@ from dynbackbones.integrations.torchvision.evaluation import DetectionMetric, gr
 from dynbackbones.integrations.torchvision.final_weights import FinalWeightsHook
 from dynbackbones.integrations.torchvision.sampling import TrainingBatches
 from dynbackbones.training import report
+from dynbackbones.training.results import RESULTS, TEST_RESULTS
 
 LOG_INTERVAL = 20
 # Averaged over the log interval; other values, such as the learning rate, are the latest.
@@ -87,7 +88,9 @@ def common_options(cfg: CfgNode, seed: int, launch: Launch) -> dict:
             ScheduleHook(),
             DecisionLogHook(LOG_INTERVAL),
             FinalWeightsHook(cfg.dump()),
-            ResultsHook(group_by_prefix, report.table),
+            ResultsHook(
+                group_by_prefix, report.table, TEST_RESULTS if launch.eval_only else RESULTS
+            ),
             ConsoleHook(
                 "torchvision engine", datasets, group_by_prefix, progress=not launch.verbose
             ),

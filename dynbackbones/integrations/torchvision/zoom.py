@@ -48,6 +48,8 @@ class TorchvisionDetector:
     def __init__(self, model: RetinaNet | FasterRCNN | FCOS) -> None:
         self._model = with_recorded_backbone(model)
         own = model.transform
+        # This package's engine normalises pixels of 0 to 255.
+        self._takes_bytes = max(own.image_mean) > 1
         transform = BatchTransform(own.image_mean, own.image_std, own.size_divisible)
         if find_backbones(model.backbone):
             transform.register_forward_hook(PassTransformed(model.backbone))
@@ -62,6 +64,11 @@ class TorchvisionDetector:
         return Call(list(images))
 
     def prepared(self, image: Tensor) -> Tensor:
+        if not (image.is_floating_point() or self._takes_bytes):
+            raise UserError(
+                f"images must be of a floating type, in [0, 1], as the detector takes them, got "
+                f"{image.dtype}; divide pixels by 255"
+            )
         return image.to(self._parameter.device, torch.float32)
 
     def example(self) -> Tensor:

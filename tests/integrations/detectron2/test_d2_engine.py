@@ -87,7 +87,7 @@ def test_final_checkpoint_is_plain_weights_and_loads_again(trained, a_run, confi
 
 def test_evaluating_reproduces_the_results(trained, a_run, tmp_path):
     a_run("MODEL.WEIGHTS", trained / "model_final.pth", eval_only=True).main()
-    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    results = json.loads((tmp_path / "output" / "test_results.json").read_text())
     expected = json.loads((trained / "results.json").read_text())
     assert results["backbone"] == pytest.approx(expected["backbone"])
     for key, value in expected["bbox"].items():
@@ -207,7 +207,7 @@ def test_resuming_a_finished_run_evaluates_it(trained, a_run, tmp_path):
     for name in ("model_final.pth", "last_checkpoint"):
         (folder / name).write_bytes((trained / name).read_bytes())
     a_run(eval_only=True, resume=True).main()
-    assert (folder / "results.json").exists()
+    assert (folder / "test_results.json").exists()
 
 
 def test_training_goes_on_from_a_backbone_alone(trained, tmp_path, config):

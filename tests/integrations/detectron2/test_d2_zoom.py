@@ -100,5 +100,5 @@ def test_masks_are_refused():
 def test_evaluations_zoom_where_the_config_says_so(trained, a_run, tmp_path):
     zoom = ("MODEL.ZOOM.ENABLED", True, "MODEL.ZOOM.PATCH", 32, "MODEL.ZOOM.HALO", 4)
     a_run("MODEL.WEIGHTS", trained / "model_final.pth", *zoom, eval_only=True).main()
-    results = json.loads((tmp_path / "output" / "results.json").read_text())
+    results = json.loads((tmp_path / "output" / "test_results.json").read_text())
     assert 0 < results["backbone"]["patch_rate"] < 1 and "AP" in results["bbox"]

@@ -92,7 +92,7 @@ def test_results_tell_how_policies_differ(datasets, command, tmp_path, blockdrop
     checkpoints.save(tmp_path / "model.pth", model.state_dict(), {})
     options = {"MODEL.WEIGHTS": str(tmp_path / "model.pth")}
     train_net.main(command("blockdrop_retinanet", flags=["--eval-only"], options=options))
-    backbone = json.loads((tmp_path / "out" / "results.json").read_text())["backbone"]
+    backbone = json.loads((tmp_path / "out" / "test_results.json").read_text())["backbone"]
     blocks = [value for name, value in backbone.items() if "_block" in name]
     assert len(blocks) == 8
     assert backbone["block_usage"] == pytest.approx(sum(blocks) / 8)

@@ -121,15 +121,16 @@ def test_a_run_leaves_what_it_promises(run, tmp_path, losses, capsys):
 
 def test_evaluation_alone_repeats_the_evaluation_of_training(run, tmp_path):
     run()
-    results = tmp_path / "out" / "results.json"
-    trained = json.loads(results.read_text())
-    results.unlink()
+    folder = tmp_path / "out"
+    trained = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text("the training's")
+    tested = folder / "test_results.json"
     run(flags=["--eval-only"])
-    assert json.loads(results.read_text()) == trained
-    results.unlink()
-    path = str(tmp_path / "out" / "iter_6.pth")
-    run(flags=["--eval-only"], MODEL__WEIGHTS=path)
-    assert json.loads(results.read_text()) == trained
+    assert json.loads(tested.read_text()) == trained
+    tested.unlink()
+    run(flags=["--eval-only"], MODEL__WEIGHTS=str(folder / "iter_6.pth"))
+    assert json.loads(tested.read_text()) == trained
+    assert (folder / "results.json").read_text() == "the training's"
 
 
 def test_a_finished_run_is_only_evaluated_on_resuming(run, tmp_path, losses):

@@ -106,7 +106,7 @@ def test_evaluations_zoom_where_the_config_says_so(datasets, tmp_path):
     torch.save({"model": build_detector(cfg).state_dict()}, weights)
     cfg = load_config(str(CONFIGS / "retinanet.yaml"), [*base, "MODEL.WEIGHTS", str(weights)])
     engine.main(cfg, Launch(eval_only=True))
-    results = json.loads((tmp_path / "results.json").read_text())
+    results = json.loads((tmp_path / "test_results.json").read_text())
     assert results["backbone"]["patch_rate"] == pytest.approx(1 / 3, abs=0.1)  # 2 of 6
     assert results["backbone"]["pixel_rate"] > 0.3 and "AP" in results["bbox"]
 
@@ -144,3 +144,12 @@ def test_macs_are_those_of_what_ran(detector):
         zoom([torch.rand(3, 128, 192)])
     assert zoom.decisions.macs.item() == counter.get_total_flops() / 2
     assert zoom.full_macs(128, 192) > zoom.macs(128, 192, 0)
+
+
+def test_bytes_are_refused_where_the_detector_refuses_them():
+    detector = torchvision.models.detection.retinanet_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=3
+    ).eval()
+    zoom = ZoomDetector(detector, patch=64, scale=2, halo=0)
+    with pytest.raises(UserError, match=naming("floating", "uint8")):
+        zoom([torch.zeros(3, 64, 64, dtype=torch.uint8)])
