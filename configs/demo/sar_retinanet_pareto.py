@@ -20,6 +20,7 @@ sar = {
     "MODEL.SAR.TRACK_TARGET": True,
 }
 guided = {**sar, "MODEL.SAR.GUIDANCE": "objects", "MODEL.SAR.GUIDANCE_WEIGHT": 0.25}
+by_gain = {**guided, "_run_": False, "MODEL.SAR.GUIDANCE": "gain"}
 deeper = {"_run_": False, "MODEL.RESNETS.DEPTH": 34, "MODEL.SAR.DEPTH": 34}
 
 
@@ -40,6 +41,7 @@ variants = {
     "plain, 140 px": smaller(140),
     "SAR": sar,
     "SAR, guided": guided,
+    "SAR, guided by gain": by_gain,
     "plain, 125 px": {**smaller(125), "_run_": False},
     "plain ResNet-34": {**deeper, "SOLVER.CHECKPOINT_PERIOD": 500},
     "plain ResNet-34, as long": {**as_long, **deeper, "_start_": "plain ResNet-34"},
