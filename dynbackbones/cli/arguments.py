@@ -89,6 +89,13 @@ def shares(text: str) -> list[float]:
     return values
 
 
+def assignment(text: str) -> str:
+    """``KEY=VALUE``, as the ``type`` of an option."""
+    if "=" not in text:
+        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
+    return text
+
+
 def check_output(path: Path, suffixes: Sequence[str], overwrite: bool) -> None:
     """Makes sure that a file may be written.
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from mmengine.config import DictAction
 
-from dynbackbones.cli.arguments import parse
+from dynbackbones.cli.arguments import assignment, parse
 from dynbackbones.cli.engines import choose_engine
-from dynbackbones.cli.runner import assignment
 from dynbackbones.errors import UserError
 from dynbackbones.experiments.cells import train_in_a_process
 from dynbackbones.experiments.comparison import Comparison

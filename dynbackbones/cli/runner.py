@@ -13,7 +13,7 @@ import torch.distributed
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
 
-from dynbackbones.cli.arguments import add_verbose
+from dynbackbones.cli.arguments import add_verbose, assignment
 from dynbackbones.errors import UserError
 from dynbackbones.integrations.mmengine.checked_runner import CheckedRunner
 from dynbackbones.integrations.mmengine.checkpoint_loader import (
@@ -51,13 +51,6 @@ def parser(description: str) -> argparse.ArgumentParser:
     add_verbose(options)
     options.add_argument("--local_rank", "--local-rank", type=int, help=argparse.SUPPRESS)
     return options
-
-
-def assignment(text: str) -> str:
-    """``KEY=VALUE``, as the ``type`` of an option."""
-    if "=" not in text:
-        raise argparse.ArgumentTypeError(f"must be KEY=VALUE, got {text!r}")
-    return text
 
 
 def read_config(args: argparse.Namespace) -> Config:

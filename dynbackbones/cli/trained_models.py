@@ -49,11 +49,29 @@ def use_trained_weights(cfg: CfgNode, args: argparse.Namespace) -> str:
     """
     if "MODEL.WEIGHTS" in args.opts[::2]:
         return cfg.MODEL.WEIGHTS
+    remedy = "name a model at the end of the command: MODEL.WEIGHTS FILE"
+    return use_own_weights(cfg, args.config_file, remedy)
+
+
+def use_own_weights(cfg: CfgNode, config_file: str, remedy: str) -> str:
+    """Points a config at the model that the run in its ``OUTPUT_DIR`` ended with.
+
+    Args:
+        cfg: changed in place.
+        config_file: where it is from.
+        remedy: what else a command line could say.
+
+    Returns:
+        ``MODEL.WEIGHTS``.
+
+    Raises:
+        UserError: there is no such model.
+    """
     weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
     if not weights.is_file():
         raise UserError(
             f"{weights} does not exist: train it with dynbackbones train-net --config-file "
-            f"{args.config_file}, or name a model at the end of the command: MODEL.WEIGHTS FILE"
+            f"{config_file}, or {remedy}"
         )
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(weights)

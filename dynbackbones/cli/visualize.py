@@ -172,8 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.output is not None:
         # Such pictures are drawn anew in each run, but not instead of other things.
         check_output(args.output, [".png"], overwrite=True)
-    for folder in args.beside:
-        results_table([folder])  # wrong ones are found now, and not behind the work
+    if args.beside:
+        results_table(args.beside)  # wrong ones are found now, and not behind the work
     engine, adapter, cfg = open_trained(args)
     samples = open_dataset(cfg, engine, args.max_images)
     result = survey(

@@ -11,13 +11,17 @@ from dynbackbones.cli.arguments import check_output
 from dynbackbones.cli.trained_models import open_trained
 from dynbackbones.cli.zoom_options import parse_args
 from dynbackbones.errors import UserError
-from dynbackbones.integrations.zoom import build_zoom, detector_settings, settings_of
+from dynbackbones.integrations.zoom import (
+    build_zoom,
+    detector_settings,
+    settings_of,
+    zoom_defaults,
+)
 from dynbackbones.training.progress import show_time_left
 from dynbackbones.zoom.detector import ZoomDetector
 from dynbackbones.zoom.learned import load_policy
 
 _WRITES = {"train": ".pth", "predict": ".png"}
-DEFAULT_POLICY = "score"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -156,7 +160,8 @@ def _plain_zoom(cfg, engine) -> ZoomDetector:
 def _trained_zoom(args: argparse.Namespace, cfg, engine) -> ZoomDetector:
     """With the policy that config or command line name, else with the one that was trained."""
     model, file = engine.load_predictor(cfg).model, _policy_file(cfg)
-    named = "MODEL.ZOOM.POLICY" in args.opts[::2] or cfg.MODEL.ZOOM.POLICY != DEFAULT_POLICY
+    policy = cfg.MODEL.ZOOM.POLICY
+    named = "MODEL.ZOOM.POLICY" in args.opts[::2] or policy != zoom_defaults()["POLICY"]
     if named or cfg.MODEL.ZOOM.WEIGHTS or not file.is_file():
         return build_zoom(cfg, model)
     print(f"policy: {file}")

@@ -178,3 +178,13 @@ def test_what_is_wrong_with_folders_and_networks_is_named(run, folder, tmp_path)
     shutil.rmtree(folder / "walk/a b")
     with pytest.raises(UserError, match=naming("class folder", "walk", "no video")):
         run()
+
+
+def test_a_list_of_the_users_own_is_not_written_over(run, folder, tmp_path):
+    output = tmp_path / "features"
+    output.mkdir(exist_ok=True)
+    own = output / f"{folder.name}.txt"
+    own.write_text("mine")
+    with pytest.raises(UserError, match=naming(own, "--output")):
+        run()
+    assert own.read_text() == "mine"

@@ -13,9 +13,9 @@ from dynbackbones.analysis.candidates import make_ready
 from dynbackbones.analysis.latency import Timing, compare
 from dynbackbones.analysis.latency_plot import plot_latency
 from dynbackbones.analysis.workers import compare_in_workers
-from dynbackbones.cli.arguments import check_output
+from dynbackbones.cli.arguments import check_folder, check_output
 from dynbackbones.cli.benchmark import networks, opponents, report
-from dynbackbones.cli.benchmark.options import PLOT_SUFFIXES, parse_args
+from dynbackbones.cli.benchmark.options import parse_args
 from dynbackbones.cli.benchmark.spending import measure_spending
 from dynbackbones.errors import UserError
 from dynbackbones.training.progress import show_rounds
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if args.json is not None:
         check_output(args.json, [".json"], overwrite=True)
     if args.plot is not None:
-        check_output(args.plot, PLOT_SUFFIXES, overwrite=True)
+        check_folder(args.plot)
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
     if args.device == "cuda":

@@ -24,7 +24,7 @@ _NOT_CALIBRATED = (
     "execution", "selection", "size", "batch_size", "repeats", "warmup", "seed", "memory",
     "breakdown",
 )  # fmt: skip
-PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+_PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def parse_args(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -173,8 +173,8 @@ def _mistakes(args: argparse.Namespace) -> Iterator[str]:
     for name in ("batch_size", "threads", "repeats"):
         if getattr(args, name) < 1:
             yield f"--{name.replace('_', '-')} must be at least 1"
-    if args.plot is not None and args.plot.suffix.lower() not in PLOT_SUFFIXES:
-        yield f"--plot must end in {', '.join(PLOT_SUFFIXES)}, got {args.plot}"
+    if args.plot is not None and args.plot.suffix.lower() not in _PLOT_SUFFIXES:
+        yield f"--plot must end in {', '.join(_PLOT_SUFFIXES)}, got {args.plot}"
     if args.warmup < 0:
         yield "--warmup must not be negative"
     if min(args.size) < 1:

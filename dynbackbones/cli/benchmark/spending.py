@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from dynbackbones.analysis.latency_plot import plot_spending
 from dynbackbones.cli.benchmark.networks import treated
 from dynbackbones.cli.benchmark.options import TREATMENTS
 from dynbackbones.cli.benchmark.report import write_json
-from dynbackbones.errors import UserError
+from dynbackbones.cli.trained_models import use_own_weights
 from dynbackbones.training.progress import show_rounds
-from dynbackbones.training.run_folder import FINAL_WEIGHTS
 
 
 def measure_spending(args: argparse.Namespace) -> None:
@@ -27,11 +25,7 @@ def measure_spending(args: argparse.Namespace) -> None:
     opts = ["MODEL.DEVICE", "cpu", *(["MODEL.WEIGHTS", args.weights] if args.weights else [])]
     cfg = load_config(args.calibrate, opts)
     if not args.weights:
-        # MODEL.WEIGHTS of the YAML is what training started from.
-        weights = Path(cfg.OUTPUT_DIR) / FINAL_WEIGHTS
-        if not weights.is_file():
-            raise UserError(f"{weights} does not exist: train {args.calibrate}, or give --weights")
-        cfg = load_config(args.calibrate, [*opts, "MODEL.WEIGHTS", str(weights)])
+        use_own_weights(cfg, args.calibrate, "give --weights FILE")
     print(f"weights: {cfg.MODEL.WEIGHTS}", flush=True)
     detector = treated(load_predictor(cfg).model, args.treatment)
     points = spending.spending_curve(cfg, detector, args.rates, progress=show_rounds)
